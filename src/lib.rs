@@ -1,0 +1,16 @@
+//! Fastness: a job orchestrator for hosts behind an air gap.
+//!
+//! One crate, strict floors: a module may import only what lies below it. The table is enforced by
+//! `tests/architecture.rs`; `docs/architecture.md` is the map.
+//!
+//! Reading order, from the ground up:
+//! [`limits`], [`clock`], [`disk`] · [`domain`] · [`journal`], [`store`], [`output`], [`trust`] ·
+//! [`ledger`] · [`engine`] · [`stream`], [`bundle`], [`runner`], [`egress`] · [`api`], [`console`] ·
+//! [`config`], [`app`] · [`cli`].
+
+pub mod limits;
+
+pub mod clock;
+pub mod disk;
+
+pub mod domain;

@@ -1,0 +1,124 @@
+//! Every bound of the appliance, in one place, with the relations between them asserted when compiling.
+//!
+//! A bound that is not here does not exist. Units come last in each name.
+
+/// Largest integer that every JSON implementation represents exactly (2^53 - 1).
+pub const JSON_INTEGER_MAX: i64 = (1 << 53) - 1;
+/// Deepest nesting of a canonical JSON document.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Longest object key in canonical JSON.
+pub const JSON_KEY_BYTES_MAX: usize = 64;
+
+/// Largest JSON request body.
+pub const BODY_BYTES_MAX: usize = 1 << 20;
+/// Largest pack source.
+pub const PACK_BYTES_MAX: usize = 1 << 20;
+/// Most items in one batch request.
+pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
+pub const EVENT_BYTES_MAX: usize = 2 << 20;
+
+/// Most steps in a pack, and most jobs in a run.
+pub const RUN_JOBS_MAX: usize = 10_000;
+/// Longest name of a pack, step, tenant, queue, project.
+pub const NAME_BYTES_MAX: usize = 63;
+/// Longest job type, correlation id, worker name, label.
+pub const LABEL_BYTES_MAX: usize = 128;
+/// Most labels or requirements on one job.
+pub const LABELS_MAX: usize = 32;
+/// Longest free text recorded in an event (reason, failure message).
+pub const TEXT_BYTES_MAX: usize = 4_096;
+
+/// Default and largest page of a list.
+pub const PAGE_ITEMS_DEFAULT: usize = 50;
+pub const PAGE_ITEMS_MAX: usize = 500;
+
+/// Priorities run from 0 to this, higher first.
+pub const PRIORITY_MAX: u8 = 9;
+pub const PRIORITY_DEFAULT: u8 = 5;
+
+/// Lease length asked for by a worker.
+pub const LEASE_MS_MIN: u64 = 1_000;
+pub const LEASE_MS_MAX: u64 = 3_600_000;
+pub const LEASE_MS_DEFAULT: u64 = 30_000;
+/// How often the local runner renews.
+pub const HEARTBEAT_MS: u64 = 10_000;
+/// Longest wait of a claim for work.
+pub const CLAIM_WAIT_MS_MAX: u64 = 30_000;
+
+/// Retries.
+pub const RETRIES_DEFAULT: u32 = 3;
+pub const RETRIES_MAX: u32 = 100;
+pub const RETRY_INITIAL_MS_DEFAULT: u64 = 1_000;
+pub const RETRY_CAP_MS_DEFAULT: u64 = 300_000;
+pub const RETRY_DELAY_MS_MIN: u64 = 10;
+pub const RETRY_DELAY_MS_MAX: u64 = 86_400_000;
+
+/// Step and job timeouts.
+pub const TIMEOUT_MS_DEFAULT: u64 = 3_600_000;
+pub const TIMEOUT_MS_MIN: u64 = 100;
+pub const TIMEOUT_MS_MAX: u64 = 30 * 86_400_000;
+/// Time between TERM and KILL.
+pub const CANCEL_GRACE_MS: u64 = 10_000;
+
+/// Bytes of one attempt's output, after which it is cut with a recorded marker.
+pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
+/// Longest output line; the rest of a longer line is a line of its own.
+pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Largest artifact.
+pub const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
+/// Most artifacts of one step.
+pub const ARTIFACTS_PER_STEP_MAX: usize = 64;
+/// Largest `$FASTNESS_OUTPUT` file, and most keys in it.
+pub const STEP_OUTPUT_BYTES_MAX: usize = 64 * 1024;
+pub const STEP_OUTPUTS_MAX: usize = 256;
+
+/// Commands waiting for the writer. One more is answered 503 `busy`.
+pub const QUEUE_COMMANDS_MAX: usize = 4_096;
+/// Commands decided in one batch.
+pub const BATCH_COMMANDS_MAX: usize = 1_024;
+/// Journal bytes of one batch.
+pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Size of a journal segment.
+pub const SEGMENT_BYTES: u64 = 16 << 20;
+/// Segments kept ready for reuse.
+pub const SEGMENTS_SPARE_MAX: usize = 2;
+
+/// Leaves in a Merkle tile and events in a history frame.
+pub const TILE_LEAVES: u64 = 256;
+
+/// Batches a subscriber may lag behind before it is moved to the ledger.
+pub const FEED_BATCHES_MAX: usize = 1_024;
+/// Server-sent events: heartbeat.
+pub const HEARTBEAT_STREAM_MS_DEFAULT: u64 = 15_000;
+pub const HEARTBEAT_STREAM_MS_MIN: u64 = 1_000;
+pub const HEARTBEAT_STREAM_MS_MAX: u64 = 60_000;
+/// Server-sent events: reconnect hint.
+pub const STREAM_RETRY_MS: u64 = 2_000;
+/// A stream reader that takes nothing for this long is closed; it can resume.
+pub const STREAM_STALL_MS: u64 = 30_000;
+
+/// Connections held at once.
+pub const CONNECTIONS_MAX: usize = 4_096;
+/// Time to send the request head.
+pub const HEAD_READ_MS_MAX: u64 = 10_000;
+/// Time to send a JSON body.
+pub const BODY_READ_MS_MAX: u64 = 30_000;
+
+/// Largest member of a bundle (a ustar size field holds less than 8 GiB).
+pub const BUNDLE_MEMBER_BYTES_MAX: u64 = (8 << 30) - 1;
+/// Largest zstd window accepted.
+pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Tenants and tokens.
+pub const TENANTS_MAX: usize = 10_000;
+pub const TOKENS_MAX: usize = 10_000;
+
+const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
+const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
+const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
+const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
+const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
+const _: () = assert!(TILE_LEAVES.is_power_of_two());
