@@ -36,7 +36,9 @@ pub struct SystemClock {
 
 impl Default for SystemClock {
     fn default() -> Self {
-        SystemClock { start: Instant::now() }
+        SystemClock {
+            start: Instant::now(),
+        }
     }
 }
 
@@ -75,7 +77,13 @@ struct Manual {
 impl ManualClock {
     /// A clock standing at `wall_ms`.
     pub fn new(wall_ms: i64, seed: u64) -> Self {
-        ManualClock { state: Mutex::new(Manual { wall_ms, monotonic_ns: 0, seed }) }
+        ManualClock {
+            state: Mutex::new(Manual {
+                wall_ms,
+                monotonic_ns: 0,
+                seed,
+            }),
+        }
     }
 
     /// Lets time pass on both clocks.

@@ -29,12 +29,25 @@ impl Digest {
 
 /// Leaf hash of RFC 6962: SHA-256(0x00 || bytes). Also the hash of an event.
 pub fn leaf_hash(bytes: &[u8]) -> Digest {
-    Digest(Sha256::new().chain_update([0]).chain_update(bytes).finalize().into())
+    Digest(
+        Sha256::new()
+            .chain_update([0])
+            .chain_update(bytes)
+            .finalize()
+            .into(),
+    )
 }
 
 /// Node hash of RFC 6962: SHA-256(0x01 || left || right).
 pub fn node_hash(left: &Digest, right: &Digest) -> Digest {
-    Digest(Sha256::new().chain_update([1]).chain_update(left.0).chain_update(right.0).finalize().into())
+    Digest(
+        Sha256::new()
+            .chain_update([1])
+            .chain_update(left.0)
+            .chain_update(right.0)
+            .finalize()
+            .into(),
+    )
 }
 
 /// A digest being computed.

@@ -244,11 +244,15 @@ impl TenantName {
 fn is_name(text: &str) -> bool {
     (1..=limits::NAME_BYTES_MAX).contains(&text.len())
         && !text.starts_with('-')
-        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-')
 }
 
 fn is_step_name(text: &str) -> bool {
-    let Some(rest) = text.strip_suffix(']') else { return is_name(text) };
+    let Some(rest) = text.strip_suffix(']') else {
+        return is_name(text);
+    };
     rest.split_once('[').is_some_and(|(name, index)| {
         is_name(name) && (1..=5).contains(&index.len()) && index.bytes().all(|byte| byte.is_ascii_digit())
     })
@@ -261,7 +265,9 @@ mod tests {
     #[test]
     fn ids_of_one_command_are_version_7_distinct_and_in_order() {
         let at = Timestamp::from_ms(1_769_860_800_123);
-        let ids: Vec<JobId> = (0..4_096).map(|index| JobId::derive(at, 0x1234_5678_9abc_def0, index)).collect();
+        let ids: Vec<JobId> = (0..4_096)
+            .map(|index| JobId::derive(at, 0x1234_5678_9abc_def0, index))
+            .collect();
         assert!(ids.is_sorted() && ids.windows(2).all(|pair| pair[0] != pair[1]));
         for id in ids {
             let text = id.to_string();

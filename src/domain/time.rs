@@ -5,13 +5,13 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// Milliseconds since 1970-01-01T00:00:00Z, within years 0000 to 9999.
+/// Milliseconds since 1970-01-01T00:00:00Z, within years 0000 to 9999 in every zone.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
-/// 0000-01-01T00:00:00.000Z and 9999-12-31T23:59:59.999Z.
+/// 0000-01-01T00:00:00.000Z and 9999-12-30T21:59:59.999Z, the last second that is a valid time in every zone.
 const MS_MIN: i64 = -62_167_219_200_000;
-const MS_MAX: i64 = 253_402_300_799_999;
+const MS_MAX: i64 = 253_402_207_199_999;
 
 impl Timestamp {
     /// From milliseconds since the epoch, held within the years that RFC 3339 can write.
@@ -46,7 +46,12 @@ impl fmt::Display for Timestamp {
         let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
         let (year, month, day) = civil(days);
         let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}Z", ms / 1_000 % 60, ms % 1_000)
+        write!(
+            f,
+            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}Z",
+            ms / 1_000 % 60,
+            ms % 1_000
+        )
     }
 }
 
@@ -82,7 +87,11 @@ impl FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, TimeError> {
         let parsed: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
         let ms = parsed.as_millisecond();
-        if (MS_MIN..=MS_MAX).contains(&ms) { Ok(Timestamp(ms)) } else { Err(TimeError) }
+        if (MS_MIN..=MS_MAX).contains(&ms) {
+            Ok(Timestamp(ms))
+        } else {
+            Err(TimeError)
+        }
     }
 }
 
@@ -108,7 +117,11 @@ mod tests {
         for day in 0..146_097_i64 {
             let ms = (day - 36_525) * 86_400_000 + (day * 7_919) % 86_400_000;
             let expected = jiff::Timestamp::from_millisecond(ms).unwrap();
-            assert_eq!(Timestamp::from_ms(ms).to_string(), format!("{expected:.3}"), "{ms}");
+            assert_eq!(
+                Timestamp::from_ms(ms).to_string(),
+                format!("{expected:.3}"),
+                "{ms}"
+            );
         }
     }
 
