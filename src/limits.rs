@@ -6,6 +6,10 @@
 pub const JSON_INTEGER_MAX: i64 = (1 << 53) - 1;
 /// Deepest nesting of a canonical JSON document.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Deepest user payload that is kept as a value: room for the envelope around it, and for what a reader wraps it in.
+pub const PAYLOAD_DEPTH_MAX: usize = 24;
+/// Deepest user payload that is kept as text.
+pub const PAYLOAD_TEXT_DEPTH_MAX: usize = 128;
 /// Longest object key in canonical JSON.
 pub const JSON_KEY_BYTES_MAX: usize = 64;
 
@@ -114,6 +118,8 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 pub const TENANTS_MAX: usize = 10_000;
 pub const TOKENS_MAX: usize = 10_000;
 
+const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
+const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX);
