@@ -12,6 +12,7 @@
 mod error;
 mod parse;
 mod payload;
+mod scalar;
 mod serial;
 mod value;
 mod write;

@@ -207,6 +207,7 @@ fn every_bad_case_is_refused_with_its_code_and_spot() {
         (br#"{"x":{"a":1,"\u0061":2}}"#, "json_duplicate_key", 12, "/x/a"),
         (br#""\ud800""#, "json_lone_surrogate", 1, ""),
         (br#""\ud800\u0041""#, "json_lone_surrogate", 1, ""),
+        (br#""\ud800\ue000""#, "json_lone_surrogate", 1, ""),
         (br#""\ud800x""#, "json_lone_surrogate", 1, ""),
         (br#"["\udc00"]"#, "json_lone_surrogate", 2, "/0"),
         (br#""\ud8""#, "json_escape", 1, ""),
