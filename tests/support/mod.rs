@@ -1,0 +1,5 @@
+//! What several test modules stand on.
+
+pub mod random;
+pub mod sim_disk;
+mod sim_medium;
