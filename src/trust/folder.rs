@@ -87,7 +87,11 @@ fn refuse_loss(disk: &dyn Disk, dir: &Path, existing: &[Option<PrivateKey>]) -> 
         if key.is_some() {
             continue;
         }
-        let later = existing.iter().zip(NAMES).skip(index + 1).find(|(key, _)| key.is_some());
+        let later = existing
+            .iter()
+            .zip(NAMES)
+            .skip(index + 1)
+            .find(|(key, _)| key.is_some());
         let witness = match (&complete_once, later) {
             (Some(public), _) => public.clone(),
             (None, Some((_, later))) => private_name(later),

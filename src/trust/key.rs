@@ -8,16 +8,24 @@ use std::ops::Deref;
 use std::str::FromStr;
 
 use ed25519_dalek::Signer;
-use ed25519_dalek::pkcs8::spki::der::pem::LineEnding;
+use ed25519_dalek::pkcs8::spki::der::pem::{self, LineEnding};
+use ed25519_dalek::pkcs8::spki::der::zeroize::{Zeroize, Zeroizing};
 use ed25519_dalek::pkcs8::{
-    DecodePrivateKey, DecodePublicKey, EncodePrivateKey, EncodePublicKey, KeypairBytes, PublicKeyBytes,
+    DecodePrivateKey, DecodePublicKey, EncodePublicKey, KeypairBytes, PublicKeyBytes,
 };
 
 use super::TrustError;
 use crate::domain::Digest;
 
 /// DER of `SubjectPublicKeyInfo` up to the 32 key bytes (RFC 8410, section 4).
-const SPKI_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
+const SPKI_PREFIX: [u8; 12] = [
+    0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00,
+];
+
+/// DER of a PKCS#8 version 1 `PrivateKeyInfo` up to the 32 secret bytes (RFC 8410, section 7).
+const PKCS8_PREFIX: [u8; 16] = [
+    0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20,
+];
 
 /// A signing key. Wiped when dropped; its `Debug` shows the public half alone.
 #[derive(Clone)]
@@ -42,12 +50,9 @@ pub struct EnclaveId(String);
 impl PrivateKey {
     /// Makes a key from 32 bytes that `random` fills; they must be fit for keys.
     pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
-        let mut pair = KeypairBytes {
-            secret_key: [0; 32],
-            public_key: None,
-        };
-        random(&mut pair.secret_key);
-        PrivateKey(ed25519_dalek::SigningKey::from_bytes(&pair.secret_key))
+        let mut seed = Zeroizing::new([0; 32]);
+        random(&mut *seed);
+        PrivateKey(ed25519_dalek::SigningKey::from_bytes(&seed))
     }
 
     /// The public half.
@@ -65,11 +70,12 @@ impl PrivateKey {
     /// # Errors
     /// [`TrustError::Encoding`] never, with a key that exists.
     pub fn to_pem(&self) -> Result<impl Deref<Target = String> + use<>, TrustError> {
-        let pair = KeypairBytes {
-            secret_key: self.0.to_bytes(),
-            public_key: None,
-        };
-        pair.to_pkcs8_pem(LineEnding::LF)
+        // By hand: the library's encoder leaves a copy of the secret on the stack.
+        let mut der = Zeroizing::new([0; 48]);
+        der[..16].copy_from_slice(&PKCS8_PREFIX);
+        der[16..].copy_from_slice(self.0.as_bytes());
+        pem::encode_string("PRIVATE KEY", LineEnding::LF, &*der)
+            .map(Zeroizing::new)
             .map_err(|_| TrustError::Encoding)
     }
 
@@ -78,9 +84,11 @@ impl PrivateKey {
     /// # Errors
     /// [`TrustError::PrivateKeyText`].
     pub fn from_pem(text: &str) -> Result<Self, TrustError> {
-        let pair = KeypairBytes::from_pkcs8_pem(text).map_err(|_| TrustError::PrivateKeyText)?;
-        let key = ed25519_dalek::SigningKey::try_from(&pair).map_err(|_| TrustError::PrivateKeyText)?;
-        Ok(PrivateKey(key))
+        let mut pair = KeypairBytes::from_pkcs8_pem(text).map_err(|_| TrustError::PrivateKeyText)?;
+        let key = ed25519_dalek::SigningKey::try_from(&pair).map_err(|_| TrustError::PrivateKeyText);
+        // The pair wipes itself only with a feature of its crate that ours does not switch on.
+        pair.secret_key.zeroize();
+        Ok(PrivateKey(key?))
     }
 }
 
@@ -241,6 +249,8 @@ impl fmt::Debug for EnclaveId {
 
 #[cfg(test)]
 mod tests {
+    use ed25519_dalek::pkcs8::EncodePrivateKey;
+
     use super::*;
 
     /// The key of RFC 8410, section 10.3, in both versions.

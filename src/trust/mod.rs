@@ -32,7 +32,9 @@ pub enum TrustError {
     #[error("not an Ed25519 public key in SPKI PEM")]
     PublicKeyText,
     /// The bytes are no canonical point of large order.
-    #[error("not a valid Ed25519 public key: the point is off the curve, of low order, or not in canonical form")]
+    #[error(
+        "not a valid Ed25519 public key: the point is off the curve, of low order, or not in canonical form"
+    )]
     PublicKeyPoint,
     /// The line is no C2SP verifier key.
     #[error("not a verifier key line <name>+<hash>+<key>")]
@@ -45,10 +47,7 @@ pub enum TrustError {
     Encoding,
     /// A key file holds something else than its key.
     #[error("the key file {} is broken: {source}", path.display())]
-    BrokenFile {
-        path: PathBuf,
-        source: Box<TrustError>,
-    },
+    BrokenFile { path: PathBuf, source: Box<TrustError> },
     /// The private key is gone although the folder was complete once.
     #[error("the private key {} is missing, but {} shows that it existed; restore it from the backup", missing.display(), witness.display())]
     MissingPrivateKey { missing: PathBuf, witness: PathBuf },

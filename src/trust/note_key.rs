@@ -122,15 +122,14 @@ mod tests {
             format!("{name}+{}+{typed}", id.to_uppercase() + "0"),
             format!("{name}+00000000+{typed}"),
             format!("{name}+{id}+{typed}\n"),
-            format!("{name}+{id}+{}", typed.trim_end_matches('=')),
+            format!("{name}+{id}+{}", &typed[..43]),
             format!("{name}+{id}+B{}", &typed[1..]),
             format!("{name}+{id}"),
             format!("+{id}+{typed}"),
             String::new(),
         ];
         for text in bad {
-            let changed = text != good;
-            assert!(!changed || text.parse::<NoteKey>().is_err(), "{text}");
+            assert!(text.parse::<NoteKey>().is_err(), "{text}");
         }
         assert!(NoteKey::new("a b", key).is_err());
         assert!(NoteKey::new("a\u{2003}b", key).is_err());
