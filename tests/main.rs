@@ -1,0 +1,3 @@
+//! The one integration binary: each module below proves promises of one part of the house.
+
+mod ledger;
