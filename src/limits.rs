@@ -91,6 +91,25 @@ pub const SEGMENTS_SPARE_MAX: usize = 2;
 /// Leaves in a Merkle tile and events in a history frame.
 pub const TILE_LEAVES: u64 = 256;
 
+/// Size at which a history data file is followed by a new one; one file may exceed it by one frame.
+pub const HISTORY_FILE_BYTES: u64 = 1 << 30;
+/// Decoded history frames kept in memory, over all tenants.
+pub const FRAME_CACHE_BYTES_MAX: usize = 32 << 20;
+/// Decoded history frames kept in memory, over all tenants.
+pub const FRAME_CACHE_FRAMES_MAX: usize = 128;
+/// Largest decoded content of a history frame: its events and four bytes of length for each.
+pub const FRAME_BYTES_MAX: usize = (TILE_LEAVES as usize) * (EVENT_BYTES_MAX + 4);
+/// Records copied or dropped in one hold of a ledger's lock.
+pub const LEDGER_LOCK_RECORDS_MAX: usize = 1_024;
+
+/// Largest signed note, and most signature lines in it (C2SP asks for at least 16).
+pub const NOTE_BYTES_MAX: usize = 128 * 1024;
+pub const NOTE_SIGNATURES_MAX: usize = 16;
+/// Longest Merkle proof: one hash for each level of a tree of up to 2^64 leaves, and one for where a consistency proof begins.
+pub const PROOF_HASHES_MAX: usize = 65;
+/// Largest key file.
+pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
+
 /// Batches a subscriber may lag behind before it is moved to the ledger.
 pub const FEED_BATCHES_MAX: usize = 1_024;
 /// Server-sent events: heartbeat.
@@ -128,3 +147,4 @@ const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
+const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);

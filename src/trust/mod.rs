@@ -1,0 +1,60 @@
+//! Keys of the appliance: Ed25519 signing keys, their files, and the texts by which others name them.
+//!
+//! Promises: a secret is wiped when dropped and is never printed; a signature is checked strictly (RFC 8032, no
+//! low-order or non-canonical points); a key that once existed is never silently replaced by another.
+//! Must never: read the clock, draw randomness itself, or decide who is trusted for what.
+
+mod folder;
+mod key;
+mod note_key;
+
+use std::io;
+use std::path::PathBuf;
+
+pub use folder::KeyFolder;
+pub use key::{EnclaveId, KeyId, PrivateKey, PublicKey, Signature};
+pub use note_key::NoteKey;
+
+/// What can go wrong with keys. Says what was attempted and on what; never holds secret material.
+#[derive(Debug, thiserror::Error)]
+pub enum TrustError {
+    /// The storage failed.
+    #[error("could not {action} {}: {source}", path.display())]
+    Io {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    /// The text is no Ed25519 private key in PKCS#8 PEM.
+    #[error("not an Ed25519 private key in PKCS#8 PEM")]
+    PrivateKeyText,
+    /// The text is no Ed25519 public key in SPKI PEM.
+    #[error("not an Ed25519 public key in SPKI PEM")]
+    PublicKeyText,
+    /// The bytes are no canonical point of large order.
+    #[error(
+        "not a valid Ed25519 public key: the point is off the curve, of low order, or not in canonical form"
+    )]
+    PublicKeyPoint,
+    /// The line is no C2SP verifier key.
+    #[error("not a verifier key line <name>+<hash>+<key>")]
+    NoteKeyText,
+    /// The text is not 16 lower-case hex digits.
+    #[error("an enclave id is 16 lower-case hex digits")]
+    EnclaveIdText,
+    /// The library refused to write out a key; cannot happen with a valid one.
+    #[error("could not write out a key")]
+    Encoding,
+    /// A key file holds something else than its key.
+    #[error("the key file {} is broken: {source}", path.display())]
+    BrokenFile { path: PathBuf, source: Box<TrustError> },
+    /// The private key is gone although the folder was complete once.
+    #[error("the private key {} is missing, but {} shows that it existed; restore it from the backup", missing.display(), witness.display())]
+    MissingPrivateKey { missing: PathBuf, witness: PathBuf },
+    /// The two halves do not belong together.
+    #[error("{} is not the public key of {}", public.display(), private.display())]
+    MismatchedKeys { public: PathBuf, private: PathBuf },
+    /// The signature does not hold.
+    #[error("the signature does not hold")]
+    BadSignature,
+}
