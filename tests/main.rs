@@ -1,0 +1,8 @@
+//! The one integration binary: each module below proves promises of one part of the house.
+
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds nothing to unwrap has failed, and says so"
+)]
+
+mod architecture;
