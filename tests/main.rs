@@ -6,3 +6,4 @@
 )]
 
 mod architecture;
+mod console_stamp;
