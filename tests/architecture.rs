@@ -292,8 +292,7 @@ fn nothing_names_the_place_where_it_was_written() {
 
 #[test]
 fn each_module_of_the_crate_has_a_floor() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let text = std::fs::read_to_string(root.join("src/lib.rs")).expect("src/lib.rs is there");
+    let text = read("src/lib.rs");
     let declared: Vec<&str> = text
         .lines()
         .filter_map(|line| line.trim_start_matches("pub ").strip_prefix("mod "))
@@ -306,6 +305,46 @@ fn each_module_of_the_crate_has_a_floor() {
             "`{name}` has no floor in tests/architecture.rs"
         );
     }
+}
+
+#[test]
+fn the_floors_are_written_down_as_they_are_held() {
+    let text = read("CONTRIBUTING.md");
+    for Room { name, floor, .. } in ROOMS {
+        let row = text
+            .lines()
+            .find(|line| line.starts_with(&format!("| {floor} | `")));
+        let row = row.unwrap_or_else(|| panic!("CONTRIBUTING.md has no row for floor {floor}"));
+        assert!(
+            row.contains(&format!("`{name}`")),
+            "CONTRIBUTING.md does not have `{name}` on floor {floor}"
+        );
+    }
+}
+
+#[test]
+fn ci_runs_the_test_command_of_the_readme() {
+    let (readme, ci, recipes) = (read("README.md"), read(".ci/run"), read("justfile"));
+    for recipe in ["demo", "test"] {
+        let command = format!("cargo install --locked just && just {recipe}");
+        assert!(
+            readme.lines().any(|line| line == command),
+            "README.md does not say: {command}"
+        );
+        assert!(
+            recipes.lines().any(|line| line.starts_with(recipe)),
+            "justfile has no recipe {recipe}"
+        );
+    }
+    assert_eq!(
+        ci.lines().last(),
+        Some("cargo install --locked just && just test")
+    );
+}
+
+fn read(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 fn report(findings: &[rules::Finding]) {
