@@ -3,10 +3,8 @@
 //! One crate, strict floors: a module may import only what lies below it. The table is enforced by
 //! `tests/architecture.rs`; `docs/architecture.md` is the map.
 //!
-//! Reading order, from the ground up:
-//! [`limits`], [`clock`], [`disk`] · [`domain`] · [`journal`], [`store`], [`output`], [`trust`] ·
-//! [`ledger`] · [`engine`] · [`stream`], [`bundle`], [`runner`], [`egress`] · [`api`], [`console`] ·
-//! [`config`], [`app`] · [`cli`].
+//! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `trust` ·
+//! `ledger` · `engine` · `stream`, `bundle`, `runner`, `egress` · `api`, `console` · `config`, `app` · `cli`.
 
 pub mod limits;
 
@@ -16,5 +14,11 @@ pub mod disk;
 pub mod domain;
 
 pub mod journal;
-pub mod ledger;
+pub mod output;
 pub mod trust;
+
+pub mod ledger;
+
+pub mod runner;
+
+pub mod console;

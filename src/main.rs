@@ -1,1 +1,3 @@
+//! Calls `cli`, and turns the error into an exit code.
+
 fn main() {}

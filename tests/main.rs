@@ -1,7 +1,13 @@
-//! The integration tests, one binary.
-
-mod journal;
-mod support;
 //! The one integration binary: each module below proves promises of one part of the house.
 
+#![allow(
+    clippy::unwrap_used,
+    reason = "a test that finds nothing to unwrap has failed, and says so"
+)]
+
+mod architecture;
+mod console_stamp;
+mod journal;
 mod ledger;
+mod licences;
+mod support;

@@ -1,0 +1,196 @@
+# How Fastness is built, run and checked. `just` lists the recipes; those with `_` do their set-up.
+# Needs Rust (with clippy and rustfmt) and Node 20 or newer. Everything else comes by cargo, npm and apt-get.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+target := arch() + "-unknown-linux-gnu"
+dist_binary := justfile_directory() / "target" / target / "dist" / "fastness"
+dist_bytes_max := "15000000"
+here := just_executable() + " --justfile " + quote(justfile())
+
+# List the recipes
+[private]
+default:
+    @{{ here }} --list --unsorted
+
+# Build the console, then the binary that carries it: target/release/fastness
+build: _web
+    cargo build --locked --release
+
+# See it work, without a network: two enclaves, a run, a bundle, its verification and replay
+demo *arguments: build
+    target/release/fastness demo {{ arguments }}
+
+# Run a development server; its data is kept in target/serve
+serve *arguments: _web
+    cargo run --locked -- serve --data target/serve {{ arguments }}
+
+# Everything that must hold before a change is merged
+test: _tools _test-packages _web-modules
+    #!/usr/bin/env bash
+    set -euo pipefail
+    logs=target/check
+    rm -rf "$logs" && mkdir -p "$logs"
+    for step in web-test fmt-check lint unit docs audit dist test-browser; do
+        printf '\n==> %s\n' "$step"
+        begin=$SECONDS
+        if ! {{ here }} "$step" 2>&1 | tee "$logs/$step.log"; then
+            printf '\n==> %s failed; its output is in %s\n' "$step" "$logs/$step.log" >&2
+            exit 1
+        fi
+        printf '==> %s took %s s\n' "$step" "$((SECONDS - begin))"
+    done
+    # What the test runners themselves said at their end, together.
+    printf '\n==> all steps passed in %s s\n' "$SECONDS"
+    cat "$logs"/{web-test,unit,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
+        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )'
+
+# What CI runs: the same
+check: test
+
+# Types, unit tests and size budgets of the console
+web-test: _web
+    npm --prefix web run check
+    npm --prefix web test
+
+# Format the Rust sources
+fmt:
+    cargo fmt
+
+# Fail when the Rust sources are not formatted
+fmt-check:
+    cargo fmt --check
+
+# Clippy, with warnings denied
+lint:
+    cargo clippy --locked --all-targets -- -D warnings
+
+# The Rust tests: units, the integration binary (house rules, licences and bans among it), examples in docs
+unit *arguments:
+    cargo test --locked {{ arguments }}
+
+# The API documentation, with warnings denied
+docs:
+    RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps
+
+# Known advisories, by cargo-deny; licences and bans are held by `just unit` without it
+audit:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    databases="${CARGO_HOME:-$HOME/.cargo}/advisory-dbs"
+    if ! cargo deny --version >/dev/null 2>&1; then
+        echo "advisories: NOT RUN, cargo-deny is not installed (licences and bans are checked by the tests)"
+    elif [ -z "$(ls -A "$databases" 2>/dev/null)" ]; then
+        echo "advisories: NOT RUN, there is no advisory database in $databases"
+        cargo deny --offline --locked check bans licenses sources
+    else
+        cargo deny --offline --locked check
+    fi
+
+# The binary that ships: static, stripped, the same bytes wherever it is built; checked to be so
+dist: _web
+    #!/usr/bin/env bash
+    set -euo pipefail
+    # With --target the flags reach only what goes into the binary, not build scripts and macros, which are
+    # shared libraries. Paths of this machine would make the bytes differ from those of another.
+    flags="-C target-feature=+crt-static"
+    flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/fastness"
+    RUSTFLAGS="$flags" cargo build --locked --profile dist --target {{ target }}
+    {{ here }} _static {{ quote(dist_binary) }}
+
+# The console in a real browser, against the binary that ships
+test-browser: _test-packages _web-modules dist
+    FASTNESS_BIN={{ quote(dist_binary) }} npm --prefix web run e2e
+
+# The measured workloads
+bench *arguments: _web
+    cargo bench --locked --bench workloads -- {{ arguments }}
+
+# Mutation tests with printed seeds. Not cargo-fuzz: that needs a nightly compiler, and stable is all we ask for
+fuzz: _web
+    cargo test --locked --release --test main -- --ignored --nocapture fuzz
+
+# Ten minutes of load, watching memory and latency
+soak: _web
+    cargo test --locked --release --test main -- --ignored --nocapture soak
+
+# Fails unless `binary` is statically linked and small enough.
+_static binary:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    binary={{ quote(binary) }}
+    # Each reading is taken before it is searched: a reader that fails must not look like "not found".
+    segments=$(readelf --program-headers --wide "$binary")
+    dynamic=$(readelf --dynamic --wide "$binary")
+    bytes=$(stat --format %s "$binary")
+    if grep -qw INTERP <<<"$segments" || grep -qw NEEDED <<<"$dynamic"; then
+        echo "$binary is not static: it needs a loader or shared libraries" >&2
+        grep -wE 'INTERP|NEEDED' <<<"$segments$dynamic" >&2
+        exit 1
+    fi
+    if [ "$bytes" -gt {{ dist_bytes_max }} ]; then
+        echo "$binary has $bytes bytes; {{ dist_bytes_max }} are the limit" >&2
+        exit 1
+    fi
+    echo "$binary is static and has $bytes bytes"
+
+# Names what is missing of the tools that set-up cannot install by itself.
+_tools:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    problems=()
+    cargo fmt --version >/dev/null 2>&1 || problems+=("rustfmt is missing: rustup component add rustfmt")
+    cargo clippy --version >/dev/null 2>&1 || problems+=("clippy is missing: rustup component add clippy")
+    node=$(node --print process.versions.node 2>/dev/null || echo 0)
+    [ "${node%%.*}" -ge 20 ] || problems+=("Node 20 or newer is needed to build the console; found: ${node/#0/none}")
+    command -v npm >/dev/null || problems+=("npm is missing; it comes with Node")
+    [ "${#problems[@]}" -eq 0 ] || { printf '%s\n' "${problems[@]}" >&2; exit 1; }
+
+# Installs the Debian packages that the tests drive.
+_test-packages:
+    #!/usr/bin/env bash
+    set -euo pipefail
+    missing=()
+    # package:command that it brings
+    for entry in zstd:zstd jq:jq openssl:openssl strace:strace tar:tar curl:curl python3:python3 \
+        binutils:readelf chromium:chromium; do
+        command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
+    done
+    [ "${#missing[@]}" -gt 0 ] || exit 0
+    if ! command -v apt-get >/dev/null; then
+        as_root=none
+    elif [ "$(id -u)" -eq 0 ]; then
+        as_root=
+    elif sudo --non-interactive true 2>/dev/null; then
+        as_root="sudo --non-interactive"
+    else
+        as_root=none
+    fi
+    if [ "$as_root" = none ]; then
+        echo "the tests need these Debian packages: ${missing[*]}" >&2
+        echo "install them: apt-get install ${missing[*]}" >&2
+        exit 1
+    fi
+    echo "installing Debian packages: ${missing[*]}"
+    $as_root apt-get update -qq
+    $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+# Installs the console's packages, as locked, running none of their scripts.
+_web-modules: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd web
+    [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts
+
+# Builds the console when a source is newer than what was built. build.rs has the last word, by digest.
+_web: _web-modules
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd web
+    sources=()
+    for source in index.html package.json package-lock.json vite.config.ts tsconfig*.json src public; do
+        [ ! -e "$source" ] || sources+=("$source")
+    done
+    if [ ! -e dist/.stamp ] || [ -n "$(find "${sources[@]}" -newer dist/.stamp -print -quit)" ]; then
+        npm run build
+    fi
