@@ -14,3 +14,5 @@ pub mod clock;
 pub mod disk;
 
 pub mod domain;
+
+pub mod output;
