@@ -303,6 +303,9 @@ impl Cursor {
 
     /// Number of the first entry after `after_pos`, by halving.
     fn first_after(&mut self, disk: &dyn Disk, after_pos: u64) -> Result<u64, OutputError> {
+        if after_pos < self.meta.first_pos {
+            return Ok(0);
+        }
         let path = self.dir.join("lines");
         let index = open_once(&mut self.index, disk, &path)?;
         let (mut low, mut high) = (0, self.meta.entries);
