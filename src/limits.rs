@@ -61,6 +61,9 @@ pub const TIMEOUT_MS_MAX: u64 = 30 * 86_400_000;
 /// Time between TERM and KILL.
 pub const CANCEL_GRACE_MS: u64 = 10_000;
 
+/// Steps that one runner runs at once; each keeps a thread for its log.
+pub const RUNNER_SLOTS_MAX: usize = 256;
+
 /// Bytes of one attempt's output, after which it is cut with a recorded marker.
 pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
 /// Longest output line; the rest of a longer line is a line of its own.
