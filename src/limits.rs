@@ -65,10 +65,17 @@ pub const TIMEOUT_MS_MAX: u64 = 30 * 86_400_000;
 /// Time between TERM and KILL.
 pub const CANCEL_GRACE_MS: u64 = 10_000;
 
+/// Steps that one runner runs at once; each keeps a thread for its log.
+pub const RUNNER_SLOTS_MAX: usize = 256;
+
 /// Bytes of one attempt's output, after which it is cut with a recorded marker.
 pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
 /// Longest output line; the rest of a longer line is a line of its own.
 pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Text of the lines in one page of a log, about.
+pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
+/// Runs whose log catalogue is kept in memory without being written or followed.
+pub const OUTPUT_RUNS_OPEN_MAX: usize = 256;
 /// Largest artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
 /// Most artifacts of one step.
@@ -146,5 +153,6 @@ const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
+const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);

@@ -10,4 +10,6 @@ mod console_stamp;
 mod journal;
 mod ledger;
 mod licences;
+mod output;
+mod output_faults;
 mod support;
