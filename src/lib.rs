@@ -15,9 +15,12 @@ pub mod domain;
 
 pub mod journal;
 pub mod output;
+pub mod store;
 pub mod trust;
 
 pub mod ledger;
+
+pub mod engine;
 
 pub mod runner;
 

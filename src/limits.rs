@@ -90,6 +90,8 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// Journal bytes of one batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// A batch that holds this many bytes takes no further command.
+pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
 /// Size of a journal segment.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Segments kept ready for reuse.
@@ -148,7 +150,7 @@ const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
-const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);

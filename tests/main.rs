@@ -7,6 +7,7 @@
 
 mod architecture;
 mod console_stamp;
+mod engine;
 mod journal;
 mod ledger;
 mod licences;

@@ -1,6 +1,22 @@
 //! The pure core: what may happen, and what follows from it. No I/O, no clock, no randomness.
 //!
-//! One word, one meaning (the glossary is in `docs/architecture.md`).
+//! `decide` turns a command and a view of the state into events or a rejection; `apply` folds an event into the state.
+//! Everything random and the time come in as data, so a ledger replays to the same bytes of state on any machine.
+//!
+//! One word, one meaning:
+//!
+//! | word | meaning |
+//! | --- | --- |
+//! | tenant | the isolation boundary; each has a ledger of its own, and one ledger is named `system` |
+//! | pack | a named, versioned, immutable definition of steps and their dependencies |
+//! | run | one execution of a graph of jobs; a pack run is made from a pack version |
+//! | job | the unit that is scheduled, leased and retried |
+//! | step | a named phase inside a job; the local runner reports a pack step as one |
+//! | attempt, lease, epoch | one try at a job; the right to it for a time; the number that fences it |
+//! | worker | whoever claims jobs |
+//! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
+//! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
+//! | bundle | a deterministic signed archive of a ledger range and its projections |
 
 mod digest;
 mod ids;
@@ -8,6 +24,21 @@ mod time;
 
 pub mod canonical;
 
-pub use digest::{Digest, Hasher, leaf_hash, node_hash};
-pub use ids::{ArtifactName, JobId, PackName, RunId, Seq, StepName, TenantName, TokenId};
-pub use time::Timestamp;
+pub mod job;
+pub mod pack;
+pub mod run;
+pub mod token;
+
+pub mod event;
+pub mod payload;
+
+pub mod state;
+
+pub mod apply;
+pub mod command;
+pub mod decide;
+pub mod rejection;
+
+pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
+pub use ids::{ArtifactName, JobId, NameError, PackName, RunId, Seq, StepName, TenantName, TokenId};
+pub use time::{TimeError, Timestamp};

@@ -1,0 +1,256 @@
+//! Commands: what is asked. Imperative, with everything that deciding needs as data.
+
+use std::collections::BTreeMap;
+
+use super::canonical::{Payload, Value};
+use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec};
+use super::pack::PackSpec;
+use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
+use super::run::Run;
+use super::state::{Pack, PayloadRow};
+use super::token::{Scope, Token};
+use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
+
+/// What is asked of the writer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Make a job that stands alone.
+    SubmitJob(Box<SubmitJob>),
+    /// Stop a job: at once when it has not started, by request to its worker when it runs.
+    CancelJob {
+        /// The job.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// Grant a lease on a job of the ready order.
+    StartJob {
+        /// The job.
+        job: JobId,
+        /// Who gets it.
+        worker: String,
+        /// Length of one period.
+        lease_ms: u64,
+    },
+    /// A worker reports that a step inside the job began.
+    StartStep {
+        /// The job.
+        job: JobId,
+        /// The lease it is done under.
+        epoch: u64,
+        /// Its name.
+        step: StepName,
+    },
+    /// A worker reports the end of an attempt.
+    CompleteJob(Box<CompleteJob>),
+    /// The lease was not renewed, or its holder is gone.
+    ExpireLease {
+        /// The job.
+        job: JobId,
+        /// The lease that ended.
+        epoch: u64,
+        /// Which of the two.
+        cause: LeaseEnd,
+    },
+    /// The holder gives the lease back; the attempt does not count as a failure.
+    ReleaseJob {
+        /// The job.
+        job: JobId,
+        /// The lease.
+        epoch: u64,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// The time of a retry or of `notBefore` has come.
+    WakeJob {
+        /// The job.
+        job: JobId,
+    },
+    /// Keep a pack version.
+    RegisterPack(Box<RegisterPack>),
+    /// Start a run of a pack.
+    StartRun {
+        /// The pack.
+        pack: PackName,
+        /// Its version; the latest when none is given.
+        version: Option<u32>,
+        /// Inputs as given.
+        inputs: BTreeMap<String, Value>,
+        /// Ties what belongs together.
+        correlation_id: Option<String>,
+    },
+    /// Stop a run: what has not started is cancelled, what runs is asked to stop, `always` jobs still run.
+    CancelRun {
+        /// The run.
+        run: RunId,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// A run was not done in its time.
+    TimeOutRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Open a ledger.
+    OpenLedger {
+        /// As its checkpoints name it.
+        origin: String,
+    },
+    /// Make a tenant (ledger `system`).
+    CreateTenant {
+        /// Its name.
+        name: TenantName,
+    },
+    /// Make a token (ledger `system`).
+    CreateToken(Box<CreateToken>),
+    /// End a token (ledger `system`).
+    RevokeToken {
+        /// Its public id.
+        id: TokenId,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// Pin the keys of a foreign origin (ledger `system`).
+    PinTrust(Box<TrustPinned>),
+    /// Note that a bundle left (ledger `system`).
+    RecordExport(Box<BundleExported>),
+    /// Note that a bundle was verified (ledger `system`).
+    RecordVerification(Box<BundleVerified>),
+    /// Take in a bundle whose tar is verified and stored (ledger `system`).
+    ImportBundle(Box<BundleImported>),
+    /// Note that a bundle was refused (ledger `system`).
+    RecordRefusal(Box<BundleRefused>),
+    /// Note that the wall clock stepped (ledger `system`).
+    RecordClockStep {
+        /// Distance of the wall clock from ledger time.
+        offset_ms: i64,
+    },
+}
+
+/// A job that stands alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SubmitJob {
+    /// What is asked for.
+    pub spec: JobSpec,
+    /// Its payload.
+    pub payload: Payload,
+    /// Ties what belongs together.
+    pub correlation_id: Option<String>,
+}
+
+/// The end of an attempt as its worker reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompleteJob {
+    /// The job.
+    pub job: JobId,
+    /// The lease it was done under.
+    pub epoch: u64,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// Files produced; their bytes are flushed.
+    pub artifacts: Vec<Artifact>,
+    /// Exit code, where there was one.
+    pub exit_code: Option<i32>,
+    /// Digests of the output; its files are flushed.
+    pub logs: Option<AttemptLogs>,
+    /// True when the worker reported the job as one step, which ends with it.
+    pub step: Option<StepName>,
+}
+
+/// How an attempt ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// With success, and what it gives back.
+    Completed(Option<Value>),
+    /// With a failure; the next attempt not before so many milliseconds.
+    Failed(Failure, u64),
+    /// By request.
+    Cancelled,
+}
+
+impl Outcome {
+    /// The name as reports and events carry it.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Outcome::Completed(_) => "completed",
+            Outcome::Failed(..) => "failed",
+            Outcome::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why a lease ended without a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LeaseEnd {
+    /// It was not renewed in time.
+    Expired,
+    /// Its holder went away for certain: the local runner of a process that is no more.
+    WorkerLost,
+}
+
+/// A pack version to keep.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RegisterPack {
+    /// SHA-256 of the canonical normalised graph.
+    pub plan_hash: Digest,
+    /// The bytes as they were given.
+    pub source: String,
+    /// The normalised definition.
+    pub spec: PackSpec,
+}
+
+/// A token to make.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CreateToken {
+    /// End of its validity.
+    pub expires_at: Option<Timestamp>,
+    /// For people.
+    pub name: String,
+    /// The person behind it.
+    pub person: String,
+    /// What it allows.
+    pub scopes: Vec<Scope>,
+    /// SHA-256 of the secret, which was drawn outside.
+    pub secret_sha256: Digest,
+    /// For which tenants.
+    pub tenants: Vec<TenantName>,
+}
+
+/// What an accepted command answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The job as it stands after the command.
+    Job(Box<Job>),
+    /// A lease: the job, its payload, and the artifacts of the jobs it needed.
+    Leased(Box<Leased>),
+    /// The run as it stands after the command.
+    Run(Box<Run>),
+    /// The pack version, and whether it is new.
+    Pack(Box<Pack>, PackNovelty),
+    /// The token.
+    Token(Box<Token>),
+    /// The report was late: noted, not applied.
+    Late,
+    /// Nothing to tell.
+    Done,
+}
+
+/// What a granted lease hands over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leased {
+    /// The job as it stands.
+    pub job: Job,
+    /// Artifacts of the jobs that it needed, by their names.
+    pub needs: Vec<(StepName, Artifact)>,
+    /// Its payload.
+    pub payload: PayloadRow,
+}
+
+/// Whether registering made a version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackNovelty {
+    /// A new version.
+    Created,
+    /// The same bytes were there.
+    Existing,
+}

@@ -1,0 +1,463 @@
+//! Decisions about single jobs: submit, lease, report, expire, release, cancel.
+
+use super::{Draft, Labels};
+use crate::domain::canonical::Payload;
+use crate::domain::command::{CompleteJob, LeaseEnd, Leased, Outcome, Reply, SubmitJob};
+use crate::domain::event::{EventBody, Subject};
+use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobSpec, JobStatus};
+use crate::domain::payload::{
+    ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
+    JobReleased, JobScheduled, JobStarted, RunStarted, StepEnded, StepStarted,
+};
+use crate::domain::rejection::{Code, Refusal, Rejection};
+use crate::domain::run::RunStatus;
+use crate::domain::{JobId, StepName};
+use crate::limits;
+
+/// How a running job ended, besides the job itself.
+#[derive(Debug, Clone, Default)]
+struct Ended {
+    artifacts: Vec<Artifact>,
+    exit_code: Option<i32>,
+    logs: Option<AttemptLogs>,
+}
+
+impl Draft<'_> {
+    pub(super) fn submit_job(&mut self, request: &SubmitJob) -> Result<Reply, Refusal> {
+        check_spec(&request.spec)?;
+        let id = self.draw_job();
+        let due = request.spec.not_before.is_none_or(|time| time <= self.stamp.at);
+        let status = if due {
+            JobStatus::Scheduled
+        } else {
+            JobStatus::Pending
+        };
+        let (payload, payload_text) = match &request.payload {
+            Payload::Json(value) => (Some(value.clone()), None),
+            Payload::Text(text) => (None, Some(text.clone())),
+        };
+        let subject = Subject {
+            job: Some(id),
+            job_type: Some(request.spec.job_type.clone()),
+            ..Subject::default()
+        };
+        let labels = Labels {
+            correlation_id: request.correlation_id.clone(),
+            project: request.spec.project.clone(),
+        };
+        let created = JobCreated {
+            node: None,
+            payload,
+            payload_text,
+            spec: request.spec.clone(),
+            status,
+        };
+        self.emit(EventBody::JobCreated(Box::new(created)), subject, labels)?;
+        self.reply_job(id)
+    }
+
+    pub(super) fn start_job(&mut self, id: JobId, worker: &str, lease_ms: u64) -> Result<Reply, Refusal> {
+        check_range("/leaseMs", lease_ms, limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?;
+        let job = self.job_row(id)?;
+        if job.status != JobStatus::Scheduled {
+            return Err(illegal(&job, "started"));
+        }
+        if let Some(run) = job.run {
+            let run = self.run_row(run)?;
+            if run.max_parallel.is_some_and(|most| run.counts.running >= most) {
+                let detail = format!("{} jobs of the run are running", run.counts.running);
+                return Err(Rejection::new(Code::RunFull, detail).into());
+            }
+            if run.status == RunStatus::Pending {
+                let subject = Subject {
+                    run: Some(run.id),
+                    ..Subject::default()
+                };
+                self.emit(EventBody::RunStarted(RunStarted {}), subject, labels_of(&job))?;
+            }
+        }
+        let started = JobStarted {
+            attempt: job.attempt + 1,
+            epoch: job.epoch + 1,
+            lease_ms,
+            worker: worker.to_owned(),
+        };
+        self.emit_job(&job, EventBody::JobStarted(started))?;
+        let payload = self.read(|view| view.payload(id))?;
+        let payload = payload.ok_or_else(|| Rejection::not_found("payload"))?;
+        let needs = self.needed_artifacts(&job)?;
+        let job = self.job_row(id)?;
+        Ok(Reply::Leased(Box::new(Leased { job, needs, payload })))
+    }
+
+    fn needed_artifacts(&self, job: &Job) -> Result<Vec<(StepName, Artifact)>, Refusal> {
+        let (Some(run), Some(index)) = (job.run, job.node) else {
+            return Ok(Vec::new());
+        };
+        let Some(row) = self.read(|view| view.graph(run))? else {
+            return Ok(Vec::new());
+        };
+        let Some(graph) = row.as_graph() else {
+            return Ok(Vec::new());
+        };
+        let mut found = Vec::new();
+        for need in graph
+            .nodes
+            .get(index as usize)
+            .map_or(&[][..], |node| &node.needs)
+        {
+            let Some(node) = graph.nodes.get(*need as usize) else {
+                continue;
+            };
+            let needed = self.job_row(node.job)?;
+            found.extend(
+                needed
+                    .artifacts
+                    .into_iter()
+                    .map(|artifact| (node.name.clone(), artifact)),
+            );
+        }
+        Ok(found)
+    }
+
+    pub(super) fn start_step(&mut self, id: JobId, epoch: u64, step: &StepName) -> Result<Reply, Refusal> {
+        let job = self.leased(id, epoch)?;
+        let started = StepStarted {
+            attempt: job.attempt,
+            epoch,
+            id: step.clone(),
+        };
+        self.emit_job(&job, EventBody::StepStarted(started))?;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn complete_job(&mut self, report: &CompleteJob) -> Result<Reply, Refusal> {
+        let job = self.job_row(report.job)?;
+        if job.epoch != report.epoch || job.status != JobStatus::Running {
+            return self.note_late(&job, report);
+        }
+        if report.artifacts.len() > limits::ARTIFACTS_PER_STEP_MAX {
+            let detail = format!("more than {} artifacts", limits::ARTIFACTS_PER_STEP_MAX);
+            return Err(Rejection::field(Code::TooLarge, "/artifacts", detail).into());
+        }
+        for artifact in &report.artifacts {
+            let created = ArtifactCreated {
+                artifact: artifact.clone(),
+                attempt: job.attempt,
+            };
+            self.emit_job(&job, EventBody::ArtifactCreated(created))?;
+        }
+        if let Some(step) = &report.step {
+            let ended = StepEnded {
+                attempt: job.attempt,
+                epoch: report.epoch,
+                exit_code: report.exit_code,
+                id: step.clone(),
+            };
+            let body = match report.outcome {
+                Outcome::Completed(_) => EventBody::StepCompleted(ended),
+                Outcome::Failed(..) | Outcome::Cancelled => EventBody::StepFailed(ended),
+            };
+            self.emit_job(&job, body)?;
+        }
+        let ended = Ended {
+            artifacts: report.artifacts.clone(),
+            exit_code: report.exit_code,
+            logs: report.logs.clone(),
+        };
+        match &report.outcome {
+            Outcome::Completed(output) => {
+                let completed = JobCompleted {
+                    artifacts: ended.artifacts,
+                    attempt: job.attempt,
+                    epoch: job.epoch,
+                    exit_code: ended.exit_code,
+                    logs: ended.logs,
+                    output: output.clone(),
+                };
+                self.emit_job(&job, EventBody::JobCompleted(Box::new(completed)))?;
+                self.settle(&job)?;
+            }
+            Outcome::Failed(failure, retry_after_ms) => {
+                self.fail(&job, failure.clone(), *retry_after_ms, ended)?;
+            }
+            Outcome::Cancelled => {
+                let reason = job
+                    .cancel_requested
+                    .clone()
+                    .unwrap_or_else(|| "worker".to_owned());
+                self.cancel(&job, &reason, ended)?;
+            }
+        }
+        self.reply_job(report.job)
+    }
+
+    /// A late completion is noted once per epoch and never applied.
+    fn note_late(&mut self, job: &Job, report: &CompleteJob) -> Result<Reply, Refusal> {
+        let noted = job.late_report_epoch.is_some_and(|epoch| epoch >= report.epoch);
+        if report.epoch == 0 || report.epoch > job.epoch || noted {
+            return Err(stale(job, report.epoch));
+        }
+        let late = JobLateReport {
+            epoch: report.epoch,
+            outcome: report.outcome.as_str().to_owned(),
+        };
+        self.emit_job(job, EventBody::JobLateReport(late))?;
+        Ok(Reply::Late)
+    }
+
+    pub(super) fn expire_lease(&mut self, id: JobId, epoch: u64, cause: LeaseEnd) -> Result<Reply, Refusal> {
+        let job = self.leased(id, epoch)?;
+        let holder = job.lease.as_ref().map_or("", |lease| &lease.worker);
+        let (class, message) = match cause {
+            LeaseEnd::Expired => (
+                FailureClass::LeaseExpired,
+                format!("worker {holder} did not renew its lease"),
+            ),
+            LeaseEnd::WorkerLost => (
+                FailureClass::WorkerLost,
+                format!("worker {holder} ended with the process that ran it"),
+            ),
+        };
+        if let Some(reason) = job.cancel_requested.clone() {
+            self.cancel(&job, &reason, Ended::default())?;
+        } else {
+            let failure = Failure {
+                class,
+                code: None,
+                message,
+                retryable: true,
+            };
+            self.fail(&job, failure, 0, Ended::default())?;
+        }
+        self.reply_job(id)
+    }
+
+    pub(super) fn release_job(&mut self, id: JobId, epoch: u64, reason: &str) -> Result<Reply, Refusal> {
+        let job = self.leased(id, epoch)?;
+        if let Some(requested) = job.cancel_requested.clone() {
+            self.cancel(&job, &requested, Ended::default())?;
+        } else {
+            let released = JobReleased {
+                epoch,
+                reason: clip(reason),
+            };
+            self.emit_job(&job, EventBody::JobReleased(released))?;
+        }
+        self.reply_job(id)
+    }
+
+    pub(super) fn wake_job(&mut self, id: JobId) -> Result<Reply, Refusal> {
+        let job = self.job_row(id)?;
+        let reason = match job.status {
+            JobStatus::Failed if job.next_attempt_at.is_some_and(|due| due <= self.stamp.at) => "retry",
+            JobStatus::Pending if job.spec.not_before.is_some_and(|due| due <= self.stamp.at) => "not_before",
+            _ => return Err(illegal(&job, "woken")),
+        };
+        if let (Some(run), Some(index)) = (job.run, job.node)
+            && self
+                .read(|view| view.node(run, index))?
+                .is_none_or(|node| node.open_needs > 0)
+        {
+            return Err(illegal(&job, "woken"));
+        }
+        self.emit_job(
+            &job,
+            EventBody::JobScheduled(JobScheduled {
+                reason: reason.to_owned(),
+            }),
+        )?;
+        self.reply_job(id)
+    }
+
+    pub(super) fn cancel_job(&mut self, id: JobId, reason: &str) -> Result<Reply, Refusal> {
+        let job = self.job_row(id)?;
+        if job.is_terminal() {
+            return Err(illegal(&job, "cancelled"));
+        }
+        self.stop(&job, &clip(reason))?;
+        self.reply_job(id)
+    }
+
+    /// Cancels what has not started; asks what runs. A repeat is a no-op.
+    pub(super) fn stop(&mut self, job: &Job, reason: &str) -> Result<(), Refusal> {
+        if job.status != JobStatus::Running {
+            return self.cancel(job, reason, Ended::default());
+        }
+        if job.cancel_requested.is_none() {
+            let requested = JobCancelRequested {
+                reason: reason.to_owned(),
+            };
+            self.emit_job(job, EventBody::JobCancelRequested(requested))?;
+        }
+        Ok(())
+    }
+
+    fn cancel(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
+        self.emit_cancelled(job, reason, ended)?;
+        self.settle(job)
+    }
+
+    /// Ends a job as cancelled without looking at what waits for it.
+    pub(super) fn cancel_alone(&mut self, job: &Job, reason: &str) -> Result<(), Refusal> {
+        self.emit_cancelled(job, reason, Ended::default())
+    }
+
+    fn emit_cancelled(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
+        let cancelled = JobCancelled {
+            exit_code: ended.exit_code,
+            logs: ended.logs,
+            reason: reason.to_owned(),
+        };
+        self.emit_job(job, EventBody::JobCancelled(Box::new(cancelled)))
+    }
+
+    fn fail(&mut self, job: &Job, failure: Failure, floor_ms: u64, ended: Ended) -> Result<(), Refusal> {
+        let failures = job.failures + 1;
+        let policy = &job.spec.retries;
+        let again = failure.retryable && failures <= policy.max && job.cancel_requested.is_none();
+        let delay_ms = again.then(|| policy.delay_ms(failures, self.stamp.entropy, floor_ms));
+        let failed = JobFailed {
+            artifacts: ended.artifacts,
+            attempt: job.attempt,
+            delay_ms,
+            epoch: job.epoch,
+            exit_code: ended.exit_code,
+            failure: Failure {
+                message: clip(&failure.message),
+                ..failure
+            },
+            failures,
+            logs: ended.logs,
+            next_attempt_at: delay_ms.map(|delay| self.stamp.at.plus_ms(delay)),
+        };
+        self.emit_job(job, EventBody::JobFailed(Box::new(failed)))?;
+        if again { Ok(()) } else { self.settle(job) }
+    }
+
+    pub(super) fn emit_job(&mut self, job: &Job, body: EventBody) -> Result<(), Refusal> {
+        let worker = match &body {
+            EventBody::JobStarted(started) => Some(started.worker.clone()),
+            _ => job.lease.as_ref().map(|lease| lease.worker.clone()),
+        };
+        let subject = Subject {
+            job: Some(job.id),
+            job_type: Some(job.spec.job_type.clone()),
+            run: job.run,
+            step: job.name.clone(),
+            worker,
+        };
+        self.emit(body, subject, labels_of(job))?;
+        Ok(())
+    }
+
+    fn leased(&self, id: JobId, epoch: u64) -> Result<Job, Refusal> {
+        let job = self.job_row(id)?;
+        if job.status == JobStatus::Running && job.epoch == epoch {
+            Ok(job)
+        } else {
+            Err(stale(&job, epoch))
+        }
+    }
+
+    pub(super) fn job_row(&self, id: JobId) -> Result<Job, Refusal> {
+        Ok(self
+            .read(|view| view.job(id))?
+            .ok_or_else(|| Rejection::not_found("job"))?)
+    }
+
+    fn reply_job(&self, id: JobId) -> Result<Reply, Refusal> {
+        Ok(Reply::Job(Box::new(self.job_row(id)?)))
+    }
+}
+
+fn labels_of(job: &Job) -> Labels {
+    Labels {
+        correlation_id: job.correlation_id.clone(),
+        project: job.spec.project.clone(),
+    }
+}
+
+fn illegal(job: &Job, wish: &str) -> Refusal {
+    let detail = format!("a job that is {} cannot be {wish}", job.status.as_str());
+    Rejection::new(Code::IllegalTransition, detail).into()
+}
+
+fn stale(job: &Job, epoch: u64) -> Refusal {
+    let detail = format!(
+        "epoch {epoch} is over; the latest is {} and the job is {}",
+        job.epoch,
+        job.status.as_str()
+    );
+    Rejection::new(Code::StaleEpoch, detail).into()
+}
+
+/// Cuts text to what events hold, at a character.
+pub(super) fn clip(text: &str) -> String {
+    let clean: String = text.chars().filter(|character| *character != '\u{7f}').collect();
+    clean[..clean.floor_char_boundary(limits::TEXT_BYTES_MAX)].to_owned()
+}
+
+fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
+    check_label("/type", &spec.job_type)?;
+    check_label("/queue", &spec.queue)?;
+    if let Some(project) = &spec.project {
+        check_label("/project", project)?;
+    }
+    if spec.priority > limits::PRIORITY_MAX {
+        let detail = format!("a priority is 0 to {}", limits::PRIORITY_MAX);
+        return Err(Rejection::field(Code::InvalidField, "/priority", detail));
+    }
+    if spec.labels.len() > limits::LABELS_MAX {
+        let detail = format!("at most {} labels", limits::LABELS_MAX);
+        return Err(Rejection::field(Code::InvalidField, "/labels", detail));
+    }
+    for (name, value) in &spec.labels {
+        check_label("/labels", name)?;
+        check_label(&format!("/labels/{name}"), value)?;
+    }
+    let (delay_min, delay_max) = (limits::RETRY_DELAY_MS_MIN, limits::RETRY_DELAY_MS_MAX);
+    check_range(
+        "/retries/max",
+        u64::from(spec.retries.max),
+        0,
+        u64::from(limits::RETRIES_MAX),
+    )?;
+    check_range(
+        "/retries/initialMs",
+        spec.retries.initial_ms,
+        delay_min,
+        delay_max,
+    )?;
+    check_range("/retries/capMs", spec.retries.cap_ms, delay_min, delay_max)?;
+    check_range(
+        "/timeoutMs",
+        spec.timeout_ms,
+        limits::TIMEOUT_MS_MIN,
+        limits::TIMEOUT_MS_MAX,
+    )
+}
+
+/// Types, queues, projects, labels: 1 to 128 visible ASCII characters of a set that is also a legal canonical key.
+fn check_label(pointer: &str, text: &str) -> Result<(), Rejection> {
+    let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-/@".contains(&byte));
+    if good {
+        return Ok(());
+    }
+    let detail = format!("1 to {} characters of [A-Za-z0-9_.:/@-]", limits::LABEL_BYTES_MAX);
+    Err(Rejection::field(Code::InvalidField, pointer, detail))
+}
+
+fn check_range(pointer: &str, value: u64, min: u64, max: u64) -> Result<(), Rejection> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Rejection::field(
+        Code::InvalidField,
+        pointer,
+        format!("{value} is not within {min} to {max}"),
+    ))
+}

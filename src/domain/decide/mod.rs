@@ -1,0 +1,201 @@
+//! `decide`: (view, command, at, entropy) → events or a rejection. Pure.
+//!
+//! A [`Draft`] emits events one by one and folds each at once with the same `apply` that replay uses, so what follows
+//! in the same decision already sees it. A rejected draft is dropped whole: nothing changed, no event.
+
+mod admin;
+mod job;
+mod run;
+
+use super::apply::{ApplyError, apply};
+use super::command::{Command, Reply};
+use super::event::{Actor, Event, EventBody, Subject};
+use super::rejection::{Code, Refusal, Rejection};
+use super::state::{Changes, Layered, Unavailable, View};
+use super::{Digest, JobId, Seq, TenantName, Timestamp, leaf_hash};
+use crate::limits;
+
+/// Largest sum of event bytes that one command may make.
+const COMMAND_BYTES_MAX: usize = limits::BATCH_BYTES_MAX - limits::BATCH_GATHER_BYTES_MAX;
+
+/// What a command is decided with, besides the state.
+#[derive(Debug, Clone)]
+pub struct Stamp {
+    /// Whose ledger.
+    pub tenant: TenantName,
+    /// Who asks.
+    pub actor: Actor,
+    /// Ledger time.
+    pub at: Timestamp,
+    /// Drawn for this command; decides ids and jitter.
+    pub entropy: u64,
+    /// The ledger's size: the sequence of the first event this command makes.
+    pub next: Seq,
+}
+
+/// One event ready for the journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted {
+    /// The event.
+    pub event: Event,
+    /// Its canonical bytes.
+    pub bytes: Vec<u8>,
+    /// Its hash.
+    pub leaf: Digest,
+}
+
+/// What an accepted command comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The events, in order.
+    pub events: Vec<Accepted>,
+    /// What they change.
+    pub changes: Changes,
+    /// What is answered.
+    pub reply: Reply,
+}
+
+/// Decides a command.
+///
+/// # Errors
+/// [`Refusal::Rejected`] when the caller may not; [`Refusal::Unavailable`] when the state cannot be read;
+/// [`Refusal::Illegal`] when an emitted event was refused by `apply`, which is a bug and stops the writer.
+pub fn decide(view: &dyn View, stamp: &Stamp, command: &Command) -> Result<Decision, Refusal> {
+    if stamp.tenant.is_foreign() {
+        let detail = "an imported ledger can only be read";
+        return Err(Rejection::new(Code::ForeignReadOnly, detail).into());
+    }
+    let mut draft = Draft {
+        below: view,
+        stamp,
+        changes: Changes::default(),
+        events: Vec::new(),
+        bytes: 0,
+        drawn: 0,
+    };
+    let reply = draft.dispatch(command)?;
+    Ok(Decision {
+        events: draft.events,
+        changes: draft.changes,
+        reply,
+    })
+}
+
+struct Draft<'a> {
+    below: &'a dyn View,
+    stamp: &'a Stamp,
+    changes: Changes,
+    events: Vec<Accepted>,
+    /// Sum of the event bytes so far.
+    bytes: usize,
+    /// Ids drawn so far.
+    drawn: u32,
+}
+
+/// What an event is filed under besides its subject.
+#[derive(Debug, Clone, Default)]
+struct Labels {
+    correlation_id: Option<String>,
+    project: Option<String>,
+}
+
+impl Draft<'_> {
+    fn dispatch(&mut self, command: &Command) -> Result<Reply, Refusal> {
+        match command {
+            Command::SubmitJob(job) => self.submit_job(job),
+            Command::CancelJob { job, reason } => self.cancel_job(*job, reason),
+            Command::StartJob {
+                job,
+                worker,
+                lease_ms,
+            } => self.start_job(*job, worker, *lease_ms),
+            Command::StartStep { job, epoch, step } => self.start_step(*job, *epoch, step),
+            Command::CompleteJob(report) => self.complete_job(report),
+            Command::ExpireLease { job, epoch, cause } => self.expire_lease(*job, *epoch, *cause),
+            Command::ReleaseJob { job, epoch, reason } => self.release_job(*job, *epoch, reason),
+            Command::WakeJob { job } => self.wake_job(*job),
+            Command::RegisterPack(pack) => self.register_pack(pack),
+            Command::StartRun {
+                pack,
+                version,
+                inputs,
+                correlation_id,
+            } => self.start_run(pack, *version, inputs, correlation_id.as_deref()),
+            Command::CancelRun { run, reason } => self.cancel_run(*run, reason),
+            Command::TimeOutRun { run } => self.time_out_run(*run),
+            Command::OpenLedger { origin } => self.open_ledger(origin),
+            Command::CreateTenant { name } => self.create_tenant(name),
+            Command::CreateToken(token) => self.create_token(token),
+            Command::RevokeToken { id, reason } => self.revoke_token(*id, reason),
+            Command::PinTrust(pin) => self.pin_trust(pin),
+            Command::RecordExport(export) => self.record(EventBody::BundleExported((**export).clone())),
+            Command::RecordVerification(verified) => {
+                self.record(EventBody::BundleVerified((**verified).clone()))
+            }
+            Command::ImportBundle(import) => self.import_bundle(import),
+            Command::RecordRefusal(refused) => self.record(EventBody::BundleRefused((**refused).clone())),
+            Command::RecordClockStep { offset_ms } => {
+                self.record(EventBody::ClockStep(super::payload::ClockStep {
+                    offset_ms: *offset_ms,
+                }))
+            }
+        }
+    }
+
+    /// The state as advanced by the events emitted so far.
+    fn read<T>(&self, read: impl FnOnce(&dyn View) -> Result<T, Unavailable>) -> Result<T, Refusal> {
+        Ok(read(&Layered {
+            below: self.below,
+            changes: &self.changes,
+        })?)
+    }
+
+    fn emit(&mut self, body: EventBody, subject: Subject, labels: Labels) -> Result<Seq, Refusal> {
+        let seq = Seq(self.stamp.next.0 + self.events.len() as u64);
+        let event = Event {
+            actor: self.stamp.actor.clone(),
+            at: self.stamp.at,
+            correlation_id: labels.correlation_id,
+            body,
+            project: labels.project,
+            seq,
+            subject,
+            tenant: self.stamp.tenant.clone(),
+        };
+        let bytes = event.to_canonical();
+        self.bytes += bytes.len();
+        if bytes.len() > limits::EVENT_BYTES_MAX || self.bytes > COMMAND_BYTES_MAX {
+            return Err(Rejection::new(
+                Code::TooLarge,
+                format!(
+                    "the request makes more than {COMMAND_BYTES_MAX} bytes of events, or one of more than {}",
+                    limits::EVENT_BYTES_MAX
+                ),
+            )
+            .into());
+        }
+        apply(self.below, &mut self.changes, &event).map_err(|error| match error {
+            ApplyError::Unavailable(unavailable) => Refusal::Unavailable(unavailable),
+            illegal @ ApplyError::Illegal { .. } => Refusal::Illegal(illegal),
+        })?;
+        let leaf = leaf_hash(&bytes);
+        self.events.push(Accepted { event, bytes, leaf });
+        Ok(seq)
+    }
+
+    /// An event of the ledger itself, about no job or run.
+    fn record(&mut self, body: EventBody) -> Result<Reply, Refusal> {
+        self.emit(body, Subject::default(), Labels::default())?;
+        Ok(Reply::Done)
+    }
+
+    fn draw_index(&mut self) -> u32 {
+        self.drawn += 1;
+        self.drawn - 1
+    }
+
+    fn draw_job(&mut self) -> JobId {
+        let index = self.draw_index();
+        JobId::derive(self.stamp.at, self.stamp.entropy, index)
+    }
+}

@@ -1,0 +1,385 @@
+//! The payload of each event, version 1. Fields stand in the order of canonical JSON, so that writing one is one pass.
+//!
+//! Each carries all that `apply` needs: state is a function of events alone.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::canonical::Value;
+use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
+use super::pack::PackSpec;
+use super::run::{GraphNode, PackReference, RunCounts};
+use super::token::Scope;
+use super::{Digest, PackName, StepName, TenantName, Timestamp, TokenId};
+
+macro_rules! payload {
+    ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(rename_all = "camelCase", deny_unknown_fields)]
+        pub struct $name { $($(#[$field_doc])* pub $field: $type,)* }
+    };
+}
+
+payload!(
+    /// The first event of a ledger.
+    LedgerOpened {
+        /// The ledger's origin, as its checkpoints name it.
+        origin: String,
+    }
+);
+
+payload!(
+    /// A job came into being; `status` says whether it was eligible at once.
+    JobCreated {
+        /// Its index in the run's graph.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        node: Option<u32>,
+        /// The payload, where it fits the canonical profile.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload: Option<Value>,
+        /// The payload's exact text, where it does not.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        payload_text: Option<String>,
+        /// What was asked for.
+        spec: JobSpec,
+        /// `pending` or `scheduled`.
+        status: JobStatus,
+    }
+);
+
+payload!(
+    /// A job became eligible.
+    JobScheduled {
+        /// `needs_met`, `retry`, `not_before`.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A lease was granted.
+    JobStarted {
+        /// The number of this try.
+        attempt: u32,
+        /// Fences every earlier lease.
+        epoch: u64,
+        /// Length of one period.
+        lease_ms: u64,
+        /// Who holds it.
+        worker: String,
+    }
+);
+
+payload!(
+    /// An attempt succeeded.
+    JobCompleted {
+        /// What it produced.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<Artifact>,
+        /// The number of this try.
+        attempt: u32,
+        /// The lease it was done under.
+        epoch: u64,
+        /// Exit code, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// Digests of its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        logs: Option<AttemptLogs>,
+        /// What it gave back.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        output: Option<Value>,
+    }
+);
+
+payload!(
+    /// An attempt failed, expired or was lost.
+    JobFailed {
+        /// What it produced before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<Artifact>,
+        /// The number of this try.
+        attempt: u32,
+        /// Delay before the next attempt, as drawn.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        delay_ms: Option<u64>,
+        /// The lease it was done under.
+        epoch: u64,
+        /// Exit code, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// What is known.
+        failure: Failure,
+        /// Failures so far, this one included.
+        failures: u32,
+        /// Digests of its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        logs: Option<AttemptLogs>,
+        /// When the next attempt is due; none: terminal.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        next_attempt_at: Option<Timestamp>,
+    }
+);
+
+payload!(
+    /// A job ended without success or failure.
+    JobCancelled {
+        /// Exit code, where it was running.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// Digests of its output, where it was running.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        logs: Option<AttemptLogs>,
+        /// `upstream_failed`, or what was given with the request.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A running job was asked to stop.
+    JobCancelRequested {
+        /// What was given with the request.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A lease was given back; the attempt does not count as a failure.
+    JobReleased {
+        /// The lease.
+        epoch: u64,
+        /// `interrupted`, or what the worker said.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A completion came under a lease that was over. Noted once per epoch, never applied.
+    JobLateReport {
+        /// The epoch it named.
+        epoch: u64,
+        /// What it reported: `completed`, `failed`, `cancelled`.
+        outcome: String,
+    }
+);
+
+payload!(
+    /// A step inside a job began.
+    StepStarted {
+        /// The number of this try.
+        attempt: u32,
+        /// The lease.
+        epoch: u64,
+        /// Its name, as the worker reports it.
+        id: StepName,
+    }
+);
+
+payload!(
+    /// A step inside a job ended.
+    StepEnded {
+        /// The number of this try.
+        attempt: u32,
+        /// The lease.
+        epoch: u64,
+        /// Exit code, where there was one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        exit_code: Option<i32>,
+        /// Its name, as the worker reports it.
+        id: StepName,
+    }
+);
+
+payload!(
+    /// A file was produced; its bytes are flushed before this is recorded.
+    ArtifactCreated {
+        /// The file.
+        artifact: Artifact,
+        /// The number of the try.
+        attempt: u32,
+    }
+);
+
+payload!(
+    /// A run came into being, with its whole graph.
+    RunCreated {
+        /// The jobs and what each needs.
+        graph: Vec<GraphNode>,
+        /// Inputs after defaults were filled in.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        inputs: BTreeMap<String, Value>,
+        /// Most jobs at once.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_parallel: Option<u32>,
+        /// The pack version it was made from.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pack: Option<PackReference>,
+        /// Longest time from creation to end.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        timeout_ms: Option<u64>,
+    }
+);
+
+payload!(
+    /// The first job of a run started.
+    RunStarted {}
+);
+
+payload!(
+    /// A run was asked to stop.
+    RunCancelRequested {
+        /// What was given with the request, or `run_timeout`.
+        reason: String,
+        /// True when it ran longer than allowed.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        timed_out: bool,
+    }
+);
+
+payload!(
+    /// A run ended.
+    RunEnded {
+        /// How many jobs ended how.
+        counts: RunCounts,
+    }
+);
+
+payload!(
+    /// A pack version was registered. `source` is what was given, byte for byte.
+    PackRegistered {
+        /// The pack.
+        name: PackName,
+        /// SHA-256 of the canonical normalised graph.
+        plan_hash: Digest,
+        /// The bytes as they were given.
+        source: String,
+        /// SHA-256 of these bytes.
+        source_sha256: Digest,
+        /// The normalised definition.
+        spec: PackSpec,
+        /// From 1, without gaps.
+        version: u32,
+    }
+);
+
+payload!(
+    /// A tenant came into being (ledger `system`).
+    TenantCreated {
+        /// Its name.
+        name: TenantName,
+    }
+);
+
+payload!(
+    /// A token was made (ledger `system`). The secret itself is nowhere.
+    TokenCreated {
+        /// End of its validity.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        expires_at: Option<Timestamp>,
+        /// Public id.
+        id: TokenId,
+        /// For people.
+        name: String,
+        /// The person behind it.
+        person: String,
+        /// What it allows.
+        scopes: Vec<Scope>,
+        /// SHA-256 of the secret.
+        secret_sha256: Digest,
+        /// For which tenants.
+        tenants: Vec<TenantName>,
+    }
+);
+
+payload!(
+    /// A token was revoked (ledger `system`).
+    TokenRevoked {
+        /// Its public id.
+        id: TokenId,
+        /// Why.
+        reason: String,
+    }
+);
+
+payload!(
+    /// The keys of a foreign origin were pinned (ledger `system`).
+    TrustPinned {
+        /// SPKI PEM of the key that signs its bundles.
+        export_key: String,
+        /// SPKI PEM of the key that signs its checkpoints.
+        log_key: String,
+        /// The origin, as its checkpoints name it.
+        origin: String,
+    }
+);
+
+payload!(
+    /// A bundle left (ledger `system`).
+    BundleExported {
+        /// First sequence in it.
+        first: u64,
+        /// Origin of the ledger.
+        origin: String,
+        /// Root at its size.
+        root: Digest,
+        /// Size of the ledger at its end.
+        size: u64,
+        /// SHA-256 of the tar.
+        tar_sha256: Digest,
+        /// What was put in besides the history: `artifacts`, `logs`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        with: Vec<String>,
+    }
+);
+
+payload!(
+    /// A bundle was verified here (ledger `system`).
+    BundleVerified {
+        /// Exit code of the verification.
+        exit_code: i32,
+        /// Origin, where it could be read.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        origin: Option<String>,
+        /// SHA-256 of the file as it came.
+        sha256: Digest,
+    }
+);
+
+payload!(
+    /// A bundle was taken in as a read-only tenant (ledger `system`). The verified tar is stored before.
+    BundleImported {
+        /// First sequence in it.
+        first: u64,
+        /// Origin of the ledger.
+        origin: String,
+        /// Root at its size.
+        root: Digest,
+        /// Size of the ledger at its end.
+        size: u64,
+        /// SHA-256 of the tar, by which it is stored.
+        tar_sha256: Digest,
+        /// The read-only tenant.
+        tenant: TenantName,
+    }
+);
+
+payload!(
+    /// A bundle was refused (ledger `system`). It lies in quarantine.
+    BundleRefused {
+        /// The first check that failed.
+        detail: String,
+        /// Exit code of the verification.
+        exit_code: i32,
+        /// SHA-256 of the file as it came.
+        sha256: Digest,
+    }
+);
+
+payload!(
+    /// The wall clock stepped (ledger `system`).
+    ClockStep {
+        /// How far the wall clock is from ledger time now; negative when it stepped back.
+        offset_ms: i64,
+    }
+);

@@ -1,0 +1,89 @@
+//! Tokens by the digest of their secret, in memory: each request looks here, and a revocation holds at once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use crate::domain::event::{Event, EventBody};
+use crate::domain::state::Kind;
+use crate::domain::token::Token;
+use crate::domain::{Digest, TenantName, TokenId};
+use crate::limits;
+use crate::store::{Direction, Page, Snapshot, StoreError};
+
+/// All tokens, revoked ones included.
+#[derive(Debug, Default)]
+pub struct Auth {
+    /// Guards the table; held for one look-up or one insertion.
+    tokens: RwLock<HashMap<Digest, Arc<Token>>>,
+}
+
+impl Auth {
+    /// The token with this secret.
+    pub fn find(&self, secret: &str) -> Option<Arc<Token>> {
+        let digest = Digest::of(secret.as_bytes());
+        self.tokens
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .get(&digest)
+            .cloned()
+    }
+
+    /// The token with this id, as it stands now.
+    pub fn by_id(&self, id: TokenId) -> Option<Arc<Token>> {
+        let tokens = self
+            .tokens
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        tokens.values().find(|token| token.id == id).cloned()
+    }
+
+    pub(super) fn observe(&self, event: &Event) {
+        match &event.body {
+            EventBody::TokenCreated(created) => {
+                let token = Token {
+                    created_at: event.at,
+                    expires_at: created.expires_at,
+                    id: created.id,
+                    name: created.name.clone(),
+                    person: created.person.clone(),
+                    revoked_at: None,
+                    scopes: created.scopes.clone(),
+                    secret_sha256: created.secret_sha256,
+                    tenants: created.tenants.clone(),
+                };
+                self.insert(token);
+            }
+            EventBody::TokenRevoked(revoked) => {
+                if let Some(token) = self.by_id(revoked.id) {
+                    self.insert(Token {
+                        revoked_at: Some(event.at),
+                        ..(*token).clone()
+                    });
+                }
+            }
+            _ => {}
+        }
+    }
+
+    pub(super) fn rebuild(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let page = Page {
+            after: None,
+            direction: Direction::Forward,
+            limit: limits::TOKENS_MAX,
+        };
+        for (_, row) in snapshot.rows(&TenantName::system(), Kind::Token, page)? {
+            if let Some(token) = row.as_token() {
+                self.insert(token.clone());
+            }
+        }
+        Ok(())
+    }
+
+    fn insert(&self, token: Token) {
+        let mut tokens = self
+            .tokens
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        tokens.insert(token.secret_sha256, Arc::new(token));
+    }
+}

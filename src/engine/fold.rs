@@ -1,0 +1,160 @@
+//! Folding ledgers into a projection: after a crash, when it is rebuilt, and for imported ledgers. One way for all.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use crate::domain::apply::{ApplyError, apply};
+use crate::domain::event::{Event, EventError};
+use crate::domain::state::{Changes, Layered};
+use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
+use crate::ledger::{LedgerError, Ledgers, TenantLedger};
+use crate::store::{Commit, Head, Store, StoreError};
+
+/// Events folded in one batch of the projection.
+const CHUNK_EVENTS: u64 = 2_048;
+
+/// Why folding stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum FoldError {
+    /// A ledger cannot be read: the error names file and offset.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The projection cannot be written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An event that this program does not know.
+    #[error("ledger {tenant}, event {seq}: {source}")]
+    Event {
+        /// Whose ledger.
+        tenant: TenantName,
+        /// Which event.
+        seq: Seq,
+        /// What did not fit.
+        source: EventError,
+    },
+    /// An event that no legal history contains.
+    #[error("ledger {tenant}: {source}")]
+    Illegal {
+        /// Whose ledger.
+        tenant: TenantName,
+        /// Which event, and why.
+        source: ApplyError,
+    },
+    /// The projection has more of a ledger than the ledger itself.
+    #[error("the projection holds {projected} events of ledger {tenant}, the ledger only {held}")]
+    Ahead {
+        /// Whose ledger.
+        tenant: TenantName,
+        /// Events folded in.
+        projected: u64,
+        /// Events in the ledger.
+        held: u64,
+    },
+}
+
+/// Brings a projection up to date with every ledger.
+///
+/// # Errors
+/// [`FoldError`]; what was folded before stays.
+pub fn catch_up(store: &Store, ledgers: &Ledgers) -> Result<u64, FoldError> {
+    let mut folded = 0;
+    for tenant in ledgers.tenants()? {
+        folded += catch_up_one(store, &ledgers.ledger(&tenant)?)?;
+    }
+    Ok(folded)
+}
+
+/// Brings a projection up to date with one ledger.
+///
+/// # Errors
+/// [`FoldError`]; what was folded before stays.
+pub fn catch_up_one(store: &Store, ledger: &Arc<TenantLedger>) -> Result<u64, FoldError> {
+    let tenant = ledger.tenant().clone();
+    let from = store.read()?.head(&tenant)?.map_or(0, |head| head.size);
+    let to = ledger.size();
+    if from > to {
+        return Err(FoldError::Ahead {
+            tenant,
+            projected: from,
+            held: to,
+        });
+    }
+    let mut at = from;
+    while at < to {
+        let end = to.min(at + CHUNK_EVENTS);
+        fold_chunk(store, ledger, at, end)?;
+        at = end;
+    }
+    Ok(to - from)
+}
+
+fn fold_chunk(store: &Store, ledger: &TenantLedger, from: u64, to: u64) -> Result<(), FoldError> {
+    let tenant = ledger.tenant();
+    let mut fold = Chunk::default();
+    {
+        let snapshot = store.read()?;
+        let view = snapshot.view(tenant);
+        let mut failed = None;
+        ledger.scan(
+            Seq(from),
+            Seq(to),
+            &mut |seq, bytes| match fold.take(tenant, &view, seq, bytes) {
+                Ok(()) => ControlFlow::Continue(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            },
+        )?;
+        if let Some(error) = failed {
+            return Err(error);
+        }
+    }
+    let mut batch = store.begin()?;
+    batch.write(tenant, &fold.changes)?;
+    batch.index_events(tenant, &fold.subjects)?;
+    if let Some(at) = fold.at {
+        batch.set_head(tenant, Head { size: to, at })?;
+    }
+    Ok(batch.commit(None, Commit::Visible)?)
+}
+
+#[derive(Default)]
+struct Chunk {
+    changes: Changes,
+    subjects: Vec<(Seq, Option<JobId>, Option<RunId>)>,
+    at: Option<Timestamp>,
+}
+
+impl Chunk {
+    fn take(
+        &mut self,
+        tenant: &TenantName,
+        below: &dyn crate::domain::state::View,
+        seq: Seq,
+        bytes: &[u8],
+    ) -> Result<(), FoldError> {
+        let event = Event::from_bytes(bytes).map_err(|source| FoldError::Event {
+            tenant: tenant.clone(),
+            seq,
+            source,
+        })?;
+        let mut changes = Changes::default();
+        apply(
+            &Layered {
+                below,
+                changes: &self.changes,
+            },
+            &mut changes,
+            &event,
+        )
+        .map_err(|source| FoldError::Illegal {
+            tenant: tenant.clone(),
+            source,
+        })?;
+        self.changes.merge(changes);
+        self.subjects.push((seq, event.subject.job, event.subject.run));
+        self.at = Some(event.at);
+        Ok(())
+    }
+}

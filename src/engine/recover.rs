@@ -1,0 +1,245 @@
+//! Opening a data folder: journal, ledgers, projection, and what is derived from them; in that order.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::fold::{self, FoldError};
+use super::shared::Shared;
+use super::snapshot;
+use super::writer::{Fatal, Writer};
+use crate::clock::Clock;
+use crate::disk::{self, Disk};
+use crate::domain::{JobId, TenantName, leaf_hash};
+use crate::journal::{self, Floor, Journal, OpenError, Options, Position, ReadError};
+use crate::ledger::{LedgerError, Ledgers};
+use crate::limits;
+use crate::store::{Commit, Store, StoreError};
+use crate::trust::KeyFolder;
+
+/// The worker name under which the built-in runner claims.
+pub const LOCAL_WORKER: &str = "local";
+
+/// Where things lie in a data folder.
+#[derive(Debug, Clone)]
+pub struct Layout(pub PathBuf);
+
+impl Layout {
+    /// Journal segments.
+    pub fn journal(&self) -> PathBuf {
+        self.0.join("journal")
+    }
+    /// Ledgers, a folder per tenant.
+    pub fn ledgers(&self) -> PathBuf {
+        self.0.join("ledgers")
+    }
+    /// The projection.
+    pub fn store(&self) -> PathBuf {
+        self.0.join("state.redb")
+    }
+    /// Up to which journal position checkpoints were signed.
+    pub fn floor(&self) -> PathBuf {
+        self.0.join("floor")
+    }
+    /// State snapshots.
+    pub fn snapshots(&self) -> PathBuf {
+        self.0.join("snapshots")
+    }
+}
+
+/// Why a data folder cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The journal: names segment and offset.
+    #[error("the journal cannot be opened: {0}")]
+    Journal(#[from] OpenError),
+    /// Reading it back.
+    #[error("the journal cannot be read: {0}")]
+    Read(#[from] ReadError),
+    /// A ledger: names file and offset.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The projection cannot be built.
+    #[error(transparent)]
+    Fold(#[from] FoldError),
+    /// The projection file cannot even be made anew.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The disk.
+    #[error("{what}: {source}")]
+    Disk {
+        /// What was attempted, on what.
+        what: String,
+        /// What the disk said.
+        source: std::io::Error,
+    },
+    /// The first writes failed.
+    #[error(transparent)]
+    Writer(#[from] Fatal),
+}
+
+/// What recovery did, for the log and for `doctor`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// Events folded into the projection at this start.
+    pub folded: u64,
+    /// Why the projection was built anew, when it was.
+    pub rebuilt: Option<String>,
+    /// A torn tail that was cut, as file and offset.
+    pub cut: Option<(PathBuf, u64)>,
+    /// Steps whose process ended with the server.
+    pub lost_leases: usize,
+}
+
+/// Whether the file of the projection may be opened in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trusted {
+    /// It was closed cleanly, or a child process opened it without harm.
+    Yes,
+    /// A child process could not open it: throw it away.
+    No,
+}
+
+/// Opens a data folder and brings everything up to date.
+pub(super) fn open(
+    (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>),
+    layout: &Layout,
+    keys: Arc<KeyFolder>,
+    trusted: Trusted,
+    options: Options,
+) -> Result<(Writer, Report), StartError> {
+    let (store, mut rebuilt) = open_store(&disk, layout, trusted)?;
+    let projected = store.read()?.position()?;
+    let floor = Floor {
+        durable_projection: Position(projected),
+        checkpointed: Position(read_floor(disk.as_ref(), &layout.floor())?),
+    };
+    let (journal, recovery) = journal::open(disk.clone(), &layout.journal(), floor, options)?;
+    let ledgers = Arc::new(Ledgers::open(disk.clone(), layout.ledgers())?);
+    push_journal(&journal, &ledgers)?;
+    let mut store = store;
+    if projected == 0 && journal.end().0 > 0 {
+        rebuilt.get_or_insert_with(|| "it was empty".to_owned());
+        snapshot::load_newest(disk.as_ref(), layout, &store, &ledgers);
+    }
+    let folded = match fold::catch_up(&store, &ledgers) {
+        Ok(folded) => folded,
+        Err(FoldError::Store(error)) => {
+            rebuilt = Some(error.to_string());
+            drop(store);
+            store = fresh_store(&disk, layout)?;
+            fold::catch_up(&store, &ledgers)?
+        }
+        Err(other) => return Err(other.into()),
+    };
+    store.begin()?.commit(Some(journal.end().0), Commit::Durable)?;
+    let store = Arc::new(store);
+    let shared = Arc::new(Shared::new(
+        (disk, clock.clone()),
+        layout.0.clone(),
+        ledgers,
+        keys,
+        store.clone(),
+    ));
+    let (active, running) = shared.derive(&store, clock.monotonic_ms())?;
+    let newest = shared.newest(&store)?;
+    let mut writer = Writer::new(clock, Box::new(journal), shared, active, newest);
+    let lost: BTreeMap<TenantName, Vec<(JobId, u64)>> = running
+        .into_iter()
+        .map(|(tenant, jobs)| {
+            let local = |job: &&crate::domain::job::Job| {
+                job.lease
+                    .as_ref()
+                    .is_some_and(|lease| lease.worker == LOCAL_WORKER)
+            };
+            (
+                tenant,
+                jobs.iter().filter(local).map(|job| (job.id, job.epoch)).collect(),
+            )
+        })
+        .collect();
+    writer.lose_local_leases(&lost)?;
+    let report = Report {
+        folded,
+        rebuilt,
+        cut: recovery.cut.map(|cut| (cut.file, cut.offset)),
+        lost_leases: lost.values().map(Vec::len).sum(),
+    };
+    Ok((writer, report))
+}
+
+fn open_store(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    trusted: Trusted,
+) -> Result<(Store, Option<String>), StartError> {
+    if trusted == Trusted::No {
+        return Ok((
+            fresh_store(disk, layout)?,
+            Some("a child process could not open it".to_owned()),
+        ));
+    }
+    // Damage shows as an error or, deep inside the library, as a panic; both mean the same here.
+    let opened = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let store = Store::open(disk, &layout.store())?;
+        store.read()?.position()?;
+        Ok::<_, StoreError>(store)
+    }));
+    match opened {
+        Ok(Ok(store)) => Ok((store, None)),
+        Ok(Err(error)) => Ok((fresh_store(disk, layout)?, Some(error.to_string()))),
+        Err(_) => Ok((fresh_store(disk, layout)?, Some("opening it panicked".to_owned()))),
+    }
+}
+
+fn fresh_store(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Store, StartError> {
+    let path = layout.store();
+    Store::discard(disk.as_ref(), &path).map_err(|source| StartError::Disk {
+        what: format!("removing {}", path.display()),
+        source,
+    })?;
+    Ok(Store::open(disk, &path)?)
+}
+
+/// Events still in the journal go into memory; those already archived are skipped.
+fn push_journal(journal: &dyn Journal, ledgers: &Ledgers) -> Result<(), StartError> {
+    let mut failed = None;
+    journal.read(journal.start(), journal.end(), &mut |batch| {
+        for record in batch.records {
+            // Copied out: a record must not keep the buffer of its whole batch alive.
+            let bytes = bytes::Bytes::copy_from_slice(&record.bytes);
+            let leaf = leaf_hash(&bytes);
+            let pushed = ledgers
+                .ledger(&record.tenant)
+                .and_then(|ledger| ledger.push(record.seq, bytes, leaf));
+            if let Err(error) = pushed {
+                failed = Some(error);
+                return ControlFlow::Break(());
+            }
+        }
+        ControlFlow::Continue(())
+    })?;
+    failed.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// `floor`: the journal position up to which checkpoints were signed, as decimal text with a line feed.
+fn read_floor(disk: &dyn Disk, path: &Path) -> Result<u64, StartError> {
+    let disk_error = |source| StartError::Disk {
+        what: format!("reading {}", path.display()),
+        source,
+    };
+    match disk::read_file(disk, path, limits::NOTE_BYTES_MAX as u64) {
+        Ok(bytes) => {
+            let text = String::from_utf8_lossy(&bytes);
+            text.trim_end().parse().map_err(|_| {
+                disk_error(std::io::Error::new(
+                    std::io::ErrorKind::InvalidData,
+                    "it is not a number",
+                ))
+            })
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
+        Err(error) => Err(disk_error(error)),
+    }
+}

@@ -1,0 +1,242 @@
+//! What the writer shares with readers: the projection, the ledgers, the feed, leases, tokens, counters.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+use super::active::{Active, SharedLeases};
+use super::auth::Auth;
+use super::feed::Feed;
+use super::fold;
+use super::request::SubmitError;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::domain::job::Job;
+use crate::domain::{TenantName, Timestamp};
+use crate::ledger::{LedgerError, Ledgers, Origin};
+use crate::store::{Commit, Store, StoreError};
+use crate::trust::{EnclaveId, KeyFolder};
+
+/// Counters of the writer, read by metrics at any time.
+#[derive(Debug, Default)]
+pub struct Stats {
+    batches: AtomicU64,
+    events: AtomicU64,
+    flush_ns: AtomicU64,
+    ready: AtomicUsize,
+    running: AtomicUsize,
+    rebuilds: AtomicU64,
+}
+
+/// The counters at one moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StatsNow {
+    /// Batches flushed since the start.
+    pub batches: u64,
+    /// Events committed since the start.
+    pub events: u64,
+    /// Time spent in appends and their flushes.
+    pub flush_ns: u64,
+    /// Jobs that may be leased.
+    pub ready: usize,
+    /// Jobs under a lease.
+    pub running: usize,
+    /// How often the projection was thrown away and folded anew.
+    pub rebuilds: u64,
+}
+
+impl Stats {
+    pub(super) fn flushed(&self, ns: u64, events: usize) {
+        self.batches.fetch_add(1, Ordering::Relaxed);
+        self.events.fetch_add(events as u64, Ordering::Relaxed);
+        self.flush_ns.fetch_add(ns, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_active(&self, ready: usize, running: usize) {
+        self.ready.store(ready, Ordering::Relaxed);
+        self.running.store(running, Ordering::Relaxed);
+    }
+
+    /// The counters now.
+    pub fn now(&self) -> StatsNow {
+        StatsNow {
+            batches: self.batches.load(Ordering::Relaxed),
+            events: self.events.load(Ordering::Relaxed),
+            flush_ns: self.flush_ns.load(Ordering::Relaxed),
+            ready: self.ready.load(Ordering::Relaxed),
+            running: self.running.load(Ordering::Relaxed),
+            rebuilds: self.rebuilds.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// Shared by writer, archiver, checkpointer and every reader.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) dir: PathBuf,
+    pub(super) ledgers: Arc<Ledgers>,
+    pub(super) keys: Arc<KeyFolder>,
+    pub(super) feed: Feed,
+    pub(super) leases: SharedLeases,
+    pub(super) auth: Auth,
+    pub(super) stats: Stats,
+    /// Empty while the projection is rebuilt. The lock is held for a clone of the handle.
+    store: RwLock<Option<Arc<Store>>>,
+    /// A reader met damage: the writer rebuilds before its next batch.
+    damaged: AtomicBool,
+    archive: Signal,
+}
+
+/// A wish that one thread waits for.
+#[derive(Debug, Default)]
+struct Signal {
+    /// Guards the wish; held for an assignment.
+    wanted: Mutex<bool>,
+    changed: Condvar,
+}
+
+impl Shared {
+    pub(super) fn new(
+        (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>),
+        dir: PathBuf,
+        ledgers: Arc<Ledgers>,
+        keys: Arc<KeyFolder>,
+        store: Arc<Store>,
+    ) -> Self {
+        Shared {
+            disk,
+            clock,
+            dir,
+            ledgers,
+            keys,
+            feed: Feed::default(),
+            leases: SharedLeases::default(),
+            auth: Auth::default(),
+            stats: Stats::default(),
+            store: RwLock::new(Some(store)),
+            damaged: AtomicBool::new(false),
+            archive: Signal::default(),
+        }
+    }
+
+    /// The projection, unless it is being rebuilt.
+    pub(super) fn store(&self) -> Result<Arc<Store>, SubmitError> {
+        let store = self.store.read().unwrap_or_else(|poisoned| poisoned.into_inner());
+        store.clone().ok_or(SubmitError::Rebuilding)
+    }
+
+    /// The origin of one of our own ledgers; none for a foreign one.
+    pub(super) fn origin(&self, tenant: &TenantName) -> Option<Origin> {
+        Origin::new(EnclaveId::of(&self.keys.log().public()), tenant.clone())
+    }
+
+    /// A reader met a value that is not what was written.
+    pub(super) fn report_damage(&self, error: &StoreError) {
+        tracing::error!(%error, "a read found the projection damaged");
+        self.damaged.store(true, Ordering::Release);
+    }
+
+    pub(super) fn take_damage(&self) -> bool {
+        self.damaged.swap(false, Ordering::AcqRel)
+    }
+
+    /// Closes the projection, throws its files away and folds it anew. Readers get [`SubmitError::Rebuilding`]
+    /// meanwhile. Called by the writer alone.
+    pub(super) fn rebuild_projection(&self, position: u64, now_ms: u64) -> Result<Active, fold::FoldError> {
+        let path = {
+            let mut slot = self
+                .store
+                .write()
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+            let Some(old) = slot.take() else {
+                return Err(fold::FoldError::Store(StoreError::Failed("closed".to_owned())));
+            };
+            old.path().to_owned()
+            // Readers that still hold the old one keep their open files until they are done.
+        };
+        self.stats.rebuilds.fetch_add(1, Ordering::Relaxed);
+        Store::discard(self.disk.as_ref(), &path).map_err(StoreError::from)?;
+        let store = Arc::new(Store::open(&self.disk, &path)?);
+        fold::catch_up(&store, &self.ledgers)?;
+        store.begin()?.commit(Some(position), Commit::Durable)?;
+        let (active, _) = self.derive(&store, now_ms)?;
+        *self
+            .store
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(store);
+        Ok(active)
+    }
+
+    /// What is derived from the projection and kept in memory, and the running jobs.
+    pub(super) fn derive(
+        &self,
+        store: &Store,
+        now_ms: u64,
+    ) -> Result<(Active, BTreeMap<TenantName, Vec<Job>>), fold::FoldError> {
+        let tenants: Vec<TenantName> = self
+            .ledgers
+            .tenants()?
+            .into_iter()
+            .filter(|tenant| !tenant.is_foreign())
+            .collect();
+        let snapshot = store.read()?;
+        self.auth.rebuild(&snapshot)?;
+        let (active, running) = Active::rebuild(&snapshot, &tenants, &self.leases, now_ms)?;
+        self.stats
+            .set_active(active.ready.depth(), self.leases.lock().len());
+        Ok((active, running))
+    }
+
+    /// Ledger time of the newest event of any ledger of our own.
+    pub(super) fn newest(&self, store: &Store) -> Result<Option<Timestamp>, fold::FoldError> {
+        let snapshot = store.read()?;
+        let mut newest = None;
+        for tenant in self
+            .ledgers
+            .tenants()?
+            .iter()
+            .filter(|tenant| !tenant.is_foreign())
+        {
+            newest = newest.max(snapshot.head(tenant)?.map(|head| head.at));
+        }
+        Ok(newest)
+    }
+
+    /// Moves everything committed so far to history and tiles.
+    pub(super) fn archive_all(&self) -> Result<(), LedgerError> {
+        for tenant in self.ledgers.tenants()? {
+            let ledger = self.ledgers.ledger(&tenant)?;
+            ledger.archive(ledger.size())?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn wake_archiver(&self) {
+        *self
+            .archive
+            .wanted
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+        self.archive.changed.notify_all();
+    }
+
+    /// Blocks until there is something to archive.
+    pub(super) fn wait_for_archive(&self) {
+        let mut wanted = self
+            .archive
+            .wanted
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        while !*wanted {
+            wanted = self
+                .archive
+                .changed
+                .wait(wanted)
+                .unwrap_or_else(|poisoned| poisoned.into_inner());
+        }
+        *wanted = false;
+    }
+}

@@ -1,0 +1,261 @@
+//! The threads around the writer: the writer's own, the archiver's, the checkpointer's; and how they end.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::checkpoints::Checkpoints;
+use super::recover::Layout;
+use super::request::{Request, SubmitError};
+use super::shared::Shared;
+use super::snapshot;
+use super::writer::{Fatal, Writer};
+use crate::journal::SegmentId;
+use crate::limits;
+
+/// A gather delay doubles the batch and costs idle latency: it is made only when more than one request waits.
+const GATHER: Duration = Duration::from_micros(60);
+/// How often checkpoints are signed, when something is new.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
+/// Events since the last snapshot that make a clean stop write a new one.
+const SNAPSHOT_EVENTS_MIN: u64 = 50_000;
+
+/// What the writer's thread is told.
+#[derive(Debug)]
+pub(super) enum Message {
+    Request(Request),
+    /// These segments' events are in history.
+    Archived(Vec<SegmentId>),
+    /// Sign checkpoints, flush, and end.
+    Stop,
+}
+
+/// The running threads.
+#[derive(Debug)]
+pub(super) struct Threads {
+    queue: SyncSender<Message>,
+    /// Taken by whoever waits for the end.
+    writer: Mutex<Option<JoinHandle<Result<(), Fatal>>>>,
+}
+
+impl Threads {
+    pub(super) fn start(writer: Writer, layout: Layout, checkpoints: Checkpoints) -> std::io::Result<Self> {
+        let (queue, messages) = std::sync::mpsc::sync_channel(limits::QUEUE_COMMANDS_MAX);
+        let shared = writer.shared.clone();
+        let archiver = ArchiverSide {
+            closed: Mutex::new(Vec::new()),
+            ended: Mutex::new(false),
+        };
+        let archiver = Arc::new(archiver);
+        let to_writer = queue.clone();
+        let (side, shared_too) = (archiver.clone(), shared.clone());
+        let archive = std::thread::Builder::new()
+            .name("archiver".to_owned())
+            .spawn(move || run_archiver(&shared_too, &side, &to_writer))?;
+        let handle = std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || {
+                let mut looped = Loop {
+                    writer,
+                    messages,
+                    archiver,
+                    checkpoints,
+                    layout,
+                    pending: VecDeque::new(),
+                };
+                let ended = looped.run();
+                looped.end(archive);
+                ended
+            })?;
+        Ok(Threads {
+            queue,
+            writer: Mutex::new(Some(handle)),
+        })
+    }
+
+    pub(super) fn queue(&self) -> &SyncSender<Message> {
+        &self.queue
+    }
+
+    /// Waits for the writer's end. The first caller learns how it ended.
+    pub(super) fn join(&self) -> Result<(), Fatal> {
+        let handle = self
+            .writer
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take();
+        match handle.map(JoinHandle::join) {
+            None => Ok(()),
+            Some(Ok(ended)) => ended,
+            Some(Err(_)) => Err(Fatal("the writer panicked".to_owned())),
+        }
+    }
+}
+
+/// What writer and archiver tell each other.
+#[derive(Debug)]
+struct ArchiverSide {
+    /// Closed segments that the writer knows of; held for a copy.
+    closed: Mutex<Vec<SegmentId>>,
+    ended: Mutex<bool>,
+}
+
+struct Loop {
+    writer: Writer,
+    messages: Receiver<Message>,
+    archiver: Arc<ArchiverSide>,
+    checkpoints: Checkpoints,
+    layout: Layout,
+    pending: VecDeque<Request>,
+}
+
+impl Loop {
+    fn run(&mut self) -> Result<(), Fatal> {
+        loop {
+            if self.writer.shared.take_damage() {
+                self.writer.rebuild("a read found a wrong checksum")?;
+            }
+            let wait = if self.pending.is_empty() {
+                self.writer.idle_ms()
+            } else {
+                0
+            };
+            let first = self.messages.recv_timeout(Duration::from_millis(wait));
+            match first {
+                Ok(message) => {
+                    if !self.gather(message)? {
+                        return self.stop();
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.stop(),
+            }
+            self.writer.batch(&mut self.pending)?;
+            self.note_closed();
+            self.checkpoints.sign_when_due(&self.writer, CHECKPOINT_EVERY)?;
+        }
+    }
+
+    /// Takes what waits. False when the end was asked for.
+    fn gather(&mut self, first: Message) -> Result<bool, Fatal> {
+        if !self.take(first)? {
+            return Ok(false);
+        }
+        let mut gathered = false;
+        while self.pending.len() < limits::BATCH_COMMANDS_MAX {
+            match self.messages.try_recv() {
+                Ok(message) => {
+                    if !self.take(message)? {
+                        return Ok(false);
+                    }
+                }
+                Err(_) if !gathered && self.pending.len() > 1 => {
+                    gathered = true;
+                    std::thread::sleep(GATHER);
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(true)
+    }
+
+    fn take(&mut self, message: Message) -> Result<bool, Fatal> {
+        match message {
+            Message::Request(request) => self.pending.push_back(request),
+            Message::Archived(segments) => {
+                self.writer.release(&segments)?;
+                self.note_closed();
+            }
+            Message::Stop => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    fn note_closed(&self) {
+        let closed: Vec<SegmentId> = self.writer.closed_segments().iter().map(|info| info.id).collect();
+        *self
+            .archiver
+            .closed
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = closed;
+    }
+
+    fn stop(&mut self) -> Result<(), Fatal> {
+        // What was taken before the end was asked for is still answered.
+        while !self.pending.is_empty() {
+            self.writer.batch(&mut self.pending)?;
+        }
+        self.writer.flush_projection()?;
+        self.checkpoints.sign_when_due(&self.writer, Duration::ZERO)?;
+        self.write_snapshot();
+        Ok(())
+    }
+
+    fn write_snapshot(&self) {
+        let shared = &self.writer.shared;
+        let position = self.writer.position().0;
+        let newest = shared
+            .disk
+            .list(&self.layout.snapshots())
+            .ok()
+            .and_then(|names| names.last().and_then(|name| name.get(..20)?.parse::<u64>().ok()));
+        if position < newest.unwrap_or(0) + SNAPSHOT_EVENTS_MIN {
+            return;
+        }
+        let Ok(store) = shared.store() else { return };
+        if let Err(error) = snapshot::write(shared.disk.as_ref(), &self.layout, &store, position) {
+            tracing::warn!(%error, "no snapshot was written; the next rebuild takes longer");
+        }
+    }
+
+    fn end(&mut self, archiver: JoinHandle<()>) {
+        *self
+            .archiver
+            .ended
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+        self.writer.shared.wake_archiver();
+        for request in self.pending.drain(..) {
+            let _ = request.reply.send(Err(SubmitError::Stopped));
+        }
+        while let Ok(message) = self.messages.try_recv() {
+            if let Message::Request(request) = message {
+                let _ = request.reply.send(Err(SubmitError::Stopped));
+            }
+        }
+        if archiver.join().is_err() {
+            tracing::error!("the archiver panicked");
+        }
+    }
+}
+
+/// Moves events to history when a segment closed, then tells the writer which segments it may give up.
+fn run_archiver(shared: &Shared, side: &ArchiverSide, writer: &SyncSender<Message>) {
+    loop {
+        shared.wait_for_archive();
+        if *side.ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
+            return;
+        }
+        // Read before the archiving begins: all of what these hold is in the ledgers by now.
+        let closed = side
+            .closed
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .clone();
+        if closed.is_empty() {
+            continue;
+        }
+        match shared.archive_all() {
+            Ok(()) => {
+                // The writer may be ending and no longer listen; then the segments are given up next time.
+                let _ = writer.try_send(Message::Archived(closed));
+            }
+            Err(error) => {
+                tracing::error!(%error, "archiving failed; the journal keeps what is not in history");
+                return;
+            }
+        }
+    }
+}

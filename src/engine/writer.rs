@@ -1,0 +1,566 @@
+//! The one writer: decide → journal → projection → reply → publish, a batch at a time. No thread, no queue: what drives
+//! it is in `thread.rs`, or a test with a manual clock.
+//!
+//! The safety argument, in order: nothing is answered before the journal's flush returned; rejections wait for the same
+//! flush, since they may rest on an event of the batch; after an error of append or flush nothing is tried again and the
+//! caller must end the process. Effects in memory (ready order, leases, timers) are derived, so a batch that is dropped
+//! is followed by rebuilding them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+
+use super::active::{Active, Timer};
+use super::feed::Committed;
+use super::ledger_time::LedgerTime;
+use super::request::{Answer, Claim, Receipt, Request, SubmitError};
+use super::shared::Shared;
+use super::trial::{RowCache, Trial};
+use crate::clock::Clock;
+use crate::domain::command::{Command, LeaseEnd, Leased, Reply};
+use crate::domain::decide::Stamp;
+use crate::domain::event::{Actor, EventBody};
+use crate::domain::rejection::{Refusal, Rejection};
+use crate::domain::{JobId, Seq, TenantName, Timestamp};
+use crate::journal::{Journal, Position, Record, Term};
+use crate::limits;
+use crate::store::{Commit, Head, StoreError};
+
+/// How often the projection is flushed, when something is new.
+const DURABLE_EVERY_MS: u64 = 1_000;
+/// Timers and expired leases handled in one batch.
+const DUE_ITEMS_MAX: usize = 512;
+
+/// The writer cannot go on. Every answer still owed is [`SubmitError::OutcomeUnknown`]; the process must end.
+#[derive(Debug, thiserror::Error)]
+#[error("the writer has stopped for good: {0}")]
+pub struct Fatal(pub String);
+
+/// Why a batch came to nothing.
+enum Dropped {
+    /// The projection cannot be read: rebuild it. Nothing was appended.
+    Projection(StoreError),
+    /// Stop for good.
+    Fatal(Fatal),
+}
+
+type Owed = (oneshot::Sender<Result<Answer, SubmitError>>, Answer);
+
+/// A claim that waits for work.
+struct Waiting {
+    tenant: TenantName,
+    claim: Claim,
+    deadline_ms: u64,
+    reply: oneshot::Sender<Result<Answer, SubmitError>>,
+}
+
+/// The one writer.
+pub(super) struct Writer {
+    clock: Arc<dyn Clock>,
+    time: LedgerTime,
+    journal: Box<dyn Journal>,
+    term: Term,
+    position: Position,
+    pub(super) shared: Arc<Shared>,
+    active: Active,
+    cache: RowCache,
+    waiting: VecDeque<Waiting>,
+    durable_at_ms: u64,
+    dirty: bool,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer")
+            .field("position", &self.position)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Writer {
+    pub(super) fn new(
+        clock: Arc<dyn Clock>,
+        journal: Box<dyn Journal>,
+        shared: Arc<Shared>,
+        active: Active,
+        newest: Option<Timestamp>,
+    ) -> Self {
+        let term = Term(journal.term().0 + 1);
+        let position = journal.end();
+        Writer {
+            time: LedgerTime::new(clock.clone(), newest),
+            durable_at_ms: clock.monotonic_ms(),
+            clock,
+            journal,
+            term,
+            position,
+            shared,
+            active,
+            cache: RowCache::default(),
+            waiting: VecDeque::new(),
+            dirty: false,
+        }
+    }
+
+    /// Milliseconds until something is due by itself.
+    pub(super) fn idle_ms(&mut self) -> u64 {
+        let (now, _) = self.time.now();
+        let timer = self.active.next_due().map_or(u64::MAX, |due| due.since_ms(now));
+        let leases = if self.shared.leases.lock().len() > 0 {
+            100
+        } else {
+            u64::MAX
+        };
+        let claims = if self.waiting.is_empty() { u64::MAX } else { 100 };
+        let flush = if self.dirty { DURABLE_EVERY_MS } else { u64::MAX };
+        timer
+            .min(leases)
+            .min(claims)
+            .min(flush)
+            .clamp(1, DURABLE_EVERY_MS)
+    }
+
+    /// One batch: what is due by itself, then the requests, then the claims that wait.
+    pub(super) fn batch(&mut self, requests: &mut VecDeque<Request>) -> Result<(), Fatal> {
+        let mut owed: Vec<Owed> = Vec::new();
+        match self.try_batch(requests, &mut owed) {
+            Ok(()) => Ok(()),
+            Err(Dropped::Projection(error)) => {
+                for (reply, _) in owed {
+                    let _ = reply.send(Err(SubmitError::Rebuilding));
+                }
+                self.rebuild(&error.to_string())
+            }
+            Err(Dropped::Fatal(fatal)) => {
+                for (reply, _) in owed {
+                    let _ = reply.send(Err(SubmitError::OutcomeUnknown(fatal.0.clone())));
+                }
+                Err(fatal)
+            }
+        }
+    }
+
+    fn try_batch(&mut self, requests: &mut VecDeque<Request>, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
+        let store = self
+            .shared
+            .store()
+            .map_err(|_| Dropped::Fatal(Fatal("no projection".to_owned())))?;
+        let mut trial = Trial::new(store.read().map_err(Dropped::Projection)?);
+        let (at, step) = self.time.now();
+        if let Some(offset_ms) = step {
+            let command = Command::RecordClockStep { offset_ms };
+            let _ = self.system(&mut trial, at, &TenantName::system(), "clock", &command)?;
+        }
+        self.run_due(&mut trial, at)?;
+        let mut taken = 0;
+        while taken < limits::BATCH_COMMANDS_MAX && trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
+            let Some(request) = requests.pop_front() else {
+                break;
+            };
+            taken += request.commands.len().max(1);
+            self.run_request(&mut trial, at, request, owed)?;
+        }
+        self.run_waiting(&mut trial, at, owed)?;
+        self.commit(trial, owed)
+    }
+
+    fn run_request(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        request: Request,
+        owed: &mut Vec<Owed>,
+    ) -> Result<(), Dropped> {
+        let Request {
+            tenant,
+            actor,
+            commands,
+            claim,
+            reply,
+        } = request;
+        // From here on the caller is owed an answer, whatever becomes of the batch.
+        owed.push((
+            reply,
+            Answer {
+                results: Vec::with_capacity(commands.len()),
+                jobs: Vec::new(),
+            },
+        ));
+        for command in &commands {
+            let result = self.decide(trial, at, &tenant, &actor, command)?;
+            let last = trial
+                .last_seq(&tenant)
+                .map_or_else(|| self.size(&tenant), |seq| Ok(seq.0 + 1))?;
+            let as_of = Seq(last.saturating_sub(1));
+            if let Some((_, answer)) = owed.last_mut() {
+                answer
+                    .results
+                    .push(result.map(|reply| Receipt { reply, as_of, at }));
+            }
+        }
+        let Some(claim) = claim else { return Ok(()) };
+        let jobs = self.grant(trial, at, &tenant, &claim)?;
+        if jobs.is_empty() && commands.is_empty() && claim.wait_ms > 0 {
+            if let Some((reply, _)) = owed.pop() {
+                let deadline_ms = self.clock.monotonic_ms() + claim.wait_ms;
+                self.waiting.push_back(Waiting {
+                    tenant,
+                    claim,
+                    deadline_ms,
+                    reply,
+                });
+            }
+        } else if let Some((_, answer)) = owed.last_mut() {
+            answer.jobs = jobs;
+        }
+        Ok(())
+    }
+
+    /// Claims that wait are served in the same batch that made their work ready.
+    fn run_waiting(&mut self, trial: &mut Trial, at: Timestamp, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
+        let now_ms = self.clock.monotonic_ms();
+        for _ in 0..self.waiting.len() {
+            let Some(waiting) = self.waiting.pop_front() else {
+                break;
+            };
+            if waiting.reply.is_closed() {
+                continue;
+            }
+            let jobs = self.grant(trial, at, &waiting.tenant, &waiting.claim)?;
+            if jobs.is_empty() && waiting.deadline_ms > now_ms {
+                self.waiting.push_back(waiting);
+            } else {
+                owed.push((
+                    waiting.reply,
+                    Answer {
+                        results: Vec::new(),
+                        jobs,
+                    },
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn grant(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: &TenantName,
+        claim: &Claim,
+    ) -> Result<Vec<Leased>, Dropped> {
+        let actor = Actor::worker(&claim.worker);
+        let mut granted = Vec::new();
+        while granted.len() < claim.max && trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
+            let Some(job) = self.active.ready.next(tenant, &claim.wanted) else {
+                break;
+            };
+            let command = Command::StartJob {
+                job,
+                worker: claim.worker.clone(),
+                lease_ms: claim.lease_ms,
+            };
+            match self.decide(trial, at, tenant, &actor, &command)? {
+                Ok(Reply::Leased(leased)) => granted.push(*leased),
+                Ok(_) | Err(_) => {
+                    // The ready order is derived: what cannot be started does not belong there.
+                    tracing::warn!(%tenant, %job, "a job of the ready order could not be started");
+                    self.active.ready.remove(tenant, job);
+                }
+            }
+        }
+        Ok(granted)
+    }
+
+    fn run_due(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
+        for (tenant, timer) in self.active.due(at, DUE_ITEMS_MAX) {
+            let command = match timer {
+                Timer::Wake(job) => Command::WakeJob { job },
+                Timer::RunTimeout(run) => Command::TimeOutRun { run },
+            };
+            // A refusal means that the timer outlived its cause.
+            let _ = self.system(trial, at, &tenant, "timers", &command)?;
+        }
+        let expired = self
+            .shared
+            .leases
+            .lock()
+            .expired(self.clock.monotonic_ms(), DUE_ITEMS_MAX);
+        for (tenant, job, epoch) in expired {
+            let command = Command::ExpireLease {
+                job,
+                epoch,
+                cause: LeaseEnd::Expired,
+            };
+            let _ = self.system(trial, at, &tenant, "leases", &command)?;
+        }
+        Ok(())
+    }
+
+    fn system(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: &TenantName,
+        part: &str,
+        command: &Command,
+    ) -> Result<Result<Reply, Rejection>, Dropped> {
+        self.decide(trial, at, tenant, &Actor::system(part), command)
+    }
+
+    fn decide(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: &TenantName,
+        actor: &Actor,
+        command: &Command,
+    ) -> Result<Result<Reply, Rejection>, Dropped> {
+        let next = match trial.last_seq(tenant) {
+            Some(last) => last.0 + 1,
+            None => self.size(tenant)?,
+        };
+        if next == 0
+            && !matches!(command, Command::OpenLedger { .. })
+            && let Some(origin) = self.shared.origin(tenant)
+        {
+            let open = Command::OpenLedger {
+                origin: origin.to_string(),
+            };
+            if let Err(rejection) = self.decide(trial, at, tenant, &Actor::system("ledger"), &open)? {
+                return Ok(Err(rejection));
+            }
+        }
+        let next = trial.last_seq(tenant).map_or(next, |last| last.0 + 1);
+        let stamp = Stamp {
+            tenant: tenant.clone(),
+            actor: actor.clone(),
+            at,
+            entropy: self.clock.entropy(),
+            next: Seq(next),
+        };
+        let (first, reply) = match trial.decide(&self.cache, &stamp, command) {
+            Ok(decided) => decided,
+            Err(Refusal::Rejected(rejection)) => return Ok(Err(rejection)),
+            Err(Refusal::Unavailable(error)) => {
+                return Err(Dropped::Projection(StoreError::Damaged(error.0)));
+            }
+            Err(illegal @ Refusal::Illegal(_)) => return Err(Dropped::Fatal(Fatal(illegal.to_string()))),
+        };
+        self.observe(trial, first)?;
+        Ok(Ok(reply))
+    }
+
+    fn observe(&mut self, trial: &mut Trial, first: usize) -> Result<(), Dropped> {
+        let now_ms = self.clock.monotonic_ms();
+        let mut opened = Vec::new();
+        for accepted in &trial.events[first..] {
+            let event = &accepted.event;
+            let cache = &self.cache;
+            let row = |key: &_| trial.get(cache, &event.tenant, key);
+            self.active
+                .observe(event, &self.shared.leases, now_ms, row)
+                .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
+            if let EventBody::TenantCreated(created) = &event.body {
+                opened.push((created.name.clone(), event.at));
+            }
+        }
+        for (tenant, at) in opened {
+            if let Some(origin) = self.shared.origin(&tenant) {
+                let open = Command::OpenLedger {
+                    origin: origin.to_string(),
+                };
+                let _ = self.system(trial, at, &tenant, "ledger", &open)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn size(&self, tenant: &TenantName) -> Result<u64, Dropped> {
+        match self.shared.ledgers.ledger(tenant) {
+            Ok(ledger) => Ok(ledger.size()),
+            Err(error) => Err(Dropped::Fatal(Fatal(error.to_string()))),
+        }
+    }
+
+    fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
+        if !trial.events.is_empty() {
+            self.append(trial)?;
+        } else if self.dirty && self.clock.monotonic_ms() >= self.durable_at_ms + DURABLE_EVERY_MS {
+            self.flush_projection().map_err(Dropped::Fatal)?;
+        }
+        for (reply, answer) in owed.drain(..) {
+            // A caller that has gone finds out by reading.
+            let _ = reply.send(Ok(answer));
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, trial: Trial) -> Result<(), Dropped> {
+        let fatal =
+            |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
+        let mut records = Vec::with_capacity(trial.events.len());
+        let mut committed = Vec::with_capacity(trial.events.len());
+        for accepted in trial.events {
+            let bytes = Bytes::from(accepted.bytes);
+            committed.push(Committed::new(&accepted.event, bytes.clone(), accepted.leaf));
+            records.push(Record {
+                tenant: accepted.event.tenant.clone(),
+                seq: accepted.event.seq,
+                bytes,
+            });
+            self.shared.auth.observe(&accepted.event);
+        }
+        let flush_from_ns = self.clock.monotonic_ns();
+        self.position = self
+            .journal
+            .append(self.term, self.position, &records)
+            .map_err(|error| fatal("the journal", &error))?;
+        self.shared
+            .stats
+            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
+        for event in &committed {
+            self.shared
+                .ledgers
+                .ledger(&event.tenant)
+                .and_then(|ledger| ledger.push(event.seq, event.bytes.clone(), event.leaf))
+                .map_err(|error| fatal("the ledger", &error))?;
+        }
+        // The journal holds the batch for good: what fails from here on is made up for at the next start.
+        self.project(&committed, &trial.changes)
+            .map_err(|error| fatal("the projection", &error))?;
+        for (tenant, changes) in &trial.changes {
+            self.cache.absorb(tenant, changes);
+        }
+        let ready = self.active.ready.depth();
+        self.shared
+            .stats
+            .set_active(ready, self.shared.leases.lock().len());
+        self.shared.feed.publish(Arc::new(committed));
+        if !self.journal.closed().is_empty() {
+            self.shared.wake_archiver();
+        }
+        Ok(())
+    }
+
+    fn project(
+        &mut self,
+        committed: &[Committed],
+        changes: &BTreeMap<TenantName, crate::domain::state::Changes>,
+    ) -> Result<(), StoreError> {
+        let store = self
+            .shared
+            .store()
+            .map_err(|_| StoreError::Failed("closed".to_owned()))?;
+        let mut batch = store.begin()?;
+        for (tenant, changes) in changes {
+            batch.write(tenant, changes)?;
+            let events: Vec<_> = committed.iter().filter(|event| event.tenant == *tenant).collect();
+            let subjects: Vec<_> = events
+                .iter()
+                .map(|event| (event.seq, event.job, event.run))
+                .collect();
+            batch.index_events(tenant, &subjects)?;
+            if let Some(last) = events.last() {
+                batch.set_head(
+                    tenant,
+                    Head {
+                        size: last.seq.0 + 1,
+                        at: self.time.last(),
+                    },
+                )?;
+            }
+        }
+        let now_ms = self.clock.monotonic_ms();
+        let durable = now_ms >= self.durable_at_ms + DURABLE_EVERY_MS;
+        if durable {
+            self.durable_at_ms = now_ms;
+        }
+        self.dirty = !durable;
+        batch.commit(
+            Some(self.position.0),
+            if durable { Commit::Durable } else { Commit::Visible },
+        )
+    }
+
+    /// Makes the projection durable up to here.
+    pub(super) fn flush_projection(&mut self) -> Result<(), Fatal> {
+        let flush = || -> Result<(), StoreError> {
+            let store = self
+                .shared
+                .store()
+                .map_err(|_| StoreError::Failed("closed".to_owned()))?;
+            store.begin()?.commit(Some(self.position.0), Commit::Durable)
+        };
+        flush().map_err(|error| Fatal(format!("the projection: {error}")))?;
+        self.durable_at_ms = self.clock.monotonic_ms();
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Throws the projection away and folds it anew from the ledgers.
+    pub(super) fn rebuild(&mut self, why: &str) -> Result<(), Fatal> {
+        tracing::error!(why, "the projection is damaged and is being rebuilt");
+        let active = self
+            .shared
+            .rebuild_projection(self.position.0, self.clock.monotonic_ms())
+            .map_err(|error| Fatal(format!("rebuilding the projection: {error}")))?;
+        self.active = active;
+        self.cache = RowCache::default();
+        self.durable_at_ms = self.clock.monotonic_ms();
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Moves what closed segments hold to history, and gives the segments up. `archive` is called without any lock.
+    pub(super) fn closed_segments(&self) -> Vec<crate::journal::SegmentInfo> {
+        self.journal.closed()
+    }
+
+    /// Gives up segments whose events are in history.
+    pub(super) fn release(&mut self, segments: &[crate::journal::SegmentId]) -> Result<(), Fatal> {
+        for id in segments {
+            self.journal
+                .release(*id)
+                .map_err(|error| Fatal(format!("the journal: {error}")))?;
+        }
+        Ok(())
+    }
+
+    /// At start: the local runner's processes ended with the process that ran them.
+    pub(super) fn lose_local_leases(
+        &mut self,
+        running: &BTreeMap<TenantName, Vec<(JobId, u64)>>,
+    ) -> Result<(), Fatal> {
+        for (tenant, jobs) in running {
+            for chunk in jobs.chunks(limits::BATCH_COMMANDS_MAX / 2) {
+                let commands = chunk
+                    .iter()
+                    .map(|(job, epoch)| Command::ExpireLease {
+                        job: *job,
+                        epoch: *epoch,
+                        cause: LeaseEnd::WorkerLost,
+                    })
+                    .collect();
+                let (reply, _answer) = oneshot::channel();
+                let actor = Actor::system("recovery");
+                let request = Request {
+                    tenant: tenant.clone(),
+                    actor,
+                    commands,
+                    claim: None,
+                    reply,
+                };
+                self.batch(&mut VecDeque::from([request]))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Up to where the journal holds everything.
+    pub(super) fn position(&self) -> Position {
+        self.position
+    }
+}
