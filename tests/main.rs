@@ -13,3 +13,6 @@ mod licences;
 mod output;
 mod output_faults;
 mod support;
+mod runner;
+mod runner_ends;
+mod runner_support;
