@@ -14,3 +14,6 @@ mod licences;
 mod output;
 mod output_faults;
 mod support;
+mod runner;
+mod runner_ends;
+mod runner_support;

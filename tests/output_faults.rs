@@ -12,10 +12,10 @@ use crate::output::{ask, at};
 
 /// Counts down to the operation that fails.
 #[derive(Debug)]
-struct Fault(AtomicI64);
+pub struct Fault(pub AtomicI64);
 
 #[derive(Debug)]
-struct FailingDisk(Arc<Fault>);
+pub struct FailingDisk(pub Arc<Fault>);
 
 #[derive(Debug)]
 struct FailingFile(Arc<dyn DiskFile>, Arc<Fault>);
