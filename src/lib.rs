@@ -16,3 +16,5 @@ pub mod disk;
 pub mod domain;
 pub mod ledger;
 pub mod trust;
+
+pub mod bundle;

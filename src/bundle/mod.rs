@@ -1,0 +1,3 @@
+//! Audit bundles.
+pub mod tar;
+pub mod transport;
