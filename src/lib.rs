@@ -25,3 +25,4 @@ pub mod engine;
 pub mod runner;
 
 pub mod console;
+pub mod bundle;

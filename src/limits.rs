@@ -139,6 +139,18 @@ pub const BODY_READ_MS_MAX: u64 = 30_000;
 
 /// Largest member of a bundle (a ustar size field holds less than 8 GiB).
 pub const BUNDLE_MEMBER_BYTES_MAX: u64 = (8 << 30) - 1;
+/// Longest name of a bundle's member: what the name field of a ustar header holds.
+pub const BUNDLE_NAME_BYTES_MAX: usize = 100;
+/// Most members of a bundle.
+pub const BUNDLE_MEMBERS_MAX: usize = 100_000;
+/// Largest signed manifest of a bundle; holds the most members.
+pub const BUNDLE_MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// Longest line of a state file in a bundle.
+pub const BUNDLE_LINE_BYTES_MAX: usize = 16 << 20;
+/// Largest signed note of a checkpoint accepted, cosignatures included.
+pub const BUNDLE_NOTE_BYTES_MAX: u64 = 64 << 10;
+/// How far a member may be longer than its manifest says and still be read on, to name the place.
+pub const BUNDLE_EXCESS_BYTES_MAX: u64 = 1 << 20;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
@@ -158,3 +170,5 @@ const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);
+const _: () = assert!(BUNDLE_MEMBERS_MAX as u64 * 512 <= BUNDLE_MANIFEST_BYTES_MAX);

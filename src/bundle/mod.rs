@@ -1,0 +1,34 @@
+//! Audit bundles: a signed archive of a ledger range and its projections, to be checked on the other side of a gap.
+//!
+//! ```text
+//! file       one zstd frame                         transport: transport damage is told apart, nothing else
+//!  └ tar     strict ustar, its SHA-256 is the id    tar, members
+//!     ├ audit/manifest.dsse.json                    dsse around manifest: digest and size of every other member
+//!     └ audit/…                                     checkpoints, frontier, leaves, history, state files, …
+//! ```
+//! Promises: the same range, policy and keys give the same bytes; any changed byte of the archive is found, and a changed
+//! event is named; writing and verifying stream, so a bundle of 10 GB needs no more memory than a small one; nothing
+//! that a bundle contains can make verification panic, write a file or trust a key.
+//! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
+
+pub mod dsse;
+pub mod frontier;
+mod history;
+mod locate;
+pub mod manifest;
+mod members;
+mod note;
+mod reading;
+mod report;
+mod state;
+pub mod tar;
+pub mod transport;
+mod verify;
+mod write;
+
+pub use history::LEAF_DIGITS;
+pub use members::{Member, StateFile};
+pub use reading::Opener;
+pub use report::{Check, Report, Status, Verdict};
+pub use verify::{Held, HeldTip, LineVisitor, Options, Outcome, Replay, VerifyError, verify};
+pub use write::{BundleWriter, ContentOpener, Measure, Range, VERIFY_TEXT, WriteError, Written};
