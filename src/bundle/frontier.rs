@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use crate::domain::Digest;
-use crate::ledger::merkle::Frontier;
+use crate::ledger::Frontier;
 
 /// Writes the hashes, largest subtree first, each with LF.
 pub fn write(frontier: &Frontier) -> Vec<u8> {

@@ -6,7 +6,7 @@ use super::manifest::Predicate;
 use super::report::{Finding, Verdict};
 use crate::domain::canonical::{self, CanonicalError, Value};
 use crate::domain::{Digest, Hasher, Timestamp, leaf_hash};
-use crate::ledger::merkle::Frontier;
+use crate::ledger::Frontier;
 
 /// Hex digits of each leaf hash that `audit/leaves` holds.
 pub const LEAF_DIGITS: usize = 16;

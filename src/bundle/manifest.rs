@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members::Member;
 use crate::domain::{Digest, TenantName};
-use crate::ledger::merkle::empty_root;
+use crate::ledger::empty_root;
 use crate::limits;
 
 /// `_type` of the statement.

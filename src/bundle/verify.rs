@@ -19,7 +19,7 @@ use super::report::{CheckName, Checklist, Finding, Report, Verdict};
 use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
 use crate::domain::Digest;
-use crate::ledger::merkle::Frontier;
+use crate::ledger::Frontier;
 use crate::limits;
 use crate::trust::PublicKey;
 
