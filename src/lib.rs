@@ -24,5 +24,5 @@ pub mod engine;
 
 pub mod runner;
 
-pub mod console;
 pub mod bundle;
+pub mod console;

@@ -9,7 +9,7 @@ use fastness::domain::command::{Command, CompleteJob, Outcome, Reply, SubmitJob}
 use fastness::domain::event::Actor;
 use fastness::domain::job::{JobSpec, JobStatus, RetryPolicy};
 use fastness::domain::{Seq, TenantName};
-use fastness::engine::{Claim, ManualEngine, Setup, Trusted, Wanted};
+use fastness::engine::{Claim, ManualEngine, Reach, Setup, Trusted, Wanted};
 use fastness::journal::Options;
 use fastness::trust::KeyFolder;
 
@@ -54,7 +54,11 @@ fn job(job_type: &str) -> Command {
 fn claim() -> Claim {
     Claim {
         worker: "w-1".to_owned(),
-        wanted: Wanted { queues: vec!["default".to_owned()], types: vec![] },
+        reach: Reach::OneTenant,
+        wanted: Wanted {
+            queues: vec!["default".to_owned()],
+            types: vec![],
+        },
         max: 1,
         lease_ms: 30_000,
         wait_ms: 0,
@@ -73,14 +77,22 @@ fn a_job_is_submitted_claimed_completed_and_survives_a_restart() {
     };
     assert_eq!(made.status, JobStatus::Scheduled);
     let answer = engine
-        .batch(vec![(tenant.clone(), Actor::worker("w-1"), vec![], Some(claim()))])
+        .batch(vec![(
+            tenant.clone(),
+            Actor::worker("w-1"),
+            vec![],
+            Some(claim()),
+        )])
         .unwrap()
         .pop()
         .flatten()
         .unwrap()
         .unwrap();
     let leased = &answer.jobs[0];
-    assert_eq!((leased.job.id, leased.job.attempt, leased.job.epoch), (made.id, 1, 1));
+    assert_eq!(
+        (leased.job.id, leased.job.attempt, leased.job.epoch),
+        (made.id, 1, 1)
+    );
     let done = Command::CompleteJob(Box::new(CompleteJob {
         job: made.id,
         epoch: 1,

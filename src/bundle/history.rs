@@ -62,7 +62,8 @@ impl HistoryCheck {
         self.next += 1;
         self.watch();
         let line = seq - self.first + 1;
-        self.check_event(bytes, seq).map_err(|finding| finding.at_line(line).at_seq(seq))?;
+        self.check_event(bytes, seq)
+            .map_err(|finding| finding.at_line(line).at_seq(seq))?;
         Ok(seq)
     }
 
@@ -98,7 +99,8 @@ impl HistoryCheck {
         let Value::Object(fields) = &event else {
             return Err(shape("no object"));
         };
-        let known = |key: &String| REQUIRED_FIELDS.contains(&key.as_str()) || OPTIONAL_FIELDS.contains(&key.as_str());
+        let known =
+            |key: &String| REQUIRED_FIELDS.contains(&key.as_str()) || OPTIONAL_FIELDS.contains(&key.as_str());
         if let Some(key) = fields.keys().find(|key| !known(key)) {
             return Err(shape(&format!("unknown field {key}")));
         }
@@ -119,7 +121,10 @@ impl HistoryCheck {
         }
         self.check_place(&event, seq)?;
         if self.at.replace(at).is_some_and(|before| before > at) {
-            return Err(Finding::new(Verdict::Tampered, "at is before that of the event before"));
+            return Err(Finding::new(
+                Verdict::Tampered,
+                "at is before that of the event before",
+            ));
         }
         Ok(())
     }
@@ -128,7 +133,10 @@ impl HistoryCheck {
         let found = event.get("seq").and_then(Value::as_int);
         if found.and_then(|number| u64::try_from(number).ok()) != Some(seq) {
             let found = found.map_or("none".to_owned(), |number| number.to_string());
-            return Err(Finding::new(Verdict::Tampered, format!("seq is {found} where {seq} belongs")));
+            return Err(Finding::new(
+                Verdict::Tampered,
+                format!("seq is {found} where {seq} belongs"),
+            ));
         }
         if event.get("tenant").and_then(Value::as_str) != Some(&self.tenant) {
             return Err(Finding::new(Verdict::Tampered, "an event of another tenant"));
@@ -137,14 +145,22 @@ impl HistoryCheck {
     }
 }
 
-const REQUIRED_FIELDS: [&str; 9] =
-    ["actor", "at", "payload", "schema", "seq", "subject", "tenant", "type", "version"];
+const REQUIRED_FIELDS: [&str; 9] = [
+    "actor", "at", "payload", "schema", "seq", "subject", "tenant", "type", "version",
+];
 const OPTIONAL_FIELDS: [&str; 2] = ["correlationId", "project"];
 
 /// A line that is not canonical JSON.
 pub(super) fn not_canonical(error: &CanonicalError) -> Finding {
-    let spot = if error.pointer.is_empty() { "top level" } else { &error.pointer };
-    Finding::new(Verdict::Malformed, format!("{}, at byte {} ({spot})", error.kind, error.offset))
+    let spot = if error.pointer.is_empty() {
+        "top level"
+    } else {
+        &error.pointer
+    };
+    Finding::new(
+        Verdict::Malformed,
+        format!("{}, at byte {} ({spot})", error.kind, error.offset),
+    )
 }
 
 /// The key by which a line of a state file is sorted.
@@ -162,7 +178,10 @@ impl SortKey {
         let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
         match text("id") {
             Some(id) => Some(SortKey::Id(id)),
-            None => Some(SortKey::NameVersion(text("name")?, record.get("version").and_then(Value::as_int)?)),
+            None => Some(SortKey::NameVersion(
+                text("name")?,
+                record.get("version").and_then(Value::as_int)?,
+            )),
         }
     }
 }

@@ -31,18 +31,25 @@ impl Checkpoint {
     pub(super) fn parse(bytes: &[u8]) -> Result<Self, NoteError> {
         let malformed = NoteError::Malformed;
         let note = std::str::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
-        let split = note.rfind("\n\n").ok_or(malformed("no blank line before the signatures"))?;
+        let split = note
+            .rfind("\n\n")
+            .ok_or(malformed("no blank line before the signatures"))?;
         let (text, lines) = (&note[..=split], &note[split + 2..]);
         let lines = lines.strip_suffix('\n').ok_or(malformed("no LF at the end"))?;
         let signatures = lines.split('\n').map(signature_line).collect::<Result<_, _>>()?;
         let mut fields = text.trim_end_matches('\n').split('\n');
-        let (Some(origin), Some(size), Some(root), None) = (fields.next(), fields.next(), fields.next(), fields.next())
+        let (Some(origin), Some(size), Some(root), None) =
+            (fields.next(), fields.next(), fields.next(), fields.next())
         else {
             return Err(malformed("not the three lines of a checkpoint"));
         };
         let number: u64 = size.parse().map_err(|_| malformed("the size is no number"))?;
-        let hash = STANDARD.decode(root).map_err(|_| malformed("the root is not base64"))?;
-        let hash: [u8; 32] = hash.try_into().map_err(|_| malformed("the root is not 32 bytes"))?;
+        let hash = STANDARD
+            .decode(root)
+            .map_err(|_| malformed("the root is not base64"))?;
+        let hash: [u8; 32] = hash
+            .try_into()
+            .map_err(|_| malformed("the root is not 32 bytes"))?;
         if number.to_string() != size || origin.is_empty() || text != format!("{origin}\n{size}\n{root}\n") {
             return Err(malformed("not the three lines of a checkpoint"));
         }
@@ -57,20 +64,31 @@ impl Checkpoint {
 
     /// Checks the signature of `key`; other signatures are those of witnesses and are not judged here.
     pub(super) fn check_signature(&self, key: PublicKey) -> Result<(), NoteError> {
-        let key = NoteKey::new(&self.origin, key).map_err(|_| NoteError::Malformed("an origin no key can have"))?;
-        let mut ours = self.signatures.iter().filter(|(name, id, _)| name == key.name() && *id == key.id());
+        let key =
+            NoteKey::new(&self.origin, key).map_err(|_| NoteError::Malformed("an origin no key can have"))?;
+        let mut ours = self
+            .signatures
+            .iter()
+            .filter(|(name, id, _)| name == key.name() && *id == key.id());
         let Some((_, _, signature)) = ours.next() else {
             return Err(NoteError::OtherKey(key.key().id().to_string()));
         };
-        let signature: [u8; 64] = signature.as_slice().try_into().map_err(|_| NoteError::BadSignature)?;
-        key.key().verify(&self.text, &Signature::from_bytes(signature)).map_err(|_| NoteError::BadSignature)
+        let signature: [u8; 64] = signature
+            .as_slice()
+            .try_into()
+            .map_err(|_| NoteError::BadSignature)?;
+        key.key()
+            .verify(&self.text, &Signature::from_bytes(signature))
+            .map_err(|_| NoteError::BadSignature)
     }
 }
 
 fn signature_line(line: &str) -> Result<(String, [u8; 4], Vec<u8>), NoteError> {
     let malformed = NoteError::Malformed("a signature line");
-    let (name, encoded) =
-        line.strip_prefix("\u{2014} ").and_then(|rest| rest.split_once(' ')).ok_or(malformed.clone())?;
+    let (name, encoded) = line
+        .strip_prefix("\u{2014} ")
+        .and_then(|rest| rest.split_once(' '))
+        .ok_or(malformed.clone())?;
     let bytes = STANDARD.decode(encoded).map_err(|_| malformed.clone())?;
     let (id, signature) = bytes.split_first_chunk::<4>().ok_or(malformed)?;
     Ok((name.to_owned(), *id, signature.to_vec()))

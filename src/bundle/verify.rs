@@ -40,7 +40,10 @@ pub struct Options<'a> {
 
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Options").field("log_key", &self.log_key).field("export_key", &self.export_key).finish_non_exhaustive()
+        f.debug_struct("Options")
+            .field("log_key", &self.log_key)
+            .field("export_key", &self.export_key)
+            .finish_non_exhaustive()
     }
 }
 
@@ -129,10 +132,17 @@ pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyE
         Err(Stop::Local(error)) => return Err(error),
         Err(Stop::Archive(error)) => {
             let fault = container_fault(error).map_err(VerifyError::Read)?;
-            pass.checks.fail(CheckName::Container, Finding::new(Verdict::Malformed, fault).named(&pass.current));
+            pass.checks.fail(
+                CheckName::Container,
+                Finding::new(Verdict::Malformed, fault).named(&pass.current),
+            );
         }
     }
-    Ok(Outcome { report: pass.checks.report(), statement: pass.statement, tar_sha256 })
+    Ok(Outcome {
+        report: pass.checks.report(),
+        statement: pass.statement,
+        tar_sha256,
+    })
 }
 
 /// Why a pass ends before the end of the archive.
@@ -184,7 +194,10 @@ impl<'a> Pass<'a> {
 
     fn run(&mut self, archive: &mut Archive) -> Result<(), Stop> {
         let statement = self.manifest(archive)?;
-        self.expected = statement.members().map(|(m, digest, file)| (m, (digest, file.clone()))).collect();
+        self.expected = statement
+            .members()
+            .map(|(m, digest, file)| (m, (digest, file.clone())))
+            .collect();
         let mut previous = Member::Manifest;
         while let Some(entry) = archive.next_entry()? {
             self.current.clone_from(&entry.name);
@@ -200,8 +213,16 @@ impl<'a> Pass<'a> {
         let name = entry.as_ref().map_or("", |entry| entry.name.as_str());
         if name != Member::Manifest.to_string() {
             let known = entry.is_none() || Member::from_name(name).is_some();
-            let verdict = if known { Verdict::Incomplete } else { Verdict::Malformed };
-            return self.stop(CheckName::Manifest, verdict, "the first member is not the manifest");
+            let verdict = if known {
+                Verdict::Incomplete
+            } else {
+                Verdict::Malformed
+            };
+            return self.stop(
+                CheckName::Manifest,
+                verdict,
+                "the first member is not the manifest",
+            );
         }
         let Some(bytes) = archive.content().whole(limits::BUNDLE_MANIFEST_BYTES_MAX)? else {
             return self.stop(CheckName::Manifest, Verdict::Malformed, "a manifest over 64 MiB");
@@ -215,11 +236,18 @@ impl<'a> Pass<'a> {
             Ok(statement) => statement,
             Err(error) => {
                 let missing = matches!(error, ManifestError::Missing(_));
-                let verdict = if missing { Verdict::Incomplete } else { Verdict::Malformed };
+                let verdict = if missing {
+                    Verdict::Incomplete
+                } else {
+                    Verdict::Malformed
+                };
                 return self.stop(CheckName::Manifest, verdict, &error.to_string());
             }
         };
-        self.checks.pass(CheckName::Manifest, Some(format!("signed by {}", envelope.key_id)));
+        self.checks.pass(
+            CheckName::Manifest,
+            Some(format!("signed by {}", envelope.key_id)),
+        );
         self.look_up(&statement)?;
         self.statement = Some(statement.clone());
         Ok(statement)
@@ -227,7 +255,10 @@ impl<'a> Pass<'a> {
 
     fn signature(&mut self, envelope: &Envelope) -> Result<(), Stop> {
         let fail = |pass: &mut Self, verdict, detail: &str| {
-            pass.checks.fail(CheckName::Manifest, Finding::new(verdict, detail).of(Member::Manifest));
+            pass.checks.fail(
+                CheckName::Manifest,
+                Finding::new(verdict, detail).of(Member::Manifest),
+            );
         };
         let Some(key) = self.options.export_key else {
             fail(self, Verdict::Untrusted, "no export key was given");
@@ -236,16 +267,32 @@ impl<'a> Pass<'a> {
         let right = key.id().digest();
         if envelope.is_signed_by(&key) {
             if envelope.key_id != right {
-                fail(self, Verdict::Tampered, "keyid is not that of the key that signed");
+                fail(
+                    self,
+                    Verdict::Tampered,
+                    "keyid is not that of the key that signed",
+                );
             }
             return Ok(());
         }
         if envelope.key_id == right {
             fail(self, Verdict::Tampered, "the signature does not hold");
-        } else if self.options.log_key.is_some_and(|log| log.id().digest() == envelope.key_id) {
-            fail(self, Verdict::Untrusted, "signed by the log key, which does not sign bundles");
+        } else if self
+            .options
+            .log_key
+            .is_some_and(|log| log.id().digest() == envelope.key_id)
+        {
+            fail(
+                self,
+                Verdict::Untrusted,
+                "signed by the log key, which does not sign bundles",
+            );
         } else {
-            fail(self, Verdict::Untrusted, &format!("signed by {}, not by the given {right}", envelope.key_id));
+            fail(
+                self,
+                Verdict::Untrusted,
+                &format!("signed by {}, not by the given {right}", envelope.key_id),
+            );
         }
         Err(Stop::Found)
     }
@@ -264,19 +311,34 @@ impl<'a> Pass<'a> {
             return self.stop(CheckName::Members, Verdict::Tampered, "no member of a bundle");
         };
         if member == previous {
-            return self.stop(CheckName::Container, Verdict::Malformed, "a second member of this name");
+            return self.stop(
+                CheckName::Container,
+                Verdict::Malformed,
+                "a second member of this name",
+            );
         }
         if member < previous {
             let detail = format!("stands behind {previous}: wrong order or a second member of this name");
             return self.stop(CheckName::Container, Verdict::Malformed, &detail);
         }
         let Some((_, file)) = self.expected.get(&member) else {
-            return self.stop(CheckName::Members, Verdict::Tampered, "not among the subjects of the manifest");
+            return self.stop(
+                CheckName::Members,
+                Verdict::Tampered,
+                "not among the subjects of the manifest",
+            );
         };
         if entry.size != file.size {
             let detail = format!("{} bytes where the manifest says {}", entry.size, file.size);
-            let readable = entry.size <= file.size.saturating_mul(2).saturating_add(limits::BUNDLE_EXCESS_BYTES_MAX);
-            self.checks.fail(CheckName::Members, Finding::new(Verdict::Tampered, detail).of(member));
+            let readable = entry.size
+                <= file
+                    .size
+                    .saturating_mul(2)
+                    .saturating_add(limits::BUNDLE_EXCESS_BYTES_MAX);
+            self.checks.fail(
+                CheckName::Members,
+                Finding::new(Verdict::Tampered, detail).of(member),
+            );
             if !readable {
                 return Err(Stop::Found);
             }
@@ -284,7 +346,13 @@ impl<'a> Pass<'a> {
         Ok(member)
     }
 
-    fn member(&mut self, archive: &mut Archive, member: Member, entry: &Entry, of: &Statement) -> Result<(), Stop> {
+    fn member(
+        &mut self,
+        archive: &mut Archive,
+        member: Member,
+        entry: &Entry,
+        of: &Statement,
+    ) -> Result<(), Stop> {
         let Some((digest, file)) = self.expected.remove(&member) else {
             return Ok(());
         };
@@ -295,7 +363,10 @@ impl<'a> Pass<'a> {
             Member::History => self.history(&mut content, &file, of)?,
             Member::Disclosures if entry.size > 0 => {
                 let detail = "no event of this format has redacted fields to disclose";
-                self.checks.fail(CheckName::Disclosures, Finding::new(Verdict::Tampered, detail).of(member));
+                self.checks.fail(
+                    CheckName::Disclosures,
+                    Finding::new(Verdict::Tampered, detail).of(member),
+                );
             }
             Member::Jobs => self.state(StateFile::Jobs, member, &mut content, &file)?,
             Member::Runs => self.state(StateFile::Runs, member, &mut content, &file)?,
@@ -317,7 +388,10 @@ impl<'a> Pass<'a> {
         if let Member::Artifact(name) | Member::Log(name) = member
             && name != found
         {
-            self.checks.fail(CheckName::Members, tampered(format!("its SHA-256 is {found}, unlike its name")));
+            self.checks.fail(
+                CheckName::Members,
+                tampered(format!("its SHA-256 is {found}, unlike its name")),
+            );
         }
         Ok(())
     }
@@ -329,7 +403,8 @@ impl<'a> Pass<'a> {
             _ => (predicate.size, predicate.root),
         };
         let mut fail = |verdict, detail: &str| {
-            self.checks.fail(CheckName::Checkpoints, Finding::new(verdict, detail).of(member));
+            self.checks
+                .fail(CheckName::Checkpoints, Finding::new(verdict, detail).of(member));
         };
         let Some(bytes) = content.whole(limits::BUNDLE_NOTE_BYTES_MAX)? else {
             fail(Verdict::Malformed, "a checkpoint over 64 KiB");
@@ -353,7 +428,10 @@ impl<'a> Pass<'a> {
             fail(Verdict::Tampered, "its origin is not that of the manifest");
         }
         if (note.size, note.root) != (size, root) {
-            fail(Verdict::Tampered, "its size and root are not those of the manifest");
+            fail(
+                Verdict::Tampered,
+                "its size and root are not those of the manifest",
+            );
         }
         Ok(())
     }
@@ -385,7 +463,11 @@ impl<'a> Pass<'a> {
             }
             let mut result = history.line(&line);
             if read != Line::Whole {
-                let why = if read == Line::Unended { "no LF at its end" } else { "longer than an event may be" };
+                let why = if read == Line::Unended {
+                    "no LF at its end"
+                } else {
+                    "longer than an event may be"
+                };
                 let finding = Finding::new(Verdict::Malformed, why).at_line(history.count());
                 result = Err(finding.at_seq(of.predicate.first + history.count() - 1));
             }
@@ -409,7 +491,8 @@ impl<'a> Pass<'a> {
             && let Err(why) = replay.event(seq, bytes)
         {
             let finding = Finding::new(Verdict::Tampered, why).of(Member::History);
-            self.checks.fail(CheckName::Replay, finding.at_line(line).at_seq(seq));
+            self.checks
+                .fail(CheckName::Replay, finding.at_line(line).at_seq(seq));
         }
     }
 
@@ -420,8 +503,17 @@ impl<'a> Pass<'a> {
         };
         let (found, right) = (history.count(), predicate.size - predicate.first);
         if found != right {
-            let verdict = if found < right { Verdict::Incomplete } else { Verdict::Tampered };
-            fail(CheckName::Lines, verdict, Member::History, format!("{found} events where the range has {right}"));
+            let verdict = if found < right {
+                Verdict::Incomplete
+            } else {
+                Verdict::Tampered
+            };
+            fail(
+                CheckName::Lines,
+                verdict,
+                Member::History,
+                format!("{found} events where the range has {right}"),
+            );
         } else if file.lines != Some(found) {
             let detail = "the manifest counts other lines".to_owned();
             fail(CheckName::Lines, Verdict::Malformed, Member::History, detail);
@@ -430,7 +522,10 @@ impl<'a> Pass<'a> {
             let detail = "frontier and leaves do not lead to the root".to_owned();
             fail(CheckName::Tree, Verdict::Tampered, Member::History, detail);
         }
-        let leaves = of.members().find(|(member, _, _)| *member == Member::Leaves).map(|(_, digest, _)| digest);
+        let leaves = of
+            .members()
+            .find(|(member, _, _)| *member == Member::Leaves)
+            .map(|(_, digest, _)| digest);
         if leaves != Some(history.leaves_digest()) {
             let detail = "these are not the leaves of this history".to_owned();
             fail(CheckName::Tree, Verdict::Tampered, Member::Leaves, detail);
@@ -467,25 +562,40 @@ impl<'a> Pass<'a> {
             self.checks.fail(CheckName::Members, finding);
         }
         self.checks.pass(CheckName::Members, None);
-        let mut needs = |check, members: &[Member], detail: Option<String>| {
-            match members.iter().find(|member| missing.contains(member)) {
-                Some(member) => self.checks.skip(check, &format!("{member} is missing")),
-                None => self.checks.pass(check, detail),
-            }
+        let mut needs = |check, members: &[Member], detail: Option<String>| match members
+            .iter()
+            .find(|member| missing.contains(member))
+        {
+            Some(member) => self.checks.skip(check, &format!("{member} is missing")),
+            None => self.checks.pass(check, detail),
         };
         let counted = format!("{} events", self.events);
-        needs(CheckName::Checkpoints, &[Member::Checkpoint, Member::CheckpointPrev], None);
+        needs(
+            CheckName::Checkpoints,
+            &[Member::Checkpoint, Member::CheckpointPrev],
+            None,
+        );
         needs(CheckName::Lines, &[Member::History], Some(counted));
-        needs(CheckName::Tree, &[Member::Frontier, Member::Leaves, Member::History], None);
+        needs(
+            CheckName::Tree,
+            &[Member::Frontier, Member::Leaves, Member::History],
+            None,
+        );
         needs(CheckName::Disclosures, &[Member::Disclosures], None);
         self.continuity()?;
-        self.checks.skip(CheckName::Trust, "this format carries no roots of trust; the keys were given by hand");
+        self.checks.skip(
+            CheckName::Trust,
+            "this format carries no roots of trust; the keys were given by hand",
+        );
         self.replay_end();
         Ok(())
     }
 
     fn replay_end(&mut self) {
-        let first = self.statement.as_ref().map_or(0, |statement| statement.predicate.first);
+        let first = self
+            .statement
+            .as_ref()
+            .map_or(0, |statement| statement.predicate.first);
         if self.options.replay.is_some() {
             if self.checks.any_failed() {
                 self.checks.skip(CheckName::Replay, "an earlier check failed");
@@ -495,7 +605,8 @@ impl<'a> Pass<'a> {
         }
         let why = format!("needs the state at {first}");
         if self.options.require_replay {
-            self.checks.fail(CheckName::Replay, Finding::new(Verdict::Incomplete, why));
+            self.checks
+                .fail(CheckName::Replay, Finding::new(Verdict::Incomplete, why));
         } else {
             self.checks.skip(CheckName::Replay, &why);
         }
@@ -503,35 +614,59 @@ impl<'a> Pass<'a> {
 
     fn continuity(&mut self) -> Result<(), VerifyError> {
         let (Some(held), Some(statement)) = (self.options.held, &self.statement) else {
-            self.checks.skip(CheckName::Continuity, "nothing is known of what is held");
+            self.checks
+                .skip(CheckName::Continuity, "nothing is known of what is held");
             return Ok(());
         };
         let predicate = &statement.predicate;
         let Some(tip) = self.tip else {
             if predicate.first > 0 {
-                let detail = format!("nothing is held of this ledger, and the bundle begins at {}", predicate.first);
-                self.checks.fail(CheckName::Continuity, Finding::new(Verdict::Incomplete, detail));
+                let detail = format!(
+                    "nothing is held of this ledger, and the bundle begins at {}",
+                    predicate.first
+                );
+                self.checks
+                    .fail(CheckName::Continuity, Finding::new(Verdict::Incomplete, detail));
             }
-            self.checks.pass(CheckName::Continuity, Some("the first of this ledger".to_owned()));
+            self.checks
+                .pass(CheckName::Continuity, Some("the first of this ledger".to_owned()));
             return Ok(());
         };
-        let mut fail = |verdict, detail: String| self.checks.fail(CheckName::Continuity, Finding::new(verdict, detail));
+        let mut fail = |verdict, detail: String| {
+            self.checks
+                .fail(CheckName::Continuity, Finding::new(verdict, detail))
+        };
         if predicate.trust_version < tip.trust_version {
-            fail(Verdict::Fork, format!("trust version {} after {}", predicate.trust_version, tip.trust_version));
+            fail(
+                Verdict::Fork,
+                format!(
+                    "trust version {} after {}",
+                    predicate.trust_version, tip.trust_version
+                ),
+            );
         }
         // Where both know the ledger, they must know the same one.
         let (size, ours, theirs) = if tip.size < predicate.first {
-            fail(Verdict::Incomplete, format!("held up to {}, the bundle begins at {}", tip.size, predicate.first));
+            fail(
+                Verdict::Incomplete,
+                format!(
+                    "held up to {}, the bundle begins at {}",
+                    tip.size, predicate.first
+                ),
+            );
             return Ok(());
         } else if tip.size > predicate.size {
-            let ours = held.root_at(&predicate.origin, predicate.size).map_err(VerifyError::Held)?;
+            let ours = held
+                .root_at(&predicate.origin, predicate.size)
+                .map_err(VerifyError::Held)?;
             (predicate.size, ours, Some(predicate.root))
         } else {
             (tip.size, Some(tip.root), self.root_at_tip)
         };
         match (ours, theirs) {
             (Some(ours), Some(theirs)) if ours == theirs => {
-                self.checks.pass(CheckName::Continuity, Some(format!("the ledger held, at {size}")));
+                self.checks
+                    .pass(CheckName::Continuity, Some(format!("the ledger held, at {size}")));
             }
             (Some(_), Some(_)) => fail(Verdict::Fork, format!("another root at {size} than the one held")),
             (None, _) | (_, None) => self.checks.skip(CheckName::Continuity, "no root to compare with"),
@@ -541,7 +676,10 @@ impl<'a> Pass<'a> {
 
     /// Adds line and event where history was found to be another than signed.
     fn locate(&mut self, open: Opener<'_>) {
-        let first = self.statement.as_ref().map_or(0, |statement| statement.predicate.first);
+        let first = self
+            .statement
+            .as_ref()
+            .map_or(0, |statement| statement.predicate.first);
         let history = Member::History.to_string();
         let mut place = None;
         for check in [CheckName::Members, CheckName::Tree] {
@@ -558,13 +696,16 @@ impl<'a> Pass<'a> {
                 let seq = first + line - 1;
                 finding.line = Some(line);
                 finding.seq = Some(seq);
-                finding.detail.push_str(&format!("; the first event that differs is {seq}"));
+                finding
+                    .detail
+                    .push_str(&format!("; the first event that differs is {seq}"));
             }
         }
     }
 
     fn stop<T>(&mut self, check: CheckName, verdict: Verdict, detail: &str) -> Result<T, Stop> {
-        self.checks.fail(check, Finding::new(verdict, detail).named(&self.current));
+        self.checks
+            .fail(check, Finding::new(verdict, detail).named(&self.current));
         Err(Stop::Found)
     }
 }

@@ -244,6 +244,8 @@ pub struct Leased {
     pub needs: Vec<(StepName, Artifact)>,
     /// Its payload.
     pub payload: PayloadRow,
+    /// Whose it is.
+    pub tenant: TenantName,
 }
 
 /// Whether registering made a version.

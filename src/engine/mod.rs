@@ -51,7 +51,7 @@ pub use self::fold::{FoldError, catch_up_one};
 pub use self::leases::{Lost, Renewed};
 pub use self::ready::{Wanted, matches};
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};
-pub use self::request::{Answer, Claim, Receipt, SubmitError};
+pub use self::request::{Answer, Claim, Reach, Receipt, SubmitError};
 pub use self::shared::StatsNow;
 pub use self::writer::Fatal;
 

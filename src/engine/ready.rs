@@ -137,6 +137,21 @@ impl Ready {
         }
     }
 
+    /// Tenants that have eligible jobs, those behind `last` first, so that each has its turn.
+    pub(super) fn tenants_after(&self, last: Option<&TenantName>) -> Vec<TenantName> {
+        let busy = |entry: &(&TenantName, &TenantReady)| !entry.1.queues.is_empty();
+        let (behind, before): (Vec<_>, Vec<_>) = self
+            .tenants
+            .iter()
+            .filter(busy)
+            .partition(|(tenant, _)| last.is_none_or(|last| *tenant > last));
+        behind
+            .into_iter()
+            .chain(before)
+            .map(|(tenant, _)| tenant.clone())
+            .collect()
+    }
+
     /// Eligible jobs per tenant and queue, for metrics.
     pub(super) fn depth(&self) -> usize {
         self.tenants.values().map(|ready| ready.entries.len()).sum()

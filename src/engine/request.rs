@@ -24,6 +24,8 @@ pub(super) struct Request {
 pub struct Claim {
     /// Who asks.
     pub worker: String,
+    /// Of which tenants.
+    pub reach: Reach,
     /// For what.
     pub wanted: Wanted,
     /// At most so many jobs.
@@ -32,6 +34,15 @@ pub struct Claim {
     pub lease_ms: u64,
     /// How long to wait when there is none.
     pub wait_ms: u64,
+}
+
+/// Whose jobs a claim takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Those of the tenant that the trip is for.
+    OneTenant,
+    /// Those of every tenant in turn: the built-in runner.
+    EveryTenant,
 }
 
 /// What came of one trip.

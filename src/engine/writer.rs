@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 use super::active::{Active, Timer};
 use super::feed::Committed;
 use super::ledger_time::LedgerTime;
-use super::request::{Answer, Claim, Receipt, Request, SubmitError};
+use super::request::{Answer, Claim, Reach, Receipt, Request, SubmitError};
 use super::shared::Shared;
 use super::trial::{RowCache, Trial};
 use crate::clock::Clock;
@@ -67,6 +67,10 @@ pub(super) struct Writer {
     active: Active,
     cache: RowCache,
     waiting: VecDeque<Waiting>,
+    /// Whose turn it was last, among claims that reach every tenant.
+    last_served: Option<TenantName>,
+    /// Leases granted to a caller that had gone by the time of the answer.
+    orphans: Vec<(TenantName, JobId, u64)>,
     durable_at_ms: u64,
     dirty: bool,
 }
@@ -100,6 +104,8 @@ impl Writer {
             active,
             cache: RowCache::default(),
             waiting: VecDeque::new(),
+            last_served: None,
+            orphans: Vec::new(),
             dirty: false,
         }
     }
@@ -113,6 +119,9 @@ impl Writer {
         } else {
             u64::MAX
         };
+        if !self.orphans.is_empty() {
+            return 1;
+        }
         let claims = if self.waiting.is_empty() { u64::MAX } else { 100 };
         let flush = if self.dirty { DURABLE_EVERY_MS } else { u64::MAX };
         timer
@@ -251,19 +260,45 @@ impl Writer {
         tenant: &TenantName,
         claim: &Claim,
     ) -> Result<Vec<Leased>, Dropped> {
-        let actor = Actor::worker(&claim.worker);
         let mut granted = Vec::new();
-        while granted.len() < claim.max && trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
-            let Some(job) = self.active.ready.next(tenant, &claim.wanted) else {
-                break;
-            };
+        let mut turns = match claim.reach {
+            Reach::OneTenant => vec![tenant.clone()],
+            Reach::EveryTenant => self.active.ready.tenants_after(self.last_served.as_ref()),
+        };
+        // One job of each tenant in turn, until none has any or the claim is full.
+        while !turns.is_empty() {
+            let mut left = Vec::new();
+            for tenant in turns {
+                if granted.len() >= claim.max || trial.bytes >= limits::BATCH_GATHER_BYTES_MAX {
+                    return Ok(granted);
+                }
+                if let Some(leased) = self.grant_one(trial, at, &tenant, claim)? {
+                    granted.push(leased);
+                    self.last_served = Some(tenant.clone());
+                    left.push(tenant);
+                }
+            }
+            turns = left;
+        }
+        Ok(granted)
+    }
+
+    fn grant_one(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: &TenantName,
+        claim: &Claim,
+    ) -> Result<Option<Leased>, Dropped> {
+        let actor = Actor::worker(&claim.worker);
+        while let Some(job) = self.active.ready.next(tenant, &claim.wanted) {
             let command = Command::StartJob {
                 job,
                 worker: claim.worker.clone(),
                 lease_ms: claim.lease_ms,
             };
             match self.decide(trial, at, tenant, &actor, &command)? {
-                Ok(Reply::Leased(leased)) => granted.push(*leased),
+                Ok(Reply::Leased(leased)) => return Ok(Some(*leased)),
                 Ok(_) | Err(_) => {
                     // The ready order is derived: what cannot be started does not belong there.
                     tracing::warn!(%tenant, %job, "a job of the ready order could not be started");
@@ -271,7 +306,7 @@ impl Writer {
                 }
             }
         }
-        Ok(granted)
+        Ok(None)
     }
 
     fn run_due(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
@@ -282,6 +317,11 @@ impl Writer {
             };
             // A refusal means that the timer outlived its cause.
             let _ = self.system(trial, at, &tenant, "timers", &command)?;
+        }
+        for (tenant, job, epoch) in std::mem::take(&mut self.orphans) {
+            let reason = "claim_abandoned".to_owned();
+            let command = Command::ReleaseJob { job, epoch, reason };
+            let _ = self.system(trial, at, &tenant, "leases", &command)?;
         }
         let expired = self
             .shared
@@ -392,8 +432,14 @@ impl Writer {
             self.flush_projection().map_err(Dropped::Fatal)?;
         }
         for (reply, answer) in owed.drain(..) {
-            // A caller that has gone finds out by reading.
-            let _ = reply.send(Ok(answer));
+            // A caller that has gone finds out by reading; but what it claimed must not wait for the lease to end.
+            if let Err(Ok(answer)) = reply.send(Ok(answer)) {
+                let leases = answer
+                    .jobs
+                    .into_iter()
+                    .map(|lost| (lost.tenant, lost.job.id, lost.job.epoch));
+                self.orphans.extend(leases);
+            }
         }
         Ok(())
     }

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod collect;
+mod engine_leases;
 mod error;
 mod keeper;
 mod launch;
@@ -21,6 +22,7 @@ mod workspace;
 
 use std::path::PathBuf;
 
+pub use engine_leases::EngineLeases;
 pub use error::RunnerError;
 pub use launch::{
     Cause, Command, Ended, LAUNCH_BYTES_MAX, LaunchSpec, Launched, Launcher, REPORT_BYTES_MAX, Report,

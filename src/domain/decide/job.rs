@@ -87,7 +87,12 @@ impl Draft<'_> {
         let payload = payload.ok_or_else(|| Rejection::not_found("payload"))?;
         let needs = self.needed_artifacts(&job)?;
         let job = self.job_row(id)?;
-        Ok(Reply::Leased(Box::new(Leased { job, needs, payload })))
+        Ok(Reply::Leased(Box::new(Leased {
+            job,
+            needs,
+            payload,
+            tenant: self.stamp.tenant.clone(),
+        })))
     }
 
     fn needed_artifacts(&self, job: &Job) -> Result<Vec<(StepName, Artifact)>, Refusal> {
