@@ -12,13 +12,16 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 pub mod dsse;
+pub mod export;
 pub mod frontier;
 mod history;
+pub mod import;
 mod locate;
 pub mod manifest;
 mod members;
 mod note;
 mod reading;
+pub mod replay;
 mod report;
 mod state;
 pub mod tar;

@@ -118,6 +118,24 @@ pub struct Check {
     pub detail: Option<String>,
 }
 
+impl std::fmt::Display for Check {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.name)?;
+        if let Some(member) = &self.member {
+            write!(f, ", {member}")?;
+        }
+        if let Some(line) = self.line {
+            write!(f, ", line {line}")?;
+        }
+        if let Some(seq) = self.seq {
+            write!(f, ", event {seq}")?;
+        }
+        self.detail
+            .as_ref()
+            .map_or(Ok(()), |detail| write!(f, ": {detail}"))
+    }
+}
+
 /// The checklist. `ok` means that no check failed; skipped ones are for the reader to judge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]

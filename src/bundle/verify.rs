@@ -38,6 +38,19 @@ pub struct Options<'a> {
     pub require_replay: bool,
 }
 
+impl Options<'_> {
+    /// No key, nothing held, no replay: what a bundle says of itself.
+    pub fn none() -> Self {
+        Options {
+            log_key: None,
+            export_key: None,
+            held: None,
+            replay: None,
+            require_replay: false,
+        }
+    }
+}
+
 impl std::fmt::Debug for Options<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Options")

@@ -99,7 +99,7 @@ fn fold_chunk(store: &Store, ledger: &TenantLedger, from: u64, to: u64) -> Resul
             Seq(from),
             Seq(to),
             &mut |seq, bytes| match fold.take(tenant, &view, seq, bytes) {
-                Ok(()) => ControlFlow::Continue(()),
+                Ok(_) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);
                     ControlFlow::Break(())
@@ -110,16 +110,61 @@ fn fold_chunk(store: &Store, ledger: &TenantLedger, from: u64, to: u64) -> Resul
             return Err(error);
         }
     }
-    let mut batch = store.begin()?;
-    batch.write(tenant, &fold.changes)?;
-    batch.index_events(tenant, &fold.subjects)?;
-    if let Some(at) = fold.at {
-        batch.set_head(tenant, Head { size: to, at })?;
-    }
-    Ok(batch.commit(None, Commit::Visible)?)
+    fold.write(store, tenant, to)
 }
 
-#[derive(Default)]
+/// Folds events that come from elsewhere than a ledger held here, a bundle for instance, into a projection.
+#[derive(Debug)]
+pub struct Folder {
+    store: Arc<Store>,
+    tenant: TenantName,
+    chunk: Chunk,
+    next: u64,
+}
+
+impl Folder {
+    /// Goes on behind what the projection holds of `tenant`.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn new(store: Arc<Store>, tenant: TenantName) -> Result<Self, StoreError> {
+        let next = store.read()?.head(&tenant)?.map_or(0, |head| head.size);
+        Ok(Folder {
+            store,
+            tenant,
+            chunk: Chunk::default(),
+            next,
+        })
+    }
+
+    /// Takes the next event.
+    ///
+    /// # Errors
+    /// [`FoldError`]; what was folded before stays.
+    pub fn event(&mut self, seq: Seq, bytes: &[u8]) -> Result<Event, FoldError> {
+        let snapshot = self.store.read()?;
+        let event = self
+            .chunk
+            .take(&self.tenant, &snapshot.view(&self.tenant), seq, bytes)?;
+        drop(snapshot);
+        self.next = seq.0 + 1;
+        if self.chunk.subjects.len() as u64 >= CHUNK_EVENTS {
+            self.flush()?;
+        }
+        Ok(event)
+    }
+
+    /// Writes what was taken.
+    ///
+    /// # Errors
+    /// What the projection said.
+    pub fn flush(&mut self) -> Result<(), FoldError> {
+        let chunk = std::mem::take(&mut self.chunk);
+        chunk.write(&self.store, &self.tenant, self.next)
+    }
+}
+
+#[derive(Debug, Default)]
 struct Chunk {
     changes: Changes,
     subjects: Vec<(Seq, Option<JobId>, Option<RunId>)>,
@@ -133,7 +178,7 @@ impl Chunk {
         below: &dyn crate::domain::state::View,
         seq: Seq,
         bytes: &[u8],
-    ) -> Result<(), FoldError> {
+    ) -> Result<Event, FoldError> {
         let event = Event::from_bytes(bytes).map_err(|source| FoldError::Event {
             tenant: tenant.clone(),
             seq,
@@ -155,6 +200,16 @@ impl Chunk {
         self.changes.merge(changes);
         self.subjects.push((seq, event.subject.job, event.subject.run));
         self.at = Some(event.at);
-        Ok(())
+        Ok(event)
+    }
+
+    fn write(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
+        let mut batch = store.begin()?;
+        batch.write(tenant, &self.changes)?;
+        batch.index_events(tenant, &self.subjects)?;
+        if let Some(at) = self.at {
+            batch.set_head(tenant, Head { size, at })?;
+        }
+        Ok(batch.commit(None, Commit::Visible)?)
     }
 }

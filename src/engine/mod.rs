@@ -47,7 +47,7 @@ use crate::trust::KeyFolder;
 
 pub use self::checkpoints::CheckpointError;
 pub use self::feed::{Committed, CommittedBatch, Feed};
-pub use self::fold::{FoldError, catch_up_one};
+pub use self::fold::{FoldError, Folder, catch_up_one};
 pub use self::leases::{Lost, Renewed};
 pub use self::ready::{Wanted, matches};
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};

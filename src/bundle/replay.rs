@@ -1,0 +1,209 @@
+//! Replay: events folded into a scratch projection by the same `apply` that made them, and the state lines that come out.
+//!
+//! The scratch projection lies on disk, so memory stays bounded however long the history is.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::members::StateFile;
+use super::verify::{LineVisitor, Replay};
+use crate::disk::{Disk, OsDisk};
+use crate::domain::event::{Event, EventBody};
+use crate::domain::state::{Kind, Row};
+use crate::domain::{Digest, Hasher, JobId, PackName, RunId, Seq, TenantName};
+use crate::engine::Folder;
+use crate::store::{Direction, Page, Snapshot, Store, StoreError};
+
+/// Rows read at a time.
+const PAGE_ROWS: usize = 1_000;
+
+/// A folder that is removed with its owner.
+#[derive(Debug)]
+pub struct ScratchFolder(PathBuf);
+
+impl ScratchFolder {
+    /// Makes a new folder below `parent`, with a name of its own.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn new(parent: &Path, entropy: u64) -> io::Result<Self> {
+        let path = parent.join(format!("scratch-{entropy:016x}"));
+        OsDisk.create_dir_all(&path)?;
+        Ok(ScratchFolder(path))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for ScratchFolder {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            tracing::warn!(path = %self.0.display(), %error, "a scratch folder was left behind");
+        }
+    }
+}
+
+/// What a range of events names: its state goes into the bundle.
+#[derive(Debug, Default)]
+pub struct Touched {
+    /// Jobs.
+    pub jobs: BTreeSet<JobId>,
+    /// Runs.
+    pub runs: BTreeSet<RunId>,
+    /// Pack versions.
+    pub packs: BTreeSet<(PackName, u32)>,
+}
+
+impl Touched {
+    /// Takes in what one event names.
+    pub fn take(&mut self, event: &Event) {
+        self.jobs.extend(event.subject.job);
+        self.runs.extend(event.subject.run);
+        if let EventBody::PackRegistered(pack) = &event.body {
+            self.packs.insert((pack.name.clone(), pack.version));
+        }
+    }
+
+    fn names(&self, row: &Row) -> bool {
+        match row {
+            Row::Job(job) => self.jobs.contains(&job.id),
+            Row::Run(run) => self.runs.contains(&run.id),
+            Row::Pack(pack) => self.packs.contains(&(pack.name.clone(), pack.version)),
+            _ => false,
+        }
+    }
+}
+
+/// A state machine in a scratch folder.
+#[derive(Debug)]
+pub struct ScratchReplay {
+    folder: Folder,
+    store: Arc<Store>,
+    tenant: TenantName,
+    /// From this event on, what is named counts as touched.
+    first: u64,
+    touched: Touched,
+    // Last, so that the files are closed before they are removed.
+    _scratch: ScratchFolder,
+}
+
+impl ScratchReplay {
+    /// An empty state of `tenant`, in a scratch folder. Only what events from `first` on name is given by
+    /// [`Replay::finish`].
+    ///
+    /// # Errors
+    /// When the scratch projection cannot be made.
+    pub fn new(scratch: ScratchFolder, tenant: TenantName, first: u64) -> Result<Self, StoreError> {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let store = Arc::new(Store::open(&disk, &scratch.path().join("state.redb"))?);
+        let folder = Folder::new(store.clone(), tenant.clone())?;
+        Ok(ScratchReplay {
+            folder,
+            store,
+            tenant,
+            first,
+            touched: Touched::default(),
+            _scratch: scratch,
+        })
+    }
+
+    /// Digest of the complete state as it stands.
+    ///
+    /// # Errors
+    /// When the scratch projection cannot be read.
+    pub fn state_digest(&mut self) -> Result<Digest, String> {
+        self.folder.flush().map_err(|error| error.to_string())?;
+        let snapshot = self.store.read().map_err(|error| error.to_string())?;
+        state_digest(&snapshot, &self.tenant).map_err(|error| error.to_string())
+    }
+}
+
+impl Replay for ScratchReplay {
+    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String> {
+        let event = self
+            .folder
+            .event(Seq(seq), bytes)
+            .map_err(|error| error.to_string())?;
+        if seq >= self.first && self.first > 0 {
+            self.touched.take(&event);
+        }
+        Ok(())
+    }
+
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {
+        self.folder.flush().map_err(|error| error.to_string())?;
+        let snapshot = self.store.read().map_err(|error| error.to_string())?;
+        let (all, touched) = (self.first == 0, &self.touched);
+        each_row(&snapshot, &self.tenant, file, |row| {
+            if all || touched.names(row) {
+                visit(&row.to_canonical())
+            } else {
+                Ok(())
+            }
+        })
+    }
+}
+
+/// SHA-256 over the complete jobs, runs, throttles and packs lines in that order, each with LF.
+///
+/// # Errors
+/// When the rows cannot be read.
+pub fn state_digest(snapshot: &Snapshot, tenant: &TenantName) -> Result<Digest, StoreError> {
+    let mut hasher = Hasher::default();
+    for file in [
+        StateFile::Jobs,
+        StateFile::Runs,
+        StateFile::Throttles,
+        StateFile::Packs,
+    ] {
+        each_row(snapshot, tenant, file, |row| {
+            hasher.update(&row.to_canonical());
+            hasher.update(b"\n");
+            Ok::<_, StoreError>(())
+        })?;
+    }
+    Ok(hasher.finish())
+}
+
+/// Every row of one state file, in the order of its lines.
+fn each_row<E: From<StoreError>>(
+    snapshot: &Snapshot,
+    tenant: &TenantName,
+    file: StateFile,
+    mut visit: impl FnMut(&Row) -> Result<(), E>,
+) -> Result<(), E> {
+    let kind = match file {
+        StateFile::Jobs => Kind::Job,
+        StateFile::Runs => Kind::Run,
+        StateFile::Packs => Kind::Pack,
+        // Nothing throttles yet; the file is there, and empty.
+        StateFile::Throttles => return Ok(()),
+    };
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = Page {
+            after: after.as_deref(),
+            direction: Direction::Forward,
+            limit: PAGE_ROWS,
+        };
+        let rows = snapshot.rows(tenant, kind, page)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(());
+        };
+        after = Some(last.clone());
+        for (_, row) in &rows {
+            visit(row)?;
+        }
+    }
+}
+
+impl From<StoreError> for String {
+    fn from(error: StoreError) -> Self {
+        error.to_string()
+    }
+}
