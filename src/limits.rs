@@ -130,6 +130,9 @@ pub const STREAM_RETRY_MS: u64 = 2_000;
 /// A stream reader that takes nothing for this long is closed; it can resume.
 pub const STREAM_STALL_MS: u64 = 30_000;
 
+/// How long running steps may go on after the server's end was asked for.
+pub const DRAIN_MS_DEFAULT: u64 = 10_000;
+pub const DRAIN_MS_MAX: u64 = 3_600_000;
 /// Connections held at once.
 pub const CONNECTIONS_MAX: usize = 4_096;
 /// Time to send the request head.

@@ -7,6 +7,8 @@ mod admin;
 mod job;
 mod run;
 
+pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
+
 use super::apply::{ApplyError, apply};
 use super::command::{Command, Reply};
 use super::event::{Actor, Event, EventBody, Subject};
