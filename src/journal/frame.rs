@@ -403,6 +403,33 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_mixed_of_whole_frames_is_refused() {
+        let (one, other) = (batch(10, &[record(3, "one")]), batch(10, &[record(3, "two")]));
+        let mut mixed = one.clone();
+        mixed[25..25 + 26].copy_from_slice(&other[25..25 + 26]);
+        let commit = 25 + 26;
+        assert_eq!(check_batch(&mixed, SALT, Position(10)), Err(commit));
+        // A commit that is right in itself, but tells another number of records or another end.
+        for (end, records) in [(12, 1), (11, 2), (10, 0)] {
+            let mut forged = one[..commit].to_vec();
+            let checksum = crc32c::crc32c(&forged);
+            let frame = open_frame(&mut forged, Kind::Commit);
+            for number in [SALT.0, 2, end] {
+                forged.extend_from_slice(&number.to_le_bytes());
+            }
+            forged.extend_from_slice(&u32::to_le_bytes(records));
+            forged.extend_from_slice(&checksum.to_le_bytes());
+            close_frame(&mut forged, frame, SALT);
+            forged.resize(512, 0);
+            assert_eq!(
+                check_batch(&forged, SALT, Position(10)),
+                Err(commit),
+                "{end} {records}"
+            );
+        }
+    }
+
+    #[test]
     fn what_lies_behind_damage_is_recognised_by_either_end() {
         let (next, later) = (batch(10, &[record(3, "one")]), batch(11, &[record(4, "two")]));
         let both = [next.clone(), later.clone()].concat();

@@ -1,14 +1,15 @@
 //! What the trait promises on a healthy disk.
 
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use fastness::disk::Disk;
+use fastness::disk::{Disk, OsDisk, read_file};
 use fastness::journal::{
-    AppendError, Floor, Journal, Position, ReadError, Record, ReleaseError, SegmentId, Term,
+    self, AppendError, Floor, Journal, Options, Position, ReadError, Record, ReleaseError, SegmentId, Term,
 };
 
-use super::{DIR, Driver, SMALL, Stop, new_disk, open, read_all, read_range};
+use super::{DIR, Driver, SMALL, Stop, new_disk, open, read_all, read_range, segment_files};
 
 /// A driver whose journal has run `steps` steps.
 fn driven(seed: u64, steps: usize) -> Driver {
@@ -54,6 +55,41 @@ fn a_range_read_gives_exactly_the_range() {
             driver.certain[from as usize..to as usize],
             "{from}..{to}"
         );
+    }
+}
+
+#[test]
+fn a_range_read_within_large_segments_on_real_files_gives_exactly_the_range() {
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path().join("journal");
+    let open = || {
+        let options = Options {
+            segment_bytes: 2 << 20,
+            ..Options::default()
+        };
+        journal::open(Arc::new(OsDisk), &dir, Floor::default(), options).unwrap()
+    };
+    let mut driver = Driver::new(12);
+    let (mut journal, _) = open();
+    for _ in 0..60 {
+        let mut batch = driver.draw_batch();
+        batch[0].bytes = vec![b'y'; driver.random.below(150_000) as usize].into();
+        journal.append(Term(1), journal.end(), &batch).unwrap();
+        driver.certain.extend(batch);
+    }
+    for journal in [journal, open().0] {
+        assert!(journal.closed().len() > 1);
+        for _ in 0..100 {
+            let mut ends = [0, 0].map(|_| driver.random.below(driver.certain.len() as u64 + 1));
+            ends.sort();
+            let [from, to] = ends;
+            let records = read_range(&journal, Position(from), Position(to)).unwrap();
+            assert_eq!(
+                records,
+                driver.certain[from as usize..to as usize],
+                "{from}..{to}"
+            );
+        }
     }
 }
 
@@ -205,6 +241,35 @@ fn released_segments_go_in_order_and_their_files_are_used_again() {
     assert_eq!(files(&driver), segments);
     driver.released = closed[2].first;
     driver.reopen().unwrap();
+}
+
+/// The salt in the header of the last segment, by the format's drawing.
+fn last_salt(driver: &Driver) -> (PathBuf, u64) {
+    let path = segment_files(&driver.disk).pop().expect("there is a segment");
+    let bytes = read_file(&driver.disk, &path, 1 << 20).expect("it can be read");
+    let salt = bytes[28..36].try_into().expect("eight bytes");
+    (path, u64::from_le_bytes(salt))
+}
+
+#[test]
+fn each_use_of_a_file_has_a_higher_salt() {
+    let mut driver = filled(11, 1);
+    let mut salts = vec![last_salt(&driver)];
+    for turn in 0..200 {
+        match turn % 20 {
+            19 => drop(driver.reopen().unwrap()),
+            n if n % 4 == 3 => driver.release().unwrap(),
+            _ => driver.append().unwrap(),
+        }
+        let (path, salt) = last_salt(&driver);
+        let (before, last) = salts.last().unwrap();
+        let begun_anew = path != *before || turn % 20 == 19;
+        assert!(
+            if begun_anew { salt > *last } else { salt == *last },
+            "turn {turn}: {salt} after {last}"
+        );
+        salts.push((path, salt));
+    }
 }
 
 #[test]

@@ -184,6 +184,10 @@ fn refused(seed: u64, floor: usize, harm: impl Fn(&SimDisk, &[PathBuf])) -> (Ope
     let mut driver = filled(seed);
     driver.journal = None;
     let files = segment_files(&driver.disk);
+    file_of_new(
+        &driver.disk,
+        &Path::new(super::DIR).join("0000000000000099.spare"),
+    );
     harm(&driver.disk, &files);
     let before = contents(&driver.disk);
     let Err(error) = open(&driver.disk, floor_at(floor.min(driver.certain.len()))) else {
