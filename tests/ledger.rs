@@ -6,6 +6,7 @@ mod failing_disk;
 mod failures;
 mod flow;
 mod openssl;
+mod power_loss;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -358,6 +358,74 @@ mod tests {
         assert!(matches!(refused, Err(TrustError::BadSignature)));
     }
 
+    /// The order of the group, little-endian.
+    const ORDER: [u64; 4] = [
+        0x5812_631a_5cf5_d3ed,
+        0x14de_f9de_a2f7_9cd6,
+        0,
+        0x1000_0000_0000_0000,
+    ];
+
+    /// `a + b` modulo the order; both are below it.
+    fn add(a: [u64; 4], b: [u64; 4]) -> [u64; 4] {
+        let (mut sum, mut carry) = ([0; 4], 0_u128);
+        for index in 0..4 {
+            let wide = u128::from(a[index]) + u128::from(b[index]) + carry;
+            sum[index] = wide as u64;
+            carry = wide >> 64;
+        }
+        let below = sum.iter().rev().lt(ORDER.iter().rev());
+        if below {
+            return sum;
+        }
+        let mut borrow = false;
+        for index in 0..4 {
+            let (first, under) = sum[index].overflowing_sub(ORDER[index]);
+            let (second, again) = first.overflowing_sub(u64::from(borrow));
+            sum[index] = second;
+            borrow = under || again;
+        }
+        sum
+    }
+
+    /// The little-endian number `factor` times `b`, modulo the order.
+    fn times(factor: &[u8], b: [u64; 4]) -> [u64; 4] {
+        let mut product = [0; 4];
+        for bit in (0..factor.len() * 8).rev() {
+            product = add(product, product);
+            if factor[bit / 8] >> (bit % 8) & 1 == 1 {
+                product = add(product, b);
+            }
+        }
+        product
+    }
+
+    #[test]
+    fn a_signature_that_holds_by_the_lax_rules_alone_is_refused() {
+        use sha2::{Digest as _, Sha512};
+        let seed = [9; 32];
+        let key = PrivateKey::generate(&mut |bytes| bytes.copy_from_slice(&seed));
+        let mut secret: [u8; 64] = Sha512::digest(seed).into();
+        secret[0] &= 248;
+        secret[31] = secret[31] & 63 | 64;
+        // R is the neutral element, so that S = H(R, A, M) times the secret solves the equation.
+        let mut signature = [0; 64];
+        signature[0] = 1;
+        let challenge = Sha512::new()
+            .chain_update(&signature[..32])
+            .chain_update(key.public().as_bytes())
+            .chain_update(b"message")
+            .finalize();
+        let s = times(&challenge, times(&secret[..32], [1, 0, 0, 0]));
+        for (bytes, word) in signature[32..].chunks_mut(8).zip(s) {
+            bytes.copy_from_slice(&word.to_le_bytes());
+        }
+        let lax = ed25519_dalek::Signature::from_bytes(&signature);
+        assert!(ed25519_dalek::Verifier::verify(&key.public().0, b"message", &lax).is_ok());
+        let strict = key.public().verify(b"message", &Signature::from_bytes(signature));
+        assert!(matches!(strict, Err(TrustError::BadSignature)));
+    }
+
     #[test]
     fn low_order_and_non_canonical_public_keys_are_refused() {
         let refused = [

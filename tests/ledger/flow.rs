@@ -1,9 +1,13 @@
 //! Pushing, archiving, reading and proving, across restarts and threads.
 
+use std::io;
 use std::ops::ControlFlow;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 
+use fastness::disk::{Access, Disk, DiskFile, OsDisk};
 use fastness::domain::{Seq, TenantName, leaf_hash};
 use fastness::ledger::{
     Checkpoint, EventProof, LedgerError, Ledgers, Origin, Pushed, TreeHead, verify_consistency,
@@ -221,6 +225,82 @@ fn pushing_archiving_and_reading_go_on_at_once() {
     check_all(&ledger, SIZE);
 }
 
+/// Does something once, just before somebody opens the tail for reading.
+#[derive(Debug)]
+struct Interrupted {
+    meanwhile: Mutex<Option<mpsc::SyncSender<mpsc::SyncSender<()>>>>,
+}
+
+impl Disk for Interrupted {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        // The lock is let go before waiting: what is done meanwhile opens the tail too.
+        let meanwhile = match access {
+            Access::Read if path.ends_with("tail") => self.meanwhile.lock().unwrap().take(),
+            Access::Read | Access::Write | Access::Create | Access::CreateNew => None,
+        };
+        if let Some(meanwhile) = meanwhile {
+            let (done, wait) = mpsc::sync_channel(1);
+            meanwhile.send(done).unwrap();
+            wait.recv().unwrap();
+        }
+        OsDisk.open(path, access)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        OsDisk.remove(path)
+    }
+
+    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
+        OsDisk.create_dir_all(path)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list(dir)
+    }
+
+    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list_dirs(dir)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        OsDisk.sync_dir(dir)
+    }
+}
+
+#[test]
+fn a_reader_of_the_tail_finds_its_event_when_the_tail_is_replaced_just_then() {
+    for end in [320, 512, 900] {
+        let dir = tempfile::tempdir().unwrap();
+        {
+            let ledger = open(disk(), dir.path()).unwrap();
+            push(&ledger, 0, 300);
+            ledger.archive(300).unwrap();
+        }
+        let interrupted = Arc::new(Interrupted {
+            meanwhile: Mutex::new(None),
+        });
+        let ledger = open(interrupted.clone(), dir.path()).unwrap();
+        push(&ledger, 300, 900);
+        let (meanwhile, begin) = mpsc::sync_channel(1);
+        *interrupted.meanwhile.lock().unwrap() = Some(meanwhile);
+        thread::scope(|scope| {
+            let ledger = &ledger;
+            scope.spawn(move || {
+                let done = begin.recv().unwrap();
+                ledger.archive(end).unwrap();
+                done.send(()).unwrap();
+            });
+            assert_eq!(ledger.event(Seq(290)).unwrap(), event(290), "{end}");
+        });
+        assert_eq!(ledger.archived(), end);
+        check_all(&ledger, 900);
+    }
+}
+
 #[test]
 fn all_ledgers_open_lazily_and_once() {
     let dir = tempfile::tempdir().unwrap();
@@ -233,7 +313,7 @@ fn all_ledgers_open_lazily_and_once() {
         assert!(ledgers.tenants().unwrap().is_empty());
         for name in &names {
             let ledger = ledgers.ledger(name).unwrap();
-            assert!(std::sync::Arc::ptr_eq(&ledger, &ledgers.ledger(name).unwrap()));
+            assert!(Arc::ptr_eq(&ledger, &ledgers.ledger(name).unwrap()));
             push(&ledger, 0, 300);
             ledger.archive(300).unwrap();
         }
