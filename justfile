@@ -114,7 +114,7 @@ fuzz: _web
 soak: _web
     cargo test --locked --release --test main -- --ignored --nocapture soak
 
-# Fails unless `binary` is statically linked and small enough.
+# Fails unless `binary` is statically linked, small enough, and silent about where it was built.
 _static binary:
     #!/usr/bin/env bash
     set -euo pipefail
@@ -128,6 +128,12 @@ _static binary:
         grep -wE 'INTERP|NEEDED' <<<"$segments$dynamic" >&2
         exit 1
     fi
+    for place in "$PWD" "${CARGO_HOME:-$HOME/.cargo}"; do
+        if grep --quiet --text --fixed-strings "$place/" "$binary"; then
+            echo "$binary names $place: it would differ from one built elsewhere" >&2
+            exit 1
+        fi
+    done
     if [ "$bytes" -gt {{ dist_bytes_max }} ]; then
         echo "$binary has $bytes bytes; {{ dist_bytes_max }} are the limit" >&2
         exit 1

@@ -1,3 +1,5 @@
+//! What canonical bytes must be: tables, properties, and programs of others as oracles.
+
 use std::io::Write;
 use std::process::{Command, Stdio};
 
