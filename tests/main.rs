@@ -12,7 +12,7 @@ mod ledger;
 mod licences;
 mod output;
 mod output_faults;
-mod support;
 mod runner;
 mod runner_ends;
 mod runner_support;
+mod support;
