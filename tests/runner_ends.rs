@@ -55,7 +55,7 @@ async fn what_a_step_leaves_running_dies_with_its_main_process() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_step_may_end_in_its_grace_and_is_killed_after_it() {
     let house = house().await;
-    let polite = format!("trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait");
+    let polite = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait".to_owned();
     let job = house.submit(long(polite, 600_000));
     house.line(job, "ready").await;
     house.desk.cancel(job);
@@ -233,9 +233,12 @@ fn a_supervisor_without_a_whole_order_starts_nothing() {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        let mut writer = &control;
-        writer.write_all(order).unwrap();
-        drop(control);
+        let mut control = control;
+        control.write_all(order).unwrap();
+        control.shutdown(std::net::Shutdown::Write).unwrap();
         assert!(!supervisor.wait().unwrap().success(), "{order:?}");
+        let mut said = String::new();
+        control.read_to_string(&mut said).unwrap();
+        assert!(said.starts_with("{\"refused\":"), "{order:?}: {said}");
     }
 }

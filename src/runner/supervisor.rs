@@ -7,7 +7,7 @@
 //! It has a single thread, reads its order before anything else, and inherits nothing but its three descriptors: the
 //! confinement of a step belongs between the order and the spawn.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
@@ -31,7 +31,7 @@ pub fn step_main() -> ExitCode {
     match supervise() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("fastness: cannot supervise the step: {error}");
+            refuse(format!("cannot supervise the step: {error}"));
             ExitCode::FAILURE
         }
     }
@@ -58,6 +58,15 @@ fn supervise() -> io::Result<()> {
             }
         }
     })
+}
+
+/// The last word of a supervisor that could not do its work. One without a runner has nobody to tell.
+fn refuse(message: String) {
+    let control = io::stdin().as_fd().try_clone_to_owned().map(BlockingStream::from);
+    if let (Ok(mut control), Ok(mut line)) = (control, serde_json::to_vec(&Report::Refused { message })) {
+        line.push(b'\n');
+        let _ = control.write_all(&line);
+    }
 }
 
 fn read_spec(control: &mut BlockingStream) -> io::Result<LaunchSpec> {
