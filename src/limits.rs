@@ -19,6 +19,33 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const PACK_BYTES_MAX: usize = 1 << 20;
 /// Most items in one batch request.
 pub const BATCH_ITEMS_MAX: usize = 1_000;
+/// Most values in a pack source, and its deepest nesting.
+pub const PACK_NODES_MAX: usize = 250_000;
+pub const PACK_DEPTH_MAX: usize = 16;
+/// Most aliases in a pack source, and most values they expand to.
+pub const PACK_ALIASES_MAX: usize = 1_000;
+pub const PACK_ALIAS_EVENTS_MAX: usize = 100_000;
+/// Findings reported about one pack source.
+pub const PACK_ERRORS_MAX: usize = 50;
+/// Most inputs of a pack, and the longest name of one: `INPUT_` before it still is a key of canonical JSON.
+pub const INPUTS_MAX: usize = 64;
+pub const INPUT_NAME_BYTES_MAX: usize = JSON_KEY_BYTES_MAX - 6;
+/// Most items of an input that is a list.
+pub const INPUT_ITEMS_MAX: usize = 1_000;
+/// All inputs of one run together.
+pub const INPUTS_BYTES_MAX: usize = 64 * 1024;
+/// What the tasks of one run repeat for every step: the pack's environment, and again the inputs.
+pub const RUN_TASKS_BYTES_MAX: usize = 2 << 20;
+/// Most variables of an environment in a pack.
+pub const ENV_VARIABLES_MAX: usize = 128;
+/// Most arguments of a step.
+pub const ARGV_ITEMS_MAX: usize = 1_024;
+/// Longest argument, shell text, or variable with its name: what Linux passes to a program (128 KiB with the final zero).
+pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
+/// Longest path in a pack.
+pub const PATH_BYTES_MAX: usize = 4_095;
+/// Most paths a pack reads, facts and secrets it asks for.
+pub const READS_MAX: usize = 64;
 /// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
 pub const EVENT_BYTES_MAX: usize = 2 << 20;
 
@@ -70,6 +97,8 @@ pub const RUNNER_SLOTS_MAX: usize = 256;
 
 /// Bytes of one attempt's output, after which it is cut with a recorded marker.
 pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
+/// Smallest such bound that a pack can ask for.
+pub const STEP_LOG_BYTES_MIN: u64 = 1 << 10;
 /// Longest output line; the rest of a longer line is a line of its own.
 pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
 /// Text of the lines in one page of a log, about.
@@ -163,6 +192,11 @@ pub const TOKENS_MAX: usize = 10_000;
 
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
+const _: () = assert!(PACK_DEPTH_MAX <= PAYLOAD_DEPTH_MAX);
+const _: () = assert!(PACK_BYTES_MAX <= RUN_TASKS_BYTES_MAX);
+const _: () = assert!(RUN_TASKS_BYTES_MAX * 2 < BATCH_BYTES_MAX);
+const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
+const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);

@@ -1,33 +1,32 @@
-//! stub
-use super::canonical::Value;
-use super::job::RetryPolicy;
-use super::rejection::Rejection;
-use super::{PackName, StepName};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PackSpec {
-    pub max_parallel: Option<u32>,
-    pub name: PackName,
-    pub steps: Vec<StepSpec>,
-    pub timeout_ms: Option<u64>,
-}
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StepSpec {
-    pub always: bool,
-    pub id: StepName,
-    pub needs: Vec<StepName>,
-    pub retries: RetryPolicy,
-    pub timeout_ms: u64,
-}
-impl PackSpec {
-    pub fn task(&self, _s: &StepSpec, _i: &BTreeMap<String, Value>) -> Value {
-        Value::Null
-    }
-}
-pub fn resolve_inputs(
-    _s: &PackSpec,
-    g: &BTreeMap<String, Value>,
-) -> Result<BTreeMap<String, Value>, Rejection> {
-    Ok(g.clone())
-}
+//! Packs: source bytes in YAML or JSON become a checked, normalised, canonical definition.
+//!
+//! Owns the schema of the pack file, its checks with line and column, the declared inputs, and what a step becomes when it
+//! is handed to a runner. `bundles/schemas/pack.v1.schema.json` says the same for editors.
+//!
+//! Promises: what [`PackSpec::parse`] accepts, the engine can run: names are unique, needs are known and without a cycle,
+//! everything is within `limits`. Two spellings of one definition normalise to the same bytes, and [`plan_hash`] is the
+//! SHA-256 of exactly these bytes.
+//!
+//! Must never read a file, guess at a misspelt field, or let an expression reach a shell.
+
+mod error;
+mod fields;
+mod graph;
+mod inputs;
+mod node;
+mod read;
+mod spec;
+mod step;
+mod task;
+mod units;
+
+pub use error::{PackCode, PackError, PackErrors};
+pub use inputs::{InputError, resolve_inputs};
+pub use spec::{
+    Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, Network, PackSpec, SealedUse, StepSpec,
+    plan_hash,
+};
+pub use task::{StepTask, TaskError};
+
+#[cfg(test)]
+mod tests;
