@@ -151,6 +151,8 @@ pub const BUNDLE_LINE_BYTES_MAX: usize = 16 << 20;
 pub const BUNDLE_NOTE_BYTES_MAX: u64 = 64 << 10;
 /// How far a member may be longer than its manifest says and still be read on, to name the place.
 pub const BUNDLE_EXCESS_BYTES_MAX: u64 = 1 << 20;
+/// How much of an archive that is already refused is still decompressed, to tell damage on the way from tampering.
+pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 16 << 30;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 

@@ -17,3 +17,4 @@ mod support;
 mod runner;
 mod runner_ends;
 mod runner_support;
+mod bundle;

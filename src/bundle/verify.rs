@@ -125,12 +125,14 @@ pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyE
             pass.conclude()?;
             pass.locate(open);
         }
-        Err(Stop::Found) => {}
-        Err(Stop::Local(error)) => return Err(error),
-        Err(Stop::Archive(error)) => {
-            let fault = container_fault(error).map_err(VerifyError::Read)?;
-            pass.checks.fail(CheckName::Container, Finding::new(Verdict::Malformed, fault).named(&pass.current));
+        // Damage on the way is told from tampering by the frame's checksum, which stands at the end.
+        Err(Stop::Found) => {
+            if let Err(error) = archive.drain(limits::BUNDLE_DRAIN_BYTES_MAX) {
+                pass.fault(TarError::Read(error))?;
+            }
         }
+        Err(Stop::Local(error)) => return Err(error),
+        Err(Stop::Archive(error)) => pass.fault(error)?,
     }
     Ok(Outcome { report: pass.checks.report(), statement: pass.statement, tar_sha256 })
 }
@@ -536,6 +538,12 @@ impl<'a> Pass<'a> {
             (Some(_), Some(_)) => fail(Verdict::Fork, format!("another root at {size} than the one held")),
             (None, _) | (_, None) => self.checks.skip(CheckName::Continuity, "no root to compare with"),
         }
+        Ok(())
+    }
+
+    fn fault(&mut self, error: TarError) -> Result<(), VerifyError> {
+        let fault = container_fault(error).map_err(VerifyError::Read)?;
+        self.checks.fail(CheckName::Container, Finding::new(Verdict::Malformed, fault).named(&self.current));
         Ok(())
     }
 
