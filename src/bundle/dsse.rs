@@ -57,26 +57,36 @@ impl Envelope {
     /// # Errors
     /// The reason for which this is not an envelope.
     pub fn parse(bytes: &[u8]) -> Result<Self, EnvelopeError> {
-        let parsed: Written = serde_json::from_slice(bytes).map_err(|e| EnvelopeError::Json(e.to_string()))?;
+        let parsed: Written =
+            serde_json::from_slice(bytes).map_err(|e| EnvelopeError::Json(e.to_string()))?;
         if parsed.payload_type != PAYLOAD_TYPE {
             return Err(EnvelopeError::PayloadType);
         }
         let [one] = parsed.signatures.as_slice() else {
             return Err(EnvelopeError::Signatures(parsed.signatures.len()));
         };
-        let signature = STANDARD.decode(&one.sig).map_err(|_| EnvelopeError::Base64("sig"))?;
+        let signature = STANDARD
+            .decode(&one.sig)
+            .map_err(|_| EnvelopeError::Base64("sig"))?;
         let signature: [u8; 64] = signature.try_into().map_err(|_| EnvelopeError::SignatureLength)?;
         let key_id = one.keyid;
         if write(&parsed)? != bytes {
             return Err(EnvelopeError::NotCanonical);
         }
-        let payload = STANDARD.decode(parsed.payload).map_err(|_| EnvelopeError::Base64("payload"))?;
-        Ok(Envelope { key_id, payload, signature: Signature::from_bytes(signature) })
+        let payload = STANDARD
+            .decode(parsed.payload)
+            .map_err(|_| EnvelopeError::Base64("payload"))?;
+        Ok(Envelope {
+            key_id,
+            payload,
+            signature: Signature::from_bytes(signature),
+        })
     }
 
     /// True when `key` signed this.
     pub fn is_signed_by(&self, key: &PublicKey) -> bool {
-        key.verify(&pae(PAYLOAD_TYPE, &self.payload), &self.signature).is_ok()
+        key.verify(&pae(PAYLOAD_TYPE, &self.payload), &self.signature)
+            .is_ok()
     }
 }
 
@@ -86,7 +96,10 @@ impl Envelope {
 /// None in practice: writing into memory.
 pub fn sign(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>, EnvelopeError> {
     let signature = key.sign(&pae(PAYLOAD_TYPE, payload));
-    let one = OneSignature { keyid: key.public().id().digest(), sig: STANDARD.encode(signature.as_bytes()) };
+    let one = OneSignature {
+        keyid: key.public().id().digest(),
+        sig: STANDARD.encode(signature.as_bytes()),
+    };
     write(&Written {
         payload: STANDARD.encode(payload),
         payload_type: PAYLOAD_TYPE.to_owned(),
@@ -131,7 +144,10 @@ mod tests {
 
     #[test]
     fn pae_is_the_example_of_the_specification() {
-        assert_eq!(pae("http://example.com/HelloWorld", b"hello world"), *b"DSSEv1 29 http://example.com/HelloWorld 11 hello world");
+        assert_eq!(
+            pae("http://example.com/HelloWorld", b"hello world"),
+            *b"DSSEv1 29 http://example.com/HelloWorld 11 hello world"
+        );
     }
 
     #[test]
@@ -143,7 +159,10 @@ mod tests {
         assert!(!envelope.is_signed_by(&key(2).public()));
         let mut raw = envelope.clone();
         raw.signature = key(1).sign(b"{}");
-        assert!(!raw.is_signed_by(&key(1).public()), "a signature over the payload instead of its PAE");
+        assert!(
+            !raw.is_signed_by(&key(1).public()),
+            "a signature over the payload instead of its PAE"
+        );
     }
 
     #[test]
@@ -156,8 +175,17 @@ mod tests {
         check(good.trim_end().to_owned(), "canonical form");
         check(good.replace(":\"e30=\"", ": \"e30=\""), "canonical form");
         check(good.replace("in-toto", "other"), "payloadType");
-        check(good.replace("\"payload\":\"e30=\"", "\"payload\":\"e30=\",\"payload\":\"e30=\""), "duplicate field");
-        check(good.replace("\"payload\":\"e30=\"", "\"extra\":1,\"payload\":\"e30=\""), "unknown field");
+        check(
+            good.replace(
+                "\"payload\":\"e30=\"",
+                "\"payload\":\"e30=\",\"payload\":\"e30=\"",
+            ),
+            "duplicate field",
+        );
+        check(
+            good.replace("\"payload\":\"e30=\"", "\"extra\":1,\"payload\":\"e30=\""),
+            "unknown field",
+        );
         check(good.replace("e30=", "e30"), "payload is not base64");
         check(good.replace("e30=", "e31="), "payload is not base64");
         let (start, end) = (good.find('[').unwrap(), good.find(']').unwrap());

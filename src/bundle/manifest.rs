@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members::Member;
 use crate::domain::{Digest, TenantName};
-use crate::ledger::empty_root;
+use crate::ledger::{Origin, empty_root};
 use crate::limits;
 
 /// `_type` of the statement.
@@ -107,7 +107,10 @@ pub struct Redaction {
 impl Redaction {
     /// Nothing is withheld.
     pub fn none() -> Self {
-        Redaction { policy: "none".to_owned(), withheld: 0 }
+        Redaction {
+            policy: "none".to_owned(),
+            withheld: 0,
+        }
     }
 }
 
@@ -158,7 +161,8 @@ impl Statement {
     /// # Errors
     /// The reason for which this is not the statement of an audit bundle.
     pub fn parse(bytes: &[u8]) -> Result<Self, ManifestError> {
-        let statement: Statement = serde_json::from_slice(bytes).map_err(|e| ManifestError::Json(e.to_string()))?;
+        let statement: Statement =
+            serde_json::from_slice(bytes).map_err(|e| ManifestError::Json(e.to_string()))?;
         if statement.to_bytes()? != bytes {
             return Err(ManifestError::NotCanonical);
         }
@@ -168,9 +172,12 @@ impl Statement {
 
     /// The members with digest, size and lines, sorted by name.
     pub fn members(&self) -> impl Iterator<Item = (Member, Digest, &FileEntry)> {
-        self.subject.iter().zip(&self.predicate.files).filter_map(|(subject, file)| {
-            Member::from_name(&subject.name).map(|member| (member, subject.digest.sha256, file))
-        })
+        self.subject
+            .iter()
+            .zip(&self.predicate.files)
+            .filter_map(|(subject, file)| {
+                Member::from_name(&subject.name).map(|member| (member, subject.digest.sha256, file))
+            })
     }
 
     fn check(&self) -> Result<(), ManifestError> {
@@ -202,7 +209,9 @@ impl Statement {
                 return senseless("subjects and files are not the same members".to_owned());
             }
             match Member::from_name(&subject.name) {
-                None | Some(Member::Manifest) => return senseless(format!("{} is no possible subject", subject.name)),
+                None | Some(Member::Manifest) => {
+                    return senseless(format!("{} is no possible subject", subject.name));
+                }
                 Some(member) if member.has_lines() != file.lines.is_some() => {
                     return senseless(format!("{}: lines are counted in .jsonl alone", subject.name));
                 }
@@ -214,7 +223,9 @@ impl Statement {
         }
         let has = |member: &Member| {
             let name = member.to_string();
-            self.subject.binary_search_by(|subject| subject.name.as_str().cmp(&name)).is_ok()
+            self.subject
+                .binary_search_by(|subject| subject.name.as_str().cmp(&name))
+                .is_ok()
         };
         match Member::REQUIRED.iter().find(|member| !has(member)) {
             Some(member) => Err(ManifestError::Missing(*member)),
@@ -238,7 +249,7 @@ impl Predicate {
         if self.first == 0 && self.prev_root != empty_root() {
             return senseless("prevRoot of an empty ledger is not SHA-256 of nothing");
         }
-        if !is_origin_of(&self.origin, self.tenant.as_str()) {
+        if !is_origin_of(&self.origin, &self.tenant) {
             return senseless("origin is not fastness/<16 hex>/<tenant> of this tenant");
         }
         Ok(())
@@ -250,23 +261,11 @@ pub fn file_name(origin: &str, first: u64, size: u64) -> String {
     format!("{}-{first}-{size}.audit.tar.zst", origin.replace('/', "-"))
 }
 
-/// `fastness/<16 hex>/<tenant>`, from the second generation on with `/g<n>`.
-fn is_origin_of(origin: &str, tenant: &str) -> bool {
-    let Some(rest) = origin.strip_prefix("fastness/") else {
-        return false;
-    };
-    let Some((enclave, rest)) = rest.split_once('/') else {
-        return false;
-    };
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let Some(generation) = rest.strip_prefix(tenant) else {
-        return false;
-    };
-    let generation_fits = match generation.strip_prefix("/g") {
-        None => generation.is_empty(),
-        Some(number) => number.parse::<u64>().is_ok_and(|n| n >= 2 && n.to_string() == number),
-    };
-    enclave.len() == 16 && enclave.bytes().all(hex) && generation_fits
+/// True for the origin of this tenant's ledger, in any generation.
+fn is_origin_of(origin: &str, tenant: &TenantName) -> bool {
+    origin
+        .parse::<Origin>()
+        .is_ok_and(|origin| origin.tenant() == tenant)
 }
 
 #[cfg(test)]
@@ -298,12 +297,21 @@ mod tests {
     }
 
     fn files() -> Vec<FileEntry> {
-        let file = |m: &Member| FileEntry { lines: m.has_lines().then_some(0), name: m.to_string(), size: 0 };
+        let file = |m: &Member| FileEntry {
+            lines: m.has_lines().then_some(0),
+            name: m.to_string(),
+            size: 0,
+        };
         names().iter().map(file).collect()
     }
 
     fn subjects() -> Vec<Subject> {
-        let subject = |m: &Member| Subject { digest: Sha256 { sha256: Digest::of(b"") }, name: m.to_string() };
+        let subject = |m: &Member| Subject {
+            digest: Sha256 {
+                sha256: Digest::of(b""),
+            },
+            name: m.to_string(),
+        };
         names().iter().map(subject).collect()
     }
 
@@ -335,7 +343,10 @@ mod tests {
         check(&|_, s| drop(s.pop()), "not the same members");
         check(&|_, s| s.swap(1, 2), "out of order");
         check(&|_, s| s[1] = s[0].clone(), "duplicate");
-        check(&|p, s| drop((s.pop(), p.files.pop())), "audit/verify.txt is not among");
+        check(
+            &|p, s| drop((s.pop(), p.files.pop())),
+            "audit/verify.txt is not among",
+        );
         check(&|p, _| p.files[0].lines = Some(1), "lines are counted");
         check(&|p, _| p.files[0].size = 1 << 33, "8 GiB");
         check(
@@ -349,9 +360,15 @@ mod tests {
 
     #[test]
     fn later_generations_have_origins_of_their_own() {
-        assert!(is_origin_of("fastness/0123456789abcdef/acme/g2", "acme"));
-        for origin in ["fastness/0123456789abcdef/acme/g", "fastness/0123456789abcdef/acme/g02", "fastness/x/acme", "acme"] {
-            assert!(!is_origin_of(origin, "acme"), "{origin}");
+        let acme: TenantName = "acme".parse().unwrap();
+        assert!(is_origin_of("fastness/0123456789abcdef/acme/g2", &acme));
+        for origin in [
+            "fastness/0123456789abcdef/acme/g",
+            "fastness/0123456789abcdef/acme/g02",
+            "fastness/x/acme",
+            "acme",
+        ] {
+            assert!(!is_origin_of(origin, &acme), "{origin}");
         }
     }
 }

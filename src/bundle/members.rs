@@ -145,10 +145,19 @@ mod tests {
             assert_eq!(Member::from_name(&member.to_string()), Some(member));
             super::super::tar::check_name(&member.to_string()).unwrap();
         }
-        for name in ["checkpoint", "audit/", "audit/other", "audit/artifacts/abc", "audit/artifacts/"] {
+        for name in [
+            "checkpoint",
+            "audit/",
+            "audit/other",
+            "audit/artifacts/abc",
+            "audit/artifacts/",
+        ] {
             assert_eq!(Member::from_name(name), None, "{name}");
         }
-        assert_eq!(Member::from_name(&format!("audit/logs/{}", digest.to_string().to_uppercase())), None);
+        assert_eq!(
+            Member::from_name(&format!("audit/logs/{}", digest.to_string().to_uppercase())),
+            None
+        );
     }
 
     #[test]

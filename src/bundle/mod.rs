@@ -11,13 +11,14 @@
 //! that a bundle contains can make verification panic, write a file or trust a key.
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
+mod conclude;
 pub mod dsse;
 pub mod frontier;
 mod history;
 mod locate;
 pub mod manifest;
 mod members;
-mod note;
+mod pass;
 mod reading;
 mod report;
 mod state;

@@ -33,7 +33,10 @@ pub(super) struct Archive(TarReader<Hashed<FrameReader<Box<dyn Read>>>>);
 impl Archive {
     pub(super) fn open(open: Opener<'_>) -> io::Result<Self> {
         let source = FrameReader::new(open()?)?;
-        Ok(Archive(TarReader::new(Hashed { source, hasher: Hasher::default() })))
+        Ok(Archive(TarReader::new(Hashed {
+            source,
+            hasher: Hasher::default(),
+        })))
     }
 
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
@@ -43,7 +46,13 @@ impl Archive {
     /// The content of the member whose header was read last.
     pub(super) fn content(&mut self) -> Content<'_> {
         let buffer = vec![0; BUFFER_BYTES];
-        Content { archive: &mut self.0, hasher: Hasher::default(), buffer, start: 0, end: 0 }
+        Content {
+            archive: &mut self.0,
+            hasher: Hasher::default(),
+            buffer,
+            start: 0,
+            end: 0,
+        }
     }
 
     /// Decompresses what is left, up to `bytes_max`, for the frame's checksum alone.

@@ -149,23 +149,41 @@ pub(super) struct Finding {
 
 impl Finding {
     pub(super) fn new(verdict: Verdict, detail: impl Into<String>) -> Self {
-        Finding { verdict, member: None, line: None, seq: None, detail: detail.into() }
+        Finding {
+            verdict,
+            member: None,
+            line: None,
+            seq: None,
+            detail: detail.into(),
+        }
     }
 
     pub(super) fn of(self, member: Member) -> Self {
-        Finding { member: Some(member.to_string()), ..self }
+        Finding {
+            member: Some(member.to_string()),
+            ..self
+        }
     }
 
     pub(super) fn named(self, member: &str) -> Self {
-        Finding { member: Some(member.to_owned()), ..self }
+        Finding {
+            member: Some(member.to_owned()),
+            ..self
+        }
     }
 
     pub(super) fn at_line(self, line: u64) -> Self {
-        Finding { line: Some(line), ..self }
+        Finding {
+            line: Some(line),
+            ..self
+        }
     }
 
     pub(super) fn at_seq(self, seq: u64) -> Self {
-        Finding { seq: Some(seq), ..self }
+        Finding {
+            seq: Some(seq),
+            ..self
+        }
     }
 }
 
@@ -222,8 +240,16 @@ impl Checklist {
             Entry::Failed(finding) => Some(finding.verdict),
             Entry::Open | Entry::Passed(_) | Entry::Skipped(_) => None,
         });
-        let checks = CheckName::ALL.into_iter().zip(self.0).map(|(name, entry)| row(name, entry)).collect();
-        Report { ok: verdict.is_none(), exit_code: verdict.map_or(0, Verdict::exit_code), checks }
+        let checks = CheckName::ALL
+            .into_iter()
+            .zip(self.0)
+            .map(|(name, entry)| row(name, entry))
+            .collect();
+        Report {
+            ok: verdict.is_none(),
+            exit_code: verdict.map_or(0, Verdict::exit_code),
+            checks,
+        }
     }
 }
 
@@ -235,5 +261,13 @@ fn row(name: CheckName, entry: Entry) -> Check {
         Entry::Failed(finding) => (Status::Failed, Some(finding.clone()), Some(finding.detail)),
     };
     let (member, line, seq) = finding.map_or((None, None, None), |f| (f.member, f.line, f.seq));
-    Check { n: name as u8 + 1, name: name.title(), status, member, line, seq, detail }
+    Check {
+        n: name as u8 + 1,
+        name: name.title(),
+        status,
+        member,
+        line,
+        seq,
+        detail,
+    }
 }

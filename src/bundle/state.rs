@@ -2,9 +2,10 @@
 
 use super::history::{SortKey, not_canonical};
 use super::members::{Member, StateFile};
+use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
-use super::verify::{Replay, Stop};
+use super::verify::Replay;
 use crate::domain::canonical;
 use crate::limits;
 
@@ -22,7 +23,15 @@ pub(super) struct StateLines<'a, 'b> {
 
 impl<'a, 'b> StateLines<'a, 'b> {
     pub(super) fn new(content: &'a mut Content<'b>, member: Member, checks: &'a mut Checklist) -> Self {
-        StateLines { content, member, checks, line: Vec::new(), number: 0, previous: None, broken: false }
+        StateLines {
+            content,
+            member,
+            checks,
+            line: Vec::new(),
+            number: 0,
+            previous: None,
+            broken: false,
+        }
     }
 
     /// The next line; `None` at the end, and behind a line that is none.
@@ -36,7 +45,8 @@ impl<'a, 'b> StateLines<'a, 'b> {
             Line::Whole => {
                 self.number += 1;
                 if let Err(finding) = self.check() {
-                    self.checks.fail(CheckName::Lines, finding.of(self.member).at_line(self.number));
+                    self.checks
+                        .fail(CheckName::Lines, finding.of(self.member).at_line(self.number));
                 }
                 return Ok(Some(&self.line));
             }
@@ -97,7 +107,9 @@ pub(super) fn compare_with_replay(
             None => return Ok(()),
         },
     };
-    let finding = Finding::new(Verdict::Tampered, detail).of(lines.member).at_line(lines.number);
+    let finding = Finding::new(Verdict::Tampered, detail)
+        .of(lines.member)
+        .at_line(lines.number);
     lines.checks.fail(CheckName::Replay, finding);
     Ok(())
 }

@@ -158,7 +158,11 @@ pub struct TarWriter<W> {
 impl<W: Write> TarWriter<W> {
     /// Starts an archive on `out`.
     pub fn new(out: W) -> Self {
-        TarWriter { out, announced: 0, left: 0 }
+        TarWriter {
+            out,
+            announced: 0,
+            left: 0,
+        }
     }
 
     /// Starts a member; the one before must be complete.
@@ -184,12 +188,17 @@ impl<W: Write> TarWriter<W> {
         let given = bytes.len() as u64;
         if given > self.left {
             let written = self.announced - self.left + given;
-            return Err(TarError::Length { announced: self.announced, written });
+            return Err(TarError::Length {
+                announced: self.announced,
+                written,
+            });
         }
         self.out.write_all(bytes).map_err(TarError::Write)?;
         self.left -= given;
         if self.left == 0 && given > 0 {
-            self.out.write_all(&ZERO[..padding(self.announced)]).map_err(TarError::Write)?;
+            self.out
+                .write_all(&ZERO[..padding(self.announced)])
+                .map_err(TarError::Write)?;
         }
         Ok(())
     }
@@ -209,7 +218,10 @@ impl<W: Write> TarWriter<W> {
         if self.left == 0 {
             return Ok(());
         }
-        Err(TarError::Length { announced: self.announced, written: self.announced - self.left })
+        Err(TarError::Length {
+            announced: self.announced,
+            written: self.announced - self.left,
+        })
     }
 }
 
@@ -234,7 +246,12 @@ pub struct TarReader<R> {
 impl<R: Read> TarReader<R> {
     /// Reads from `source`, which holds the archive and nothing else.
     pub fn new(source: R) -> Self {
-        TarReader { source, left: 0, padding: 0, ended: false }
+        TarReader {
+            source,
+            left: 0,
+            padding: 0,
+            ended: false,
+        }
     }
 
     /// The source, for instance to ask a hasher around it.
@@ -375,7 +392,11 @@ fn read_header(block: &[u8; BLOCK]) -> Result<Entry, TarError> {
             return Err(TarError::Field(field));
         }
     }
-    if *block == right { Ok(Entry { name, size }) } else { Err(TarError::Field("header")) }
+    if *block == right {
+        Ok(Entry { name, size })
+    } else {
+        Err(TarError::Field("header"))
+    }
 }
 
 fn read_size(field: &[u8]) -> Result<u64, TarError> {
@@ -383,7 +404,9 @@ fn read_size(field: &[u8]) -> Result<u64, TarError> {
     if end != [0] || !digits.iter().all(|digit| (b'0'..=b'7').contains(digit)) {
         return Err(TarError::SizeForm);
     }
-    Ok(digits.iter().fold(0, |size, digit| size << 3 | u64::from(digit - b'0')))
+    Ok(digits
+        .iter()
+        .fold(0, |size, digit| size << 3 | u64::from(digit - b'0')))
 }
 
 fn read_name(field: &[u8]) -> Result<String, TarError> {
@@ -456,13 +479,19 @@ mod tests {
     fn sample() -> Vec<(String, Vec<u8>)> {
         let long = "a/".repeat(49) + "bc";
         let sizes = [0, 1, 511, 512, 513, 1024, 70_000];
-        let mut members: Vec<_> = sizes.iter().map(|size| (format!("audit/m-{size}.x"), vec![b'x'; *size])).collect();
+        let mut members: Vec<_> = sizes
+            .iter()
+            .map(|size| (format!("audit/m-{size}.x"), vec![b'x'; *size]))
+            .collect();
         members.push((long, b"name of a hundred bytes".to_vec()));
         members
     }
 
     fn as_slices(members: &[(String, Vec<u8>)]) -> Vec<(&str, &[u8])> {
-        members.iter().map(|(name, content)| (name.as_str(), content.as_slice())).collect()
+        members
+            .iter()
+            .map(|(name, content)| (name.as_str(), content.as_slice()))
+            .collect()
     }
 
     #[test]
@@ -474,7 +503,13 @@ mod tests {
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();
             std::fs::write(path, content).unwrap();
         }
-        let fixed = ["--format=ustar", "--blocking-factor=1", "--mtime=@0", "--owner=0", "--group=0"];
+        let fixed = [
+            "--format=ustar",
+            "--blocking-factor=1",
+            "--mtime=@0",
+            "--owner=0",
+            "--group=0",
+        ];
         let output = std::process::Command::new("tar")
             .current_dir(dir.path())
             .args(fixed)
@@ -482,7 +517,11 @@ mod tests {
             .args(members.iter().map(|(name, _)| name))
             .output()
             .unwrap();
-        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         assert!(output.stdout == archive(&as_slices(&members)));
     }
 
@@ -534,17 +573,41 @@ mod tests {
         let mut writer = TarWriter::new(Vec::new());
         writer.begin("a", 3).unwrap();
         writer.content(b"ab").unwrap();
-        assert!(matches!(writer.content(b"cd"), Err(TarError::Length { announced: 3, written: 4 })));
-        assert!(matches!(writer.begin("b", 0), Err(TarError::Length { announced: 3, written: 2 })));
-        assert!(matches!(writer.finish(), Err(TarError::Length { announced: 3, written: 2 })));
+        assert!(matches!(
+            writer.content(b"cd"),
+            Err(TarError::Length {
+                announced: 3,
+                written: 4
+            })
+        ));
+        assert!(matches!(
+            writer.begin("b", 0),
+            Err(TarError::Length {
+                announced: 3,
+                written: 2
+            })
+        ));
+        assert!(matches!(
+            writer.finish(),
+            Err(TarError::Length {
+                announced: 3,
+                written: 2
+            })
+        ));
     }
 
     #[test]
     fn a_member_of_eight_gibibytes_is_refused_and_one_byte_less_is_not() {
         let mut writer = TarWriter::new(Vec::new());
-        assert!(matches!(writer.begin("a", 1 << 33), Err(TarError::SizeTooLarge(_))));
+        assert!(matches!(
+            writer.begin("a", 1 << 33),
+            Err(TarError::SizeTooLarge(_))
+        ));
         writer.begin("a", (1 << 33) - 1).unwrap();
-        assert_eq!(read_size(&header("a", (1 << 33) - 1)[124..136]).unwrap(), (1 << 33) - 1);
+        assert_eq!(
+            read_size(&header("a", (1 << 33) - 1)[124..136]).unwrap(),
+            (1 << 33) - 1
+        );
     }
 
     #[test]
@@ -559,7 +622,9 @@ mod tests {
                 let mut block: [u8; 512] = changed[..512].try_into().unwrap();
                 resum(&mut block);
                 if let Ok(entry) = read_header(&block) {
-                    assert!(position < 100 || (124..135).contains(&position) || (148..156).contains(&position));
+                    assert!(
+                        position < 100 || (124..135).contains(&position) || (148..156).contains(&position)
+                    );
                     assert_eq!(header(&entry.name, entry.size), block);
                 }
             }

@@ -120,7 +120,9 @@ enum State {
 
 impl<R> std::fmt::Debug for FrameReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("FrameReader").field("state", &self.state).finish_non_exhaustive()
+        f.debug_struct("FrameReader")
+            .field("state", &self.state)
+            .finish_non_exhaustive()
     }
 }
 
@@ -133,7 +135,14 @@ impl<R: Read> FrameReader<R> {
         let mut decoder = Decoder::new()?;
         decoder.set_parameter(DParameter::WindowLogMax(limits::ZSTD_WINDOW_LOG_MAX))?;
         let input = vec![0; INPUT_BYTES];
-        Ok(FrameReader { source, decoder, input, start: 0, end: 0, state: State::Header })
+        Ok(FrameReader {
+            source,
+            decoder,
+            input,
+            start: 0,
+            end: 0,
+            state: State::Header,
+        })
     }
 
     /// Reads more input behind what is there; false at the end of the source.
@@ -230,7 +239,11 @@ fn check_header(bytes: &[u8]) -> Result<(), TransportError> {
     }
     let Some(rest) = bytes.strip_prefix(&MAGIC) else {
         let short = bytes.len() < MAGIC.len() && MAGIC.starts_with(bytes);
-        return Err(if short { TransportError::Truncated } else { TransportError::NotZstd });
+        return Err(if short {
+            TransportError::Truncated
+        } else {
+            TransportError::NotZstd
+        });
     };
     let (&descriptor, rest) = rest.split_first().ok_or(TransportError::Truncated)?;
     let single_segment = descriptor & 0x20 != 0;
@@ -246,7 +259,10 @@ fn check_header(bytes: &[u8]) -> Result<(), TransportError> {
     let window = if single_segment {
         let len = [1, 2, 4, 8][usize::from(descriptor >> 6)];
         let field = rest.get(..len).ok_or(TransportError::Truncated)?;
-        let size = field.iter().rev().fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
+        let size = field
+            .iter()
+            .rev()
+            .fold(0_u64, |size, byte| size << 8 | u64::from(*byte));
         // A field of two bytes is stored less 256.
         if len == 2 { size + 256 } else { size }
     } else {
@@ -254,7 +270,11 @@ fn check_header(bytes: &[u8]) -> Result<(), TransportError> {
         let base = 1_u64 << (10 + (byte >> 3));
         base + base / 8 * u64::from(byte & 7)
     };
-    if window > 1 << limits::ZSTD_WINDOW_LOG_MAX { Err(TransportError::Window) } else { Ok(()) }
+    if window > 1 << limits::ZSTD_WINDOW_LOG_MAX {
+        Err(TransportError::Window)
+    } else {
+        Ok(())
+    }
 }
 
 #[cfg(test)]
@@ -276,7 +296,9 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        (0..300_000_u32).flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 20).to_le_bytes()).collect()
+        (0..300_000_u32)
+            .flat_map(|i| (i.wrapping_mul(2_654_435_761) >> 20).to_le_bytes())
+            .collect()
     }
 
     #[test]
@@ -293,7 +315,11 @@ mod tests {
     fn every_cut_is_truncation() {
         let frame = compress(&sample()[..3_000]);
         for len in 0..frame.len() {
-            assert_eq!(decompress(&frame[..len]), Err(TransportError::Truncated), "cut at {len}");
+            assert_eq!(
+                decompress(&frame[..len]),
+                Err(TransportError::Truncated),
+                "cut at {len}"
+            );
         }
     }
 
@@ -317,8 +343,14 @@ mod tests {
         let check = |bytes: Vec<u8>, expected: TransportError| {
             assert_eq!(decompress(&bytes), Err(expected));
         };
-        check([frame.clone(), frame.clone()].concat(), TransportError::SecondFrame);
-        check([frame.clone(), skippable.clone()].concat(), TransportError::Skippable);
+        check(
+            [frame.clone(), frame.clone()].concat(),
+            TransportError::SecondFrame,
+        );
+        check(
+            [frame.clone(), skippable.clone()].concat(),
+            TransportError::Skippable,
+        );
         check([skippable, frame.clone()].concat(), TransportError::Skippable);
         check([frame.clone(), vec![0]].concat(), TransportError::Trailing);
         check(b"PK\x03\x04 something else".to_vec(), TransportError::NotZstd);

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use super::dsse::{self, EnvelopeError};
 use super::history::leaf_line;
-use super::manifest::{FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject, FORMAT};
+use super::manifest::{FORMAT, FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject};
 use super::members::Member;
 use super::tar::{TarError, TarWriter};
 use super::transport::FrameWriter;
@@ -43,7 +43,9 @@ pub enum WriteError {
     #[error("{0} changed while the bundle was written")]
     Changed(Member),
     /// A member reaches 8 GiB: the range must be split.
-    #[error("{member} has {size} bytes, which is more than a bundle's member can have; export a shorter range")]
+    #[error(
+        "{member} has {size} bytes, which is more than a bundle's member can have; export a shorter range"
+    )]
     RangeTooLarge {
         /// Which.
         member: Member,
@@ -125,15 +127,26 @@ pub struct Measure {
 
 impl std::fmt::Debug for BundleWriter<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("BundleWriter").field("range", &self.range).finish_non_exhaustive()
+        f.debug_struct("BundleWriter")
+            .field("range", &self.range)
+            .finish_non_exhaustive()
     }
 }
 
 impl<'a> BundleWriter<'a> {
     /// A bundle over `range`, so far without events, disclosures and state.
     pub fn new(range: Range) -> Self {
-        let mut writer = BundleWriter { range, members: BTreeMap::new() };
-        let empty = [Member::Disclosures, Member::Jobs, Member::Runs, Member::Throttles, Member::Packs];
+        let mut writer = BundleWriter {
+            range,
+            members: BTreeMap::new(),
+        };
+        let empty = [
+            Member::Disclosures,
+            Member::Jobs,
+            Member::Runs,
+            Member::Throttles,
+            Member::Packs,
+        ];
         for member in empty.into_iter().chain([Member::Leaves, Member::History]) {
             writer.add_bytes(member, Vec::new());
         }
@@ -144,9 +157,17 @@ impl<'a> BundleWriter<'a> {
     /// Adds a small member.
     pub fn add_bytes(&mut self, member: Member, bytes: Vec<u8>) {
         let lines = bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-        let measure = Measure { size: bytes.len() as u64, sha256: Digest::of(&bytes), lines };
+        let measure = Measure {
+            size: bytes.len() as u64,
+            sha256: Digest::of(&bytes),
+            lines,
+        };
         let bytes: Arc<[u8]> = bytes.into();
-        self.add_measured(member, measure, Box::new(move || Ok(Box::new(io::Cursor::new(Arc::clone(&bytes))))));
+        self.add_measured(
+            member,
+            measure,
+            Box::new(move || Ok(Box::new(io::Cursor::new(Arc::clone(&bytes))))),
+        );
     }
 
     /// Adds a member after reading it once.
@@ -154,7 +175,9 @@ impl<'a> BundleWriter<'a> {
     /// # Errors
     /// [`WriteError::Read`].
     pub fn add(&mut self, member: Member, open: ContentOpener<'a>) -> Result<(), WriteError> {
-        let measure = open().and_then(|mut source| measure(&mut source)).map_err(|error| WriteError::Read { member, error })?;
+        let measure = open()
+            .and_then(|mut source| measure(&mut source))
+            .map_err(|error| WriteError::Read { member, error })?;
         self.add_measured(member, measure, open);
         Ok(())
     }
@@ -178,7 +201,11 @@ impl<'a> BundleWriter<'a> {
             return Err(WriteError::NoLineFeed(member));
         }
         let again = Arc::clone(&open);
-        self.add_measured(Member::Leaves, leaves, Box::new(move || Ok(Box::new(leaves_of(&again)?))));
+        self.add_measured(
+            Member::Leaves,
+            leaves,
+            Box::new(move || Ok(Box::new(leaves_of(&again)?))),
+        );
         self.add_measured(member, measure, Box::new(move || open()));
         Ok(())
     }
@@ -188,18 +215,33 @@ impl<'a> BundleWriter<'a> {
     /// # Errors
     /// A range or a set of members that no bundle can have.
     pub fn statement(&self) -> Result<Statement, WriteError> {
-        let mut named: Vec<(String, Member, Measure)> =
-            self.members.iter().map(|(member, planned)| (member.to_string(), *member, planned.measure)).collect();
+        let mut named: Vec<(String, Member, Measure)> = self
+            .members
+            .iter()
+            .map(|(member, planned)| (member.to_string(), *member, planned.measure))
+            .collect();
         named.sort_by(|a, b| a.0.cmp(&b.0));
         let mut files = Vec::with_capacity(named.len());
         let mut subject = Vec::with_capacity(named.len());
         for (name, member, measure) in named {
             if measure.size > limits::BUNDLE_MEMBER_BYTES_MAX {
-                return Err(WriteError::RangeTooLarge { member, size: measure.size });
+                return Err(WriteError::RangeTooLarge {
+                    member,
+                    size: measure.size,
+                });
             }
             let lines = member.has_lines().then_some(measure.lines);
-            files.push(FileEntry { lines, name: name.clone(), size: measure.size });
-            subject.push(Subject { digest: Sha256 { sha256: measure.sha256 }, name });
+            files.push(FileEntry {
+                lines,
+                name: name.clone(),
+                size: measure.size,
+            });
+            subject.push(Subject {
+                digest: Sha256 {
+                    sha256: measure.sha256,
+                },
+                name,
+            });
         }
         let range = self.range.clone();
         let predicate = Predicate {
@@ -226,7 +268,11 @@ impl<'a> BundleWriter<'a> {
     pub fn write(&self, key: &PrivateKey, out: &mut dyn Write) -> Result<Written, WriteError> {
         let manifest = dsse::sign(&self.statement()?.to_bytes()?, key)?;
         let frame = FrameWriter::new(out).map_err(WriteError::Write)?;
-        let mut tar = TarWriter::new(Counted { out: frame, hasher: Hasher::default(), bytes: 0 });
+        let mut tar = TarWriter::new(Counted {
+            out: frame,
+            hasher: Hasher::default(),
+            bytes: 0,
+        });
         tar.begin(&Member::Manifest.to_string(), manifest.len() as u64)?;
         tar.content(&manifest)?;
         for (member, planned) in &self.members {
@@ -234,7 +280,10 @@ impl<'a> BundleWriter<'a> {
         }
         let counted = tar.finish()?;
         counted.out.finish().map_err(WriteError::Write)?;
-        Ok(Written { tar_bytes: counted.bytes, tar_sha256: counted.hasher.finish() })
+        Ok(Written {
+            tar_bytes: counted.bytes,
+            tar_sha256: counted.hasher.finish(),
+        })
     }
 
     /// Writes the bundle to a file that is either whole and flushed, or not there under this name.
@@ -244,11 +293,15 @@ impl<'a> BundleWriter<'a> {
     pub fn write_file(&self, key: &PrivateKey, disk: &dyn Disk, path: &Path) -> Result<Written, WriteError> {
         let mut beside = path.as_os_str().to_owned();
         beside.push(".new");
-        let file = disk.open(Path::new(&beside), Access::Create).map_err(WriteError::Write)?;
+        let file = disk
+            .open(Path::new(&beside), Access::Create)
+            .map_err(WriteError::Write)?;
         file.set_len(0).map_err(WriteError::Write)?;
         let mut out = io::BufWriter::with_capacity(1 << 20, Appending { file, at: 0 });
         let written = self.write(key, &mut out)?;
-        let appending = out.into_inner().map_err(|error| WriteError::Write(error.into_error()))?;
+        let appending = out
+            .into_inner()
+            .map_err(|error| WriteError::Write(error.into_error()))?;
         appending.file.sync().map_err(WriteError::Write)?;
         disk.rename(Path::new(&beside), path).map_err(WriteError::Write)?;
         if let Some(dir) = path.parent() {
@@ -274,7 +327,11 @@ fn copy(member: Member, planned: &Planned<'_>, tar: &mut TarWriter<impl Write>) 
         hasher.update(&buffer[..read]);
         tar.content(&buffer[..read])?;
     }
-    if left == 0 && hasher.finish() == planned.measure.sha256 { Ok(()) } else { Err(WriteError::Changed(member)) }
+    if left == 0 && hasher.finish() == planned.measure.sha256 {
+        Ok(())
+    } else {
+        Err(WriteError::Changed(member))
+    }
 }
 
 fn measure(source: &mut impl Read) -> io::Result<Measure> {
@@ -284,7 +341,11 @@ fn measure(source: &mut impl Read) -> io::Result<Measure> {
     loop {
         let read = source.read(&mut buffer)?;
         if read == 0 {
-            return Ok(Measure { size, sha256: hasher.finish(), lines });
+            return Ok(Measure {
+                size,
+                sha256: hasher.finish(),
+                lines,
+            });
         }
         hasher.update(&buffer[..read]);
         size += read as u64;
@@ -320,7 +381,11 @@ struct Leaves<R> {
 
 impl<R> Leaves<R> {
     fn measure(&self) -> Measure {
-        Measure { size: self.size, sha256: self.hasher.clone().finish(), lines: self.lines }
+        Measure {
+            size: self.size,
+            sha256: self.hasher.clone().finish(),
+            lines: self.lines,
+        }
     }
 }
 
@@ -329,7 +394,13 @@ impl<R: Read> Read for Leaves<R> {
         if self.given == self.ready.len() {
             self.line.clear();
             let longest = limits::EVENT_BYTES_MAX as u64 + 1;
-            if self.events.by_ref().take(longest).read_until(b'\n', &mut self.line)? == 0 {
+            if self
+                .events
+                .by_ref()
+                .take(longest)
+                .read_until(b'\n', &mut self.line)?
+                == 0
+            {
                 return Ok(0);
             }
             self.hasher.update(&self.line);

@@ -67,7 +67,9 @@ fn header(change: impl FnOnce(&mut [u8])) -> Vec<u8> {
 
 #[test]
 fn hostile_headers_are_refused() {
-    let put = |at: usize, bytes: &'static [u8]| header(move |header| header[at..at + bytes.len()].copy_from_slice(bytes));
+    let put = |at: usize, bytes: &'static [u8]| {
+        header(move |header| header[at..at + bytes.len()].copy_from_slice(bytes))
+    };
     let name = |bytes: &'static [u8]| {
         header(move |header| {
             header[..100].fill(0);
@@ -96,7 +98,10 @@ fn hostile_headers_are_refused() {
     container(&put(297, b"root"), "owner name");
     container(&put(329, b"\0\0\0\0\0\0\0\0"), "device number");
     container(&put(345, b"prefix"), "name prefix");
-    container(&put(124, b"\x80\0\0\0\0\0\0\0\0\0\x01\0"), "size is not 11 octal digits");
+    container(
+        &put(124, b"\x80\0\0\0\0\0\0\0\0\0\x01\0"),
+        "size is not 11 octal digits",
+    );
     container(&put(124, b"       1234 "), "size is not 11 octal digits");
     container(&put(124, b"000000001234"), "size is not 11 octal digits");
     container(&name(b"/etc/passwd"), "absolute");
@@ -126,14 +131,29 @@ fn padding_and_end_must_be_zeros_and_nothing_may_follow() {
         change(&mut tar);
         compress(&tar)
     };
-    container(&with(&|tar| { let end = tar.len() - 1_025; tar[end] = 1; }), "non-zero padding");
-    container(&with(&|tar| tar.truncate(tar.len() - 1_024)), "before the end blocks");
+    container(
+        &with(&|tar| {
+            let end = tar.len() - 1_025;
+            tar[end] = 1;
+        }),
+        "non-zero padding",
+    );
+    container(
+        &with(&|tar| tar.truncate(tar.len() - 1_024)),
+        "before the end blocks",
+    );
     container(&with(&|tar| tar.truncate(tar.len() - 512)), "one block of zeros");
-    container(&with(&|tar| tar.truncate(tar.len() - 1)), "the archive ends inside the end blocks");
+    container(
+        &with(&|tar| tar.truncate(tar.len() - 1)),
+        "the archive ends inside the end blocks",
+    );
     container(&with(&|tar| *tar.last_mut().unwrap() = 1), "one block of zeros");
     container(&with(&|tar| tar.extend([0; 512])), "data after the end");
     container(&with(&|tar| tar.push(b'x')), "data after the end");
-    container(&with(&|tar| tar.extend_from_slice(&tar.clone())), "data after the end");
+    container(
+        &with(&|tar| tar.extend_from_slice(&tar.clone())),
+        "data after the end",
+    );
 }
 
 #[test]
@@ -162,7 +182,10 @@ fn missing_members_are_incomplete_and_extra_ones_tampering() {
     let mut parts = good.clone();
     parts.0.remove(0);
     assert_eq!(refused(&parts.file(), 11).n, 2);
-    for name in ["audit/secret".to_owned(), format!("audit/logs/{}", "ab".repeat(32))] {
+    for name in [
+        "audit/secret".to_owned(),
+        format!("audit/logs/{}", "ab".repeat(32)),
+    ] {
         let mut parts = good.clone();
         let at = parts.index("verify.txt");
         parts.0.insert(at, (name.clone(), b"extra".to_vec()));

@@ -18,19 +18,40 @@ impl Held for Holding {
     }
 
     fn root_at(&self, _: &str, size: u64) -> Result<Option<Digest>, String> {
-        let forked = self.tip.is_some_and(|tip| tip.root != frontier_at(tip.size).root());
-        Ok(Some(if forked { Digest::of(b"fork") } else { frontier_at(size).root() }))
+        let forked = self
+            .tip
+            .is_some_and(|tip| tip.root != frontier_at(tip.size).root());
+        Ok(Some(if forked {
+            Digest::of(b"fork")
+        } else {
+            frontier_at(size).root()
+        }))
     }
 }
 
 /// Check 8 of the bundle over 5..12, and the exit code.
 fn continuity(first: u64, tip: Option<(u64, bool, u64)>) -> (Check, u8) {
     let tip = tip.map(|(size, same, trust_version)| {
-        let root = if same { frontier_at(size).root() } else { Digest::of(b"fork") };
-        HeldTip { size, root, trust_version }
+        let root = if same {
+            frontier_at(size).root()
+        } else {
+            Digest::of(b"fork")
+        };
+        HeldTip {
+            size,
+            root,
+            trust_version,
+        }
     });
     let held = Holding { tip };
-    let report = outcome(&bundle(first, 12), Options { held: Some(&held), ..options() }).report;
+    let report = outcome(
+        &bundle(first, 12),
+        Options {
+            held: Some(&held),
+            ..options()
+        },
+    )
+    .report;
     (report.checks[7].clone(), report.exit_code)
 }
 
@@ -71,8 +92,16 @@ fn what_cannot_be_looked_up_is_no_verdict() {
         }
     }
     let file = bundle(5, 12);
-    let open = move || -> std::io::Result<Box<dyn std::io::Read>> { Ok(Box::new(std::io::Cursor::new(file.clone()))) };
-    let result = fastness::bundle::verify(&open, Options { held: Some(&Broken), ..options() });
+    let open = move || -> std::io::Result<Box<dyn std::io::Read>> {
+        Ok(Box::new(std::io::Cursor::new(file.clone())))
+    };
+    let result = fastness::bundle::verify(
+        &open,
+        Options {
+            held: Some(&Broken),
+            ..options()
+        },
+    );
     assert!(result.unwrap_err().to_string().contains("disk"));
 }
 
@@ -87,7 +116,11 @@ impl Replay for Machine {
     fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String> {
         assert_eq!(bytes, event(seq));
         self.seen.borrow_mut().push(seq);
-        if self.illegal == Some(seq) { Err("illegal transition".to_owned()) } else { Ok(()) }
+        if self.illegal == Some(seq) {
+            Err("illegal transition".to_owned())
+        } else {
+            Ok(())
+        }
     }
 
     fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {
@@ -97,12 +130,21 @@ impl Replay for Machine {
             StateFile::Throttles => records("throttle"),
             StateFile::Packs => b"{\"name\":\"a\",\"version\":9}\n{\"name\":\"a\",\"version\":10}\n".to_vec(),
         };
-        lines.split_inclusive(|byte| *byte == b'\n').try_for_each(|line| visit(line.strip_suffix(b"\n").unwrap()))
+        lines
+            .split_inclusive(|byte| *byte == b'\n')
+            .try_for_each(|line| visit(line.strip_suffix(b"\n").unwrap()))
     }
 }
 
 fn replay(machine: &mut Machine) -> (Check, u8) {
-    let report = outcome(&bundle(5, 12), Options { replay: Some(machine), ..options() }).report;
+    let report = outcome(
+        &bundle(5, 12),
+        Options {
+            replay: Some(machine),
+            ..options()
+        },
+    )
+    .report;
     (report.checks[9].clone(), report.exit_code)
 }
 
@@ -117,32 +159,62 @@ fn a_replay_that_gives_the_state_files_passes() {
 #[test]
 fn a_replay_that_differs_names_the_record() {
     let differs = |jobs: &[u8], line: u64, why: &str| {
-        let (check, code) = replay(&mut Machine { jobs: Some(jobs.to_vec()), ..Machine::default() });
-        assert_eq!((check.status, code, check.line), (Status::Failed, 10, Some(line)), "{check:?}");
+        let (check, code) = replay(&mut Machine {
+            jobs: Some(jobs.to_vec()),
+            ..Machine::default()
+        });
+        assert_eq!(
+            (check.status, code, check.line),
+            (Status::Failed, 10, Some(line)),
+            "{check:?}"
+        );
         assert_eq!(check.member.as_deref(), Some("audit/jobs.jsonl"));
         assert!(check.detail.as_ref().unwrap().contains(why), "{check:?}");
     };
     let right = records("job");
     let line = right.len() / 3;
     differs(&right[..2 * line], 3, "does not give");
-    differs(&[&right[..line], &right[2 * line..]].concat(), 2, "another record");
+    differs(
+        &[&right[..line], &right[2 * line..]].concat(),
+        2,
+        "another record",
+    );
     differs(&[right.as_slice(), b"{\"id\":\"z\"}\n"].concat(), 3, "is missing");
 }
 
 #[test]
 fn an_event_that_no_legal_history_contains_is_named() {
-    let (check, code) = replay(&mut Machine { illegal: Some(9), ..Machine::default() });
-    assert_eq!((check.status, code, check.line, check.seq), (Status::Failed, 10, Some(5), Some(9)));
+    let (check, code) = replay(&mut Machine {
+        illegal: Some(9),
+        ..Machine::default()
+    });
+    assert_eq!(
+        (check.status, code, check.line, check.seq),
+        (Status::Failed, 10, Some(5), Some(9))
+    );
     assert_eq!(check.detail.as_deref(), Some("illegal transition"));
 }
 
 #[test]
 fn a_replay_that_cannot_be_made_is_skipped_or_incomplete() {
     let skipped = outcome(&bundle(5, 12), options()).report;
-    assert_eq!((skipped.checks[9].status, skipped.exit_code), (Status::Skipped, 0));
+    assert_eq!(
+        (skipped.checks[9].status, skipped.exit_code),
+        (Status::Skipped, 0)
+    );
     assert_eq!(skipped.checks[9].detail.as_deref(), Some("needs the state at 5"));
-    let required = outcome(&bundle(5, 12), Options { require_replay: true, ..options() }).report;
-    assert_eq!((required.checks[9].status, required.exit_code), (Status::Failed, 11));
+    let required = outcome(
+        &bundle(5, 12),
+        Options {
+            require_replay: true,
+            ..options()
+        },
+    )
+    .report;
+    assert_eq!(
+        (required.checks[9].status, required.exit_code),
+        (Status::Failed, 11)
+    );
 }
 
 #[test]
@@ -150,7 +222,14 @@ fn after_a_failure_nothing_is_replayed() {
     let mut parts = Parts::small();
     parts.member("frontier")[0] ^= 1;
     let mut machine = Machine::default();
-    let report = outcome(&parts.file(), Options { replay: Some(&mut machine), ..options() }).report;
+    let report = outcome(
+        &parts.file(),
+        Options {
+            replay: Some(&mut machine),
+            ..options()
+        },
+    )
+    .report;
     assert_eq!(report.checks[9].status, Status::Skipped);
     assert!(machine.seen.borrow().is_empty());
 }

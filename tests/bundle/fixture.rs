@@ -7,9 +7,11 @@ use base64::engine::general_purpose::STANDARD;
 use fastness::bundle::manifest::{Redaction, Sha256, Statement};
 use fastness::bundle::tar::{TarReader, TarWriter};
 use fastness::bundle::transport::{FrameReader, FrameWriter};
-use fastness::bundle::{BundleWriter, Check, Member, Options, Outcome, Range, Report, dsse, frontier, verify};
+use fastness::bundle::{
+    BundleWriter, Check, Member, Options, Outcome, Range, Report, dsse, frontier, verify,
+};
 use fastness::domain::{Digest, leaf_hash};
-use fastness::ledger::merkle::Frontier;
+use fastness::ledger::Frontier;
 use fastness::trust::{NoteKey, PrivateKey};
 
 pub const ORIGIN: &str = "fastness/00112233445566ff/acme";
@@ -27,19 +29,37 @@ pub fn export_key() -> PrivateKey {
 /// A canonical event with what makes canonical JSON hard: escapes, letters beyond ASCII, nesting.
 pub fn event(seq: u64) -> Vec<u8> {
     let at = fastness::domain::Timestamp::from_ms(1_769_860_800_000 + seq as i64 * 137);
-    let text = ["plain", "tab\\tquote\\\"back\\\\slash", "\\u0001\\n\u{e9}\u{20ac}\u{1f512}", "%s%d\u{2028}", ""][seq as usize % 5];
+    let text = [
+        "plain",
+        "tab\\tquote\\\"back\\\\slash",
+        "\\u0001\\n\u{e9}\u{20ac}\u{1f512}",
+        "%s%d\u{2028}",
+        "",
+    ][seq as usize % 5];
+    let output = format!(
+        "{{\"code\":{},\"deep\":[[],{{}},[null,true]],\"text\":\"{text}\"}}",
+        (seq as i64 - 40) * 90_071_992_547
+    );
+    let (name, payload) = match seq % 4 {
+        0 => ("job.scheduled", "{\"reason\":\"retry\"}".to_owned()),
+        _ => (
+            "job.completed",
+            format!("{{\"attempt\":1,\"epoch\":{seq},\"output\":{output}}}"),
+        ),
+    };
     format!(
-        "{{\"actor\":{{\"id\":\"w-{}\",\"kind\":\"worker\"}},\"at\":\"{at}\",\"payload\":{{\"code\":{},\"deep\":[[],{{}},[null,true]],\
-         \"text\":\"{text}\"}},\"schema\":\"fastness.event/v1\",\"seq\":{seq},\"subject\":{{\"step\":\"s{seq}\"}},\
-         \"tenant\":\"acme\",\"type\":\"job.completed\",\"version\":1}}",
+        "{{\"actor\":{{\"id\":\"w-{}\",\"kind\":\"worker\"}},\"at\":\"{at}\",\"payload\":{payload},\
+         \"schema\":\"fastness.event/v1\",\"seq\":{seq},\"subject\":{{\"step\":\"s{seq}\"}},\
+         \"tenant\":\"acme\",\"type\":\"{name}\",\"version\":1}}",
         seq % 3,
-        (seq as i64 - 40) * 90_071_992_547,
     )
     .into_bytes()
 }
 
 pub fn history(first: u64, size: u64) -> Vec<u8> {
-    (first..size).flat_map(|seq| [event(seq), b"\n".to_vec()].concat()).collect()
+    (first..size)
+        .flat_map(|seq| [event(seq), b"\n".to_vec()].concat())
+        .collect()
 }
 
 pub fn frontier_at(size: u64) -> Frontier {
@@ -76,20 +96,34 @@ pub const LOG: &[u8] = b"a log\0with bytes";
 
 /// State files of three records each.
 pub fn records(name: &str) -> Vec<u8> {
-    (0..3).map(|n| format!("{{\"id\":\"{name}-{n}\",\"state\":\"completed\"}}\n")).collect::<String>().into_bytes()
+    (0..3)
+        .map(|n| format!("{{\"id\":\"{name}-{n}\",\"state\":\"completed\"}}\n"))
+        .collect::<String>()
+        .into_bytes()
 }
 
 pub fn writer(first: u64, size: u64) -> BundleWriter<'static> {
     let range = range(first, size);
     let mut writer = BundleWriter::new(range.clone());
-    writer.add_bytes(Member::Checkpoint, checkpoint(&log_key(), ORIGIN, size, &range.root));
-    writer.add_bytes(Member::CheckpointPrev, checkpoint(&log_key(), ORIGIN, first, &range.prev_root));
+    writer.add_bytes(
+        Member::Checkpoint,
+        checkpoint(&log_key(), ORIGIN, size, &range.root),
+    );
+    writer.add_bytes(
+        Member::CheckpointPrev,
+        checkpoint(&log_key(), ORIGIN, first, &range.prev_root),
+    );
     writer.add_bytes(Member::Frontier, frontier::write(&frontier_at(first)));
-    writer.add_history(Box::new(move || Ok(Box::new(Cursor::new(history(first, size)))))).unwrap();
+    writer
+        .add_history(Box::new(move || Ok(Box::new(Cursor::new(history(first, size))))))
+        .unwrap();
     writer.add_bytes(Member::Jobs, records("job"));
     writer.add_bytes(Member::Runs, records("run"));
     writer.add_bytes(Member::Throttles, records("throttle"));
-    writer.add_bytes(Member::Packs, b"{\"name\":\"a\",\"version\":9}\n{\"name\":\"a\",\"version\":10}\n".to_vec());
+    writer.add_bytes(
+        Member::Packs,
+        b"{\"name\":\"a\",\"version\":9}\n{\"name\":\"a\",\"version\":10}\n".to_vec(),
+    );
     writer.add_bytes(Member::Artifact(Digest::of(ARTIFACT)), ARTIFACT.to_vec());
     writer.add_bytes(Member::Log(Digest::of(LOG)), LOG.to_vec());
     writer
@@ -157,7 +191,9 @@ impl Parts {
             let Some((_, content)) = self.0.iter().find(|part| part.0 == subject.name) else {
                 continue;
             };
-            subject.digest = Sha256 { sha256: Digest::of(content) };
+            subject.digest = Sha256 {
+                sha256: Digest::of(content),
+            };
             file.size = content.len() as u64;
             let feeds = content.iter().filter(|byte| **byte == b'\n').count() as u64;
             file.lines = file.lines.map(|_| feeds);
@@ -170,7 +206,9 @@ impl Parts {
     pub fn leaves_again(&mut self) {
         let history = self.member("history.jsonl").clone();
         let lines = history.split_inclusive(|byte| *byte == b'\n');
-        let leaf = |line: &[u8]| leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)).to_string()[..16].to_owned() + "\n";
+        let leaf = |line: &[u8]| {
+            leaf_hash(line.strip_suffix(b"\n").unwrap_or(line)).to_string()[..16].to_owned() + "\n"
+        };
         *self.member("leaves") = lines.map(leaf).collect::<String>().into_bytes();
     }
 
@@ -189,12 +227,17 @@ impl Parts {
 }
 
 pub fn options<'a>() -> Options<'a> {
-    Options { log_key: Some(log_key().public()), export_key: Some(export_key().public()), ..Options::default() }
+    Options {
+        log_key: Some(log_key().public()),
+        export_key: Some(export_key().public()),
+        ..Options::default()
+    }
 }
 
 pub fn outcome(bundle: &[u8], options: Options<'_>) -> Outcome {
     let bundle: std::sync::Arc<[u8]> = bundle.into();
-    let open = move || -> io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(std::sync::Arc::clone(&bundle)))) };
+    let open =
+        move || -> io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(std::sync::Arc::clone(&bundle)))) };
     verify(&open, options).unwrap()
 }
 
@@ -206,7 +249,10 @@ pub fn report(bundle: &[u8]) -> Report {
 #[track_caller]
 pub fn refused(bundle: &[u8], code: u8) -> Check {
     let report = report(bundle);
-    let check = report.first_failure().unwrap_or_else(|| panic!("accepted: {report:#?}")).clone();
+    let check = report
+        .first_failure()
+        .unwrap_or_else(|| panic!("accepted: {report:#?}"))
+        .clone();
     assert_eq!(report.exit_code, code, "{check:?}");
     assert!(!report.ok);
     check

@@ -1,6 +1,6 @@
 //! Any changed byte is found, and what was changed is named.
 
-use super::fixture::{Parts, bundle, compress, decompress, outcome, options, refused};
+use super::fixture::{Parts, bundle, compress, decompress, options, outcome, refused};
 
 #[test]
 fn one_flipped_byte_in_any_member_names_it() {
@@ -18,7 +18,11 @@ fn one_flipped_byte_in_any_member_names_it() {
             // A manifest that is no longer JSON or base64 is malformed.
             let code = if index == 0 { 14 } else { 10 };
             let check = refused(&parts.file(), code);
-            assert_eq!(check.member.as_deref(), Some(name.as_str()), "byte {at}: {check:?}");
+            assert_eq!(
+                check.member.as_deref(),
+                Some(name.as_str()),
+                "byte {at}: {check:?}"
+            );
             seen += 1;
         }
     }
@@ -50,9 +54,18 @@ fn the_very_event_whose_byte_was_changed_is_named() {
         start += event.len();
         let check = refused(&parts.file(), 10);
         let place = (check.n, check.line, check.seq);
-        assert_eq!(place, (3, Some(line as u64 + 1), Some(line as u64 + 37)), "{check:?}");
+        assert_eq!(
+            place,
+            (3, Some(line as u64 + 1), Some(line as u64 + 37)),
+            "{check:?}"
+        );
         assert_eq!(check.member.as_deref(), Some("audit/history.jsonl"));
-        assert!(check.detail.unwrap().ends_with(&format!("differs is {}", line + 37)));
+        assert!(
+            check
+                .detail
+                .unwrap()
+                .ends_with(&format!("differs is {}", line + 37))
+        );
     }
 }
 
@@ -61,7 +74,10 @@ fn events_dropped_added_swapped_or_repeated_are_named() {
     let change = |edit: &dyn Fn(&mut Vec<Vec<u8>>), seq: u64| {
         let mut parts = Parts::small();
         let history = parts.member("history.jsonl");
-        let mut lines: Vec<Vec<u8>> = history.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect();
+        let mut lines: Vec<Vec<u8>> = history
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
         edit(&mut lines);
         *history = lines.concat();
         let check = refused(&parts.file(), 10);
@@ -111,7 +127,10 @@ fn a_thousand_random_mutations_of_the_file_never_verify_as_something_else() {
         if outcome.report.ok {
             assert_eq!(outcome.tar_sha256, right, "round {round}");
         } else {
-            assert_eq!(outcome.report.exit_code, 14, "round {round}: damage of the file itself");
+            assert_eq!(
+                outcome.report.exit_code, 14,
+                "round {round}: damage of the file itself"
+            );
         }
     }
 }

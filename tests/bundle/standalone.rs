@@ -28,7 +28,11 @@ fn run(file: &[u8]) -> [(i32, String); 2] {
 }
 
 fn text(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+    format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
 }
 
 #[track_caller]
@@ -44,7 +48,10 @@ fn good_bundles_are_good_for_the_scripts_too() {
     for (first, size) in [(0, 0), (0, 1), (0, 300), (37, 70), (5, 12), (12, 12), (64, 65)] {
         for (code, text) in run(&bundle(first, size)) {
             assert_eq!(code, 0, "{first}..{size}: {text}");
-            assert!(text.contains(&format!("good: events {first} to {size}")), "{text}");
+            assert!(
+                text.contains(&format!("good: events {first} to {size}")),
+                "{text}"
+            );
         }
     }
 }
@@ -72,7 +79,11 @@ fn the_scripts_name_a_flipped_byte_in_any_member() {
 fn the_scripts_name_the_changed_event() {
     let good = Parts::of(&bundle(37, 60));
     let history = String::from_utf8(good.clone().member("history.jsonl").clone()).unwrap();
-    for (from, to, seq) in [("\"s37\"", "\"s38\"", 37), ("\"s59\"", "\"s5\"", 59), ("\"s44\"", "\"\"", 44)] {
+    for (from, to, seq) in [
+        ("\"s37\"", "\"s38\"", 37),
+        ("\"s59\"", "\"s5\"", 59),
+        ("\"s44\"", "\"\"", 44),
+    ] {
         let mut parts = good.clone();
         *parts.member("history.jsonl") = history.replacen(from, to, 1).into_bytes();
         refused(&parts.file(), 10, &format!("event {seq} (line {})", seq - 36));
@@ -87,17 +98,35 @@ fn the_scripts_refuse_what_we_refuse() {
         change(&mut parts);
         parts
     };
-    refused(&with(&|p| p.0[0].1 = fastness::bundle::dsse::sign(b"{}", &export_key()).unwrap()).file()[..50], 14, "");
+    refused(
+        &with(&|p| p.0[0].1 = fastness::bundle::dsse::sign(b"{}", &export_key()).unwrap()).file()[..50],
+        14,
+        "",
+    );
     let payload = good.statement().to_bytes().unwrap();
-    refused(&with(&|p| p.0[0].1 = fastness::bundle::dsse::sign(&payload, &log_key()).unwrap()).file(), 12, "another key");
+    refused(
+        &with(&|p| p.0[0].1 = fastness::bundle::dsse::sign(&payload, &log_key()).unwrap()).file(),
+        12,
+        "another key",
+    );
     let id = export_key().public().id().to_string();
     let forged = |p: &mut Parts| {
         let text = String::from_utf8(fastness::bundle::dsse::sign(&payload, &log_key()).unwrap()).unwrap();
-        p.0[0].1 = text.replace(&log_key().public().id().to_string(), &id).into_bytes();
+        p.0[0].1 = text
+            .replace(&log_key().public().id().to_string(), &id)
+            .into_bytes();
     };
     refused(&with(&forged).file(), 10, "bad signature");
-    refused(&with(&|p| drop(p.0.remove(2))).file(), 11, "audit/checkpoint.prev");
-    refused(&with(&|p| p.0.push(("audit/zzz".to_owned(), Vec::new()))).file(), 10, "audit/zzz");
+    refused(
+        &with(&|p| drop(p.0.remove(2))).file(),
+        11,
+        "audit/checkpoint.prev",
+    );
+    refused(
+        &with(&|p| p.0.push(("audit/zzz".to_owned(), Vec::new()))).file(),
+        10,
+        "audit/zzz",
+    );
     let mut tar = good.tar();
     tar[110] = b'7';
     refused(&super::fixture::compress(&tar), 14, "");
@@ -114,11 +143,28 @@ fn the_scripts_refuse_what_we_refuse() {
             *p.member("history.jsonl") = text.replacen(from, to, 1).into_bytes();
         }
     };
-    refused(&resigned(&edit("\"s7\"", "\"s8\"")), 10, "does not lead to the root");
+    refused(
+        &resigned(&edit("\"s7\"", "\"s8\"")),
+        10,
+        "does not lead to the root",
+    );
     refused(&resigned(&edit("\"s7\"", "\"\\u00737\"")), 14, "history.jsonl");
-    refused(&resigned(&|p| p.member("frontier").rotate_left(45)), 10, "frontier");
-    let other = super::fixture::checkpoint(&export_key(), super::fixture::ORIGIN, 12, &super::fixture::frontier_at(12).root());
-    refused(&resigned(&|p| *p.member("checkpoint") = other.clone()), 12, "not signed by the log key");
+    refused(
+        &resigned(&|p| p.member("frontier").rotate_left(45)),
+        10,
+        "frontier",
+    );
+    let other = super::fixture::checkpoint(
+        &export_key(),
+        super::fixture::ORIGIN,
+        12,
+        &super::fixture::frontier_at(12).root(),
+    );
+    refused(
+        &resigned(&|p| *p.member("checkpoint") = other.clone()),
+        12,
+        "not signed by the log key",
+    );
 }
 
 #[test]
@@ -127,10 +173,17 @@ fn the_commands_of_verify_txt_work_on_every_bundle_and_fail_on_a_changed_one() {
         let dir = tempfile::tempdir().unwrap();
         keys(dir.path());
         std::fs::write(dir.path().join("bundle.audit.tar.zst"), file).unwrap();
-        let commands: String =
-            fastness::bundle::VERIFY_TEXT.lines().filter_map(|line| line.strip_prefix("$ ")).map(|line| format!("{line}\n")).collect();
+        let commands: String = fastness::bundle::VERIFY_TEXT
+            .lines()
+            .filter_map(|line| line.strip_prefix("$ "))
+            .map(|line| format!("{line}\n"))
+            .collect();
         assert!(commands.lines().count() > 15);
-        Command::new("sh").args(["-e", "-c", &commands]).current_dir(dir.path()).output().unwrap()
+        Command::new("sh")
+            .args(["-e", "-c", &commands])
+            .current_dir(dir.path())
+            .output()
+            .unwrap()
     };
     for (first, size) in [(0, 0), (0, 9), (5, 12)] {
         let output = run(&bundle(first, size));

@@ -7,14 +7,30 @@ use fastness::bundle::{BundleWriter, Member, Status, WriteError};
 use fastness::disk::OsDisk;
 use fastness::domain::Digest;
 
-use super::fixture::{ORIGIN, bundle, decompress, export_key, frontier_at, outcome, options, range, report, writer};
+use super::fixture::{
+    ORIGIN, bundle, decompress, export_key, frontier_at, options, outcome, range, report, writer,
+};
 
 #[test]
 fn bundles_of_every_kind_of_range_verify() {
-    for (first, size) in [(0, 0), (0, 1), (0, 8), (0, 300), (1, 2), (5, 12), (37, 300), (256, 257), (12, 12)] {
+    for (first, size) in [
+        (0, 0),
+        (0, 1),
+        (0, 8),
+        (0, 300),
+        (1, 2),
+        (5, 12),
+        (37, 300),
+        (256, 257),
+        (12, 12),
+    ] {
         let report = report(&bundle(first, size));
         assert!(report.ok && report.exit_code == 0, "{first}..{size}: {report:#?}");
-        let done = report.checks.iter().filter(|check| check.status == Status::Ok).map(|check| check.n);
+        let done = report
+            .checks
+            .iter()
+            .filter(|check| check.status == Status::Ok)
+            .map(|check| check.n);
         assert_eq!(done.collect::<Vec<_>>(), [1, 2, 3, 4, 5, 6, 7], "{first}..{size}");
     }
 }
@@ -31,9 +47,15 @@ fn what_was_written_is_what_verification_saw() {
     let outcome = outcome(&bytes, options());
     assert_eq!(outcome.tar_sha256, Some(written.tar_sha256));
     let tar = decompress(&bytes);
-    assert_eq!((tar.len() as u64, Digest::of(&tar)), (written.tar_bytes, written.tar_sha256));
+    assert_eq!(
+        (tar.len() as u64, Digest::of(&tar)),
+        (written.tar_bytes, written.tar_sha256)
+    );
     let predicate = outcome.statement.unwrap().predicate;
-    assert_eq!((predicate.first, predicate.size, predicate.root), (5, 12, frontier_at(12).root()));
+    assert_eq!(
+        (predicate.first, predicate.size, predicate.root),
+        (5, 12, frontier_at(12).root())
+    );
 }
 
 #[test]
@@ -42,7 +64,10 @@ fn the_report_is_the_row_of_the_interface() {
     let start = "{\"ok\":true,\"exitCode\":0,\"checks\":[{\"n\":1,\"name\":\"container\",\"status\":\"ok\",\"member\":null,\
                  \"line\":null,\"seq\":null,\"detail\":null},";
     assert!(text.starts_with(start), "{text}");
-    assert!(text.contains("{\"n\":10,\"name\":\"replay\",\"status\":\"skipped\""), "{text}");
+    assert!(
+        text.contains("{\"n\":10,\"name\":\"replay\",\"status\":\"skipped\""),
+        "{text}"
+    );
     assert!(text.contains("needs the state at 0"), "{text}");
 }
 
@@ -67,22 +92,41 @@ fn a_member_that_changes_between_the_passes_is_no_bundle() {
     let mut writer = writer(5, 12);
     let member = Member::Log(Digest::of(b"x"));
     writer.add(member, Box::new(open)).unwrap();
-    assert!(matches!(writer.write(&export_key(), &mut Vec::new()), Err(WriteError::Changed(found)) if found == member));
+    assert!(
+        matches!(writer.write(&export_key(), &mut Vec::new()), Err(WriteError::Changed(found)) if found == member)
+    );
 }
 
 #[test]
 fn a_range_that_needs_members_of_eight_gibibytes_is_too_large() {
     let mut writer = writer(5, 12);
-    let measure = fastness::bundle::Measure { size: 1 << 33, sha256: Digest::of(b""), lines: 0 };
-    writer.add_measured(Member::History, measure, Box::new(|| Ok(Box::new(std::io::empty()))));
-    assert!(matches!(writer.write(&export_key(), &mut Vec::new()), Err(WriteError::RangeTooLarge { .. })));
+    let measure = fastness::bundle::Measure {
+        size: 1 << 33,
+        sha256: Digest::of(b""),
+        lines: 0,
+    };
+    writer.add_measured(
+        Member::History,
+        measure,
+        Box::new(|| Ok(Box::new(std::io::empty()))),
+    );
+    assert!(matches!(
+        writer.write(&export_key(), &mut Vec::new()),
+        Err(WriteError::RangeTooLarge { .. })
+    ));
 }
 
 #[test]
 fn events_must_end_with_a_line_feed_and_checkpoints_must_be_given() {
     let mut writer = BundleWriter::new(range(0, 1));
     let open = || Ok(Box::new(Cursor::new(b"{}".to_vec())) as Box<dyn Read>);
-    assert!(matches!(writer.add_history(Box::new(open)), Err(WriteError::NoLineFeed(Member::History))));
+    assert!(matches!(
+        writer.add_history(Box::new(open)),
+        Err(WriteError::NoLineFeed(Member::History))
+    ));
     let error = writer.write(&export_key(), &mut Vec::new()).unwrap_err();
-    assert!(error.to_string().contains("audit/checkpoint is not among"), "{error}");
+    assert!(
+        error.to_string().contains("audit/checkpoint is not among"),
+        "{error}"
+    );
 }
