@@ -179,10 +179,10 @@ pub const BUNDLE_MEMBERS_MAX: usize = 100_000;
 pub const BUNDLE_MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// Longest line of a state file in a bundle.
 pub const BUNDLE_LINE_BYTES_MAX: usize = 16 << 20;
-/// Largest signed note of a checkpoint accepted, cosignatures included.
-pub const BUNDLE_NOTE_BYTES_MAX: u64 = 64 << 10;
 /// How far a member may be longer than its manifest says and still be read on, to name the place.
 pub const BUNDLE_EXCESS_BYTES_MAX: u64 = 1 << 20;
+/// How much of an archive that is already refused is still decompressed, to tell damage on the way from tampering.
+pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 16 << 30;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 

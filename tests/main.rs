@@ -6,6 +6,7 @@
 )]
 
 mod architecture;
+mod bundle;
 mod console_stamp;
 mod engine;
 mod journal;

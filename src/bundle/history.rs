@@ -5,13 +5,12 @@
 use super::manifest::Predicate;
 use super::report::{Finding, Verdict};
 use crate::domain::canonical::{self, CanonicalError, Value};
-use crate::domain::{Digest, Hasher, Timestamp, leaf_hash};
+use crate::domain::event::Event;
+use crate::domain::{Digest, Hasher, Seq, TenantName, Timestamp, leaf_hash};
 use crate::ledger::Frontier;
 
 /// Hex digits of each leaf hash that `audit/leaves` holds.
 pub const LEAF_DIGITS: usize = 16;
-
-const SCHEMA: &str = "fastness.event/v1";
 
 /// The line of `audit/leaves` for an event, with its LF.
 pub(super) fn leaf_line(leaf: &Digest) -> String {
@@ -24,7 +23,7 @@ pub(super) fn leaf_line(leaf: &Digest) -> String {
 /// Checks events in order and folds them into the tree.
 #[derive(Debug)]
 pub(super) struct HistoryCheck {
-    tenant: String,
+    tenant: TenantName,
     next: u64,
     first: u64,
     at: Option<Timestamp>,
@@ -38,7 +37,7 @@ impl HistoryCheck {
     /// Begins at `frontier`, when that is known to be right. `watched` is a size at which the root is wanted.
     pub(super) fn new(predicate: &Predicate, frontier: Option<Frontier>, watched: Option<u64>) -> Self {
         let mut check = HistoryCheck {
-            tenant: predicate.tenant.as_str().to_owned(),
+            tenant: predicate.tenant.clone(),
             next: predicate.first,
             first: predicate.first,
             at: None,
@@ -94,61 +93,29 @@ impl HistoryCheck {
     }
 
     fn check_event(&mut self, bytes: &[u8], seq: u64) -> Result<(), Finding> {
-        let event = canonical::check(bytes).map_err(|error| not_canonical(&error))?;
-        let shape = |what: &str| Finding::new(Verdict::Malformed, format!("not an event: {what}"));
-        let Value::Object(fields) = &event else {
-            return Err(shape("no object"));
-        };
-        let known =
-            |key: &String| REQUIRED_FIELDS.contains(&key.as_str()) || OPTIONAL_FIELDS.contains(&key.as_str());
-        if let Some(key) = fields.keys().find(|key| !known(key)) {
-            return Err(shape(&format!("unknown field {key}")));
-        }
-        if let Some(key) = REQUIRED_FIELDS.iter().find(|key| !fields.contains_key(**key)) {
-            return Err(shape(&format!("no field {key}")));
-        }
-        let text = |key: &str| event.get(key).and_then(Value::as_str);
-        if text("schema") != Some(SCHEMA) {
-            return Err(shape("another schema"));
-        }
-        if text("type").is_none() || event.get("version").and_then(Value::as_int).is_none_or(|v| v < 1) {
-            return Err(shape("type or version"));
-        }
-        let written = text("at").unwrap_or_default();
-        let at: Timestamp = written.parse().map_err(|_| shape("at"))?;
-        if at.to_string() != written {
-            return Err(shape("at is not written with milliseconds and Z"));
-        }
-        self.check_place(&event, seq)?;
-        if self.at.replace(at).is_some_and(|before| before > at) {
+        let value = canonical::check(bytes).map_err(|error| not_canonical(&error))?;
+        let event =
+            Event::from_bytes(bytes).map_err(|error| Finding::new(Verdict::Malformed, error.to_string()))?;
+        // The parser of times accepts more forms than the one that is written.
+        if value.get("at").and_then(Value::as_str) != Some(&event.at.to_string()) {
             return Err(Finding::new(
-                Verdict::Tampered,
-                "at is before that of the event before",
+                Verdict::Malformed,
+                "at is not written with milliseconds and Z",
             ));
         }
-        Ok(())
-    }
-
-    fn check_place(&self, event: &Value, seq: u64) -> Result<(), Finding> {
-        let found = event.get("seq").and_then(Value::as_int);
-        if found.and_then(|number| u64::try_from(number).ok()) != Some(seq) {
-            let found = found.map_or("none".to_owned(), |number| number.to_string());
-            return Err(Finding::new(
-                Verdict::Tampered,
-                format!("seq is {found} where {seq} belongs"),
-            ));
+        let tampered = |detail: String| Err(Finding::new(Verdict::Tampered, detail));
+        if event.seq != Seq(seq) {
+            return tampered(format!("seq is {} where {seq} belongs", event.seq));
         }
-        if event.get("tenant").and_then(Value::as_str) != Some(&self.tenant) {
-            return Err(Finding::new(Verdict::Tampered, "an event of another tenant"));
+        if event.tenant != self.tenant {
+            return tampered(format!("an event of tenant {}", event.tenant));
+        }
+        if self.at.replace(event.at).is_some_and(|before| before > event.at) {
+            return tampered("at is before that of the event before".to_owned());
         }
         Ok(())
     }
 }
-
-const REQUIRED_FIELDS: [&str; 9] = [
-    "actor", "at", "payload", "schema", "seq", "subject", "tenant", "type", "version",
-];
-const OPTIONAL_FIELDS: [&str; 2] = ["correlationId", "project"];
 
 /// A line that is not canonical JSON.
 pub(super) fn not_canonical(error: &CanonicalError) -> Finding {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::members::Member;
 use crate::domain::{Digest, TenantName};
-use crate::ledger::empty_root;
+use crate::ledger::{Origin, empty_root};
 use crate::limits;
 
 /// `_type` of the statement.
@@ -249,7 +249,7 @@ impl Predicate {
         if self.first == 0 && self.prev_root != empty_root() {
             return senseless("prevRoot of an empty ledger is not SHA-256 of nothing");
         }
-        if !is_origin_of(&self.origin, self.tenant.as_str()) {
+        if !is_origin_of(&self.origin, &self.tenant) {
             return senseless("origin is not fastness/<16 hex>/<tenant> of this tenant");
         }
         Ok(())
@@ -261,25 +261,11 @@ pub fn file_name(origin: &str, first: u64, size: u64) -> String {
     format!("{}-{first}-{size}.audit.tar.zst", origin.replace('/', "-"))
 }
 
-/// `fastness/<16 hex>/<tenant>`, from the second generation on with `/g<n>`.
-fn is_origin_of(origin: &str, tenant: &str) -> bool {
-    let Some(rest) = origin.strip_prefix("fastness/") else {
-        return false;
-    };
-    let Some((enclave, rest)) = rest.split_once('/') else {
-        return false;
-    };
-    let hex = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let Some(generation) = rest.strip_prefix(tenant) else {
-        return false;
-    };
-    let generation_fits = match generation.strip_prefix("/g") {
-        None => generation.is_empty(),
-        Some(number) => number
-            .parse::<u64>()
-            .is_ok_and(|n| n >= 2 && n.to_string() == number),
-    };
-    enclave.len() == 16 && enclave.bytes().all(hex) && generation_fits
+/// True for the origin of this tenant's ledger, in any generation.
+fn is_origin_of(origin: &str, tenant: &TenantName) -> bool {
+    origin
+        .parse::<Origin>()
+        .is_ok_and(|origin| origin.tenant() == tenant)
 }
 
 #[cfg(test)]
@@ -374,14 +360,15 @@ mod tests {
 
     #[test]
     fn later_generations_have_origins_of_their_own() {
-        assert!(is_origin_of("fastness/0123456789abcdef/acme/g2", "acme"));
+        let acme: TenantName = "acme".parse().unwrap();
+        assert!(is_origin_of("fastness/0123456789abcdef/acme/g2", &acme));
         for origin in [
             "fastness/0123456789abcdef/acme/g",
             "fastness/0123456789abcdef/acme/g02",
             "fastness/x/acme",
             "acme",
         ] {
-            assert!(!is_origin_of(origin, "acme"), "{origin}");
+            assert!(!is_origin_of(origin, &acme), "{origin}");
         }
     }
 }

@@ -11,6 +11,7 @@
 //! that a bundle contains can make verification panic, write a file or trust a key.
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
+mod conclude;
 pub mod dsse;
 pub mod export;
 pub mod frontier;
@@ -19,7 +20,7 @@ pub mod import;
 mod locate;
 pub mod manifest;
 mod members;
-mod note;
+mod pass;
 mod reading;
 pub mod replay;
 mod report;

@@ -55,6 +55,11 @@ impl Archive {
         }
     }
 
+    /// Decompresses what is left, up to `bytes_max`, for the frame's checksum alone.
+    pub(super) fn drain(self, bytes_max: u64) -> io::Result<()> {
+        io::copy(&mut self.0.into_inner().source.take(bytes_max), &mut io::sink()).map(drop)
+    }
+
     /// SHA-256 of the archive; of all of it once the last entry was read.
     pub(super) fn digest(self) -> Digest {
         self.0.into_inner().hasher.finish()

@@ -2,9 +2,10 @@
 
 use super::history::{SortKey, not_canonical};
 use super::members::{Member, StateFile};
+use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
-use super::verify::{Replay, Stop};
+use super::verify::Replay;
 use crate::domain::canonical;
 use crate::limits;
 

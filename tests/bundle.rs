@@ -1,0 +1,9 @@
+//! Bundles: written, verified by us and by the two standalone scripts, damaged in every place.
+
+mod container;
+mod continuity;
+mod envelope;
+mod fixture;
+mod flips;
+mod standalone;
+mod writing;

@@ -1,0 +1,171 @@
+//! Any changed byte is found, and what was changed is named.
+
+use super::fixture::{Parts, bundle, compress, decompress, options, outcome, refused};
+
+#[test]
+fn one_flipped_byte_in_any_member_names_it() {
+    let good = Parts::small();
+    let mut seen = 0;
+    for (index, (name, content)) in good.0.iter().enumerate() {
+        if content.is_empty() {
+            assert_eq!(name, "audit/disclosures.jsonl");
+            continue;
+        }
+        // One in the beginning, the middle and the end.
+        for at in [0, content.len() / 2, content.len() - 1] {
+            let mut parts = good.clone();
+            parts.0[index].1[at] ^= 1;
+            // A manifest that is no longer JSON or base64 is malformed.
+            let code = if index == 0 { 14 } else { 10 };
+            let check = refused(&parts.file(), code);
+            assert_eq!(
+                check.member.as_deref(),
+                Some(name.as_str()),
+                "byte {at}: {check:?}"
+            );
+            seen += 1;
+        }
+    }
+    assert_eq!(seen, 39);
+}
+
+#[test]
+fn any_flipped_bit_of_the_manifest_is_found() {
+    let good = Parts::small();
+    for at in 0..good.0[0].1.len() {
+        let mut parts = good.clone();
+        parts.0[0].1[at] ^= 1 << (at % 8);
+        let report = super::fixture::report(&parts.file());
+        let check = report.first_failure().unwrap_or_else(|| panic!("byte {at}"));
+        assert_eq!(check.member.as_deref(), Some("audit/manifest.dsse.json"));
+        assert!(matches!(report.exit_code, 10 | 12 | 14), "byte {at}: {check:?}");
+    }
+}
+
+#[test]
+fn the_very_event_whose_byte_was_changed_is_named() {
+    let good = Parts::of(&bundle(37, 300));
+    let history = good.clone().member("history.jsonl").clone();
+    let mut start = 0;
+    for (line, event) in history.split_inclusive(|byte| *byte == b'\n').enumerate() {
+        let mut parts = good.clone();
+        // Each line at another place, its LF included.
+        parts.member("history.jsonl")[start + (line * 31) % event.len()] ^= 1;
+        start += event.len();
+        let check = refused(&parts.file(), 10);
+        let place = (check.n, check.line, check.seq);
+        assert_eq!(
+            place,
+            (3, Some(line as u64 + 1), Some(line as u64 + 37)),
+            "{check:?}"
+        );
+        assert_eq!(check.member.as_deref(), Some("audit/history.jsonl"));
+        assert!(
+            check
+                .detail
+                .unwrap()
+                .ends_with(&format!("differs is {}", line + 37))
+        );
+    }
+}
+
+#[test]
+fn events_dropped_added_swapped_or_repeated_are_named() {
+    let change = |edit: &dyn Fn(&mut Vec<Vec<u8>>), seq: u64| {
+        let mut parts = Parts::small();
+        let history = parts.member("history.jsonl");
+        let mut lines: Vec<Vec<u8>> = history
+            .split_inclusive(|byte| *byte == b'\n')
+            .map(<[u8]>::to_vec)
+            .collect();
+        edit(&mut lines);
+        *history = lines.concat();
+        let check = refused(&parts.file(), 10);
+        assert_eq!((check.n, check.seq), (3, Some(seq)), "{check:?}");
+    };
+    change(&|lines| drop(lines.pop()), 11);
+    change(&|lines| drop(lines.remove(0)), 5);
+    change(&|lines| drop(lines.remove(3)), 8);
+    change(&|lines| lines.push(lines[0].clone()), 12);
+    change(&|lines| lines.insert(2, lines[1].clone()), 7);
+    change(&|lines| lines.swap(2, 5), 7);
+    change(&|lines| lines.clear(), 5);
+    change(&|lines| lines[6].truncate(100), 11);
+}
+
+#[test]
+fn two_thousand_random_mutations_of_the_archive_are_refused_without_panic() {
+    let seed = 0x5eed_b0d1_e000_0001_u64;
+    println!("seed {seed:#x}");
+    let tar = decompress(&bundle(5, 12));
+    let mut random = Random(seed);
+    for round in 0..2_000 {
+        let mut mutated = tar.clone();
+        for _ in 0..1 + random.below(3) {
+            mutate(&mut mutated, &mut random);
+        }
+        if mutated == tar {
+            continue;
+        }
+        let report = outcome(&compress(&mutated), options()).report;
+        assert!(!report.ok, "round {round}");
+        assert!((10..=14).contains(&report.exit_code), "round {round}: {report:?}");
+    }
+}
+
+#[test]
+fn a_thousand_random_mutations_of_the_file_never_verify_as_something_else() {
+    let seed = 0x5eed_b0d1_e000_0002_u64;
+    println!("seed {seed:#x}");
+    let file = bundle(5, 12);
+    let right = outcome(&file, options()).tar_sha256;
+    let mut random = Random(seed);
+    for round in 0..1_000 {
+        let mut mutated = file.clone();
+        mutate(&mut mutated, &mut random);
+        let outcome = outcome(&mutated, options());
+        if outcome.report.ok {
+            assert_eq!(outcome.tar_sha256, right, "round {round}");
+        } else {
+            assert_eq!(
+                outcome.report.exit_code, 14,
+                "round {round}: damage of the file itself"
+            );
+        }
+    }
+}
+
+fn mutate(bytes: &mut Vec<u8>, random: &mut Random) {
+    let at = random.below(bytes.len());
+    match random.below(5) {
+        0 => bytes[at] ^= 1 << random.below(8),
+        1 => bytes[at] = random.below(256) as u8,
+        2 => bytes.truncate(at),
+        3 => {
+            let end = bytes.len().min(at + 1 + random.below(600));
+            let piece = bytes[at..end].to_vec();
+            let to = random.below(bytes.len());
+            bytes.splice(to..to, piece);
+        }
+        _ => {
+            let end = bytes.len().min(at + 1 + random.below(600));
+            bytes.drain(at..end);
+        }
+    }
+    if bytes.is_empty() {
+        bytes.push(0);
+    }
+}
+
+/// splitmix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) % bound as u64) as usize
+    }
+}
