@@ -9,7 +9,7 @@ mod openssl;
 mod power_loss;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use fastness::disk::{Disk, OsDisk};
@@ -18,6 +18,9 @@ use fastness::ledger::{Frontier, LedgerError, TenantLedger};
 
 /// Small enough that a few thousand events fill several history files.
 const FILE_BYTES: u64 = 12_000;
+
+/// Most events in one ledger of these tests.
+const SIZE_MAX: u64 = 12_000;
 
 fn tenant() -> TenantName {
     "acme".parse().unwrap()
@@ -50,13 +53,19 @@ fn push(ledger: &TenantLedger, from: u64, to: u64) {
     }
 }
 
-/// Root of the first `size` events, computed without a ledger.
+/// Root of the first `size` events, computed without a ledger; once for all sizes that the tests reach.
 fn root(size: u64) -> Digest {
-    let mut frontier = Frontier::default();
-    for seq in 0..size {
-        frontier.push(leaf_hash(&event(seq)));
-    }
-    frontier.root()
+    static ROOTS: OnceLock<Vec<Digest>> = OnceLock::new();
+    let roots = ROOTS.get_or_init(|| {
+        let mut frontier = Frontier::default();
+        let mut roots = vec![frontier.root()];
+        for seq in 0..SIZE_MAX {
+            frontier.push(leaf_hash(&event(seq)));
+            roots.push(frontier.root());
+        }
+        roots
+    });
+    roots[size as usize]
 }
 
 /// Demands that the ledger holds exactly the first `size` events, by each way of reading.
