@@ -35,13 +35,7 @@ pub struct Options<'a> {
 impl Options<'_> {
     /// No key, nothing held, no replay: what a bundle says of itself.
     pub fn none() -> Self {
-        Options {
-            log_key: None,
-            export_key: None,
-            held: None,
-            replay: None,
-            require_replay: false,
-        }
+        Options::default()
     }
 }
 

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::dsse::{self, EnvelopeError};
@@ -193,14 +194,14 @@ impl<'a> BundleWriter<'a> {
     /// [`WriteError::Read`]; [`WriteError::NoLineFeed`].
     pub fn add_history(&mut self, open: ContentOpener<'a>) -> Result<(), WriteError> {
         let member = Member::History;
-        let open = Arc::new(open);
+        let open = Rc::new(open);
         let mut source = leaves_of(&open).map_err(|error| WriteError::Read { member, error })?;
         let leaves = measure(&mut source).map_err(|error| WriteError::Read { member, error })?;
         let measure = source.measure();
         if !source.whole {
             return Err(WriteError::NoLineFeed(member));
         }
-        let again = Arc::clone(&open);
+        let again = Rc::clone(&open);
         self.add_measured(
             Member::Leaves,
             leaves,
