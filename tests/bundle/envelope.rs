@@ -387,7 +387,7 @@ fn a_signed_bundle_short_of_events_is_incomplete() {
         signed(11, 5, change, |_| {}).detail.unwrap(),
         "6 events where the range has 7"
     );
-    let check = signed(14, 5, |parts| unended(parts), |_| {});
+    let check = signed(14, 5, unended, |_| {});
     assert_eq!(
         (check.line, check.detail.as_deref()),
         (Some(7), Some("no LF at its end"))
