@@ -3,10 +3,8 @@
 //! Two passes over immutable history; no read of the projection is held while it streams. The state of a touched job
 //! or run at the end of the range is its row, when its last event is before that, else the fold of its events.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
-use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,17 +13,15 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Redaction;
 use super::members::Member;
 use super::replay::{ScratchFolder, Touched};
+use super::sources::{BlobStream, HistoryReader, LogStream};
+use super::survey::{StateAt, Survey, survey};
 use super::write::{BundleWriter, Measure, Range, WriteError, Written};
-use crate::domain::apply::apply;
-use crate::domain::event::{Event, EventBody};
-use crate::domain::job::AttemptLogs;
-use crate::domain::state::{Changes, Model, Row, View};
-use crate::domain::{Digest, JobId, RunId, Seq, TenantName};
+use crate::domain::state::{Row, View};
+use crate::domain::{Digest, TenantName};
 use crate::engine::{CheckpointError, Handle};
 use crate::ledger::{LedgerError, TenantLedger};
-use crate::limits;
-use crate::output::{AttemptKey, Output, RunScope, Stream};
-use crate::store::{Direction, Page, Snapshot, StoreError};
+use crate::output::{AttemptKey, Output, Stream};
+use crate::store::StoreError;
 
 /// Rules from history to state that this program follows.
 const STATE_VERSION: u32 = 1;
@@ -151,41 +147,10 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let scratch = ScratchFolder::new(&dir, engine.clock().entropy())
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
-    let range = Range {
-        first: ask.from,
-        origin: origin.clone(),
-        prev_root: ledger.root_at(ask.from)?,
-        redaction: Redaction::none(),
-        root: ledger.root_at(size)?,
-        schema_sha256: Digest::of(EVENT_SCHEMA.as_bytes()),
-        size,
-        state_version: STATE_VERSION,
-        tenant: ask.tenant.clone(),
-        trust_version: 0,
-    };
+    let range = range_of(&ledger, ask, &origin, size)?;
     let root = range.root;
     let mut writer = BundleWriter::new(range);
-    writer.add_bytes(
-        Member::Checkpoint,
-        engine.checkpoint(&ask.tenant, size)?.text().as_bytes().to_vec(),
-    );
-    writer.add_bytes(
-        Member::CheckpointPrev,
-        engine
-            .checkpoint(&ask.tenant, ask.from)?
-            .text()
-            .as_bytes()
-            .to_vec(),
-    );
-    writer.add_bytes(
-        Member::Frontier,
-        super::frontier::write(&ledger.frontier_at(ask.from)?),
-    );
-    let from = ask.from;
-    let history = ledger.clone();
-    writer.add_history(Box::new(move || {
-        Ok(Box::new(HistoryReader::new(history.clone(), from, size)) as Box<dyn Read>)
-    }))?;
+    add_tree(&mut writer, engine, &ledger, ask, size)?;
     add_state(
         &mut writer,
         engine,
@@ -196,14 +161,50 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         scratch.path(),
     )?;
     if ask.with.contains(&With::Artifacts) {
-        add_artifacts(&mut writer, output, &survey)?;
+        add_artifacts(&mut writer, output, &survey);
     }
     if ask.with.contains(&With::Logs) {
-        add_logs(&mut writer, output, &ask.tenant, &survey)?;
+        add_logs(&mut writer, output, &survey);
     }
     let path = scratch.path().join("bundle");
     let written = writer.write_file(engine.keys().export(), disk, &path)?;
     keep(engine, &dir, &path, &written, (ask, origin, root, size))
+}
+
+fn range_of(ledger: &TenantLedger, ask: &ExportAsk, origin: &str, size: u64) -> Result<Range, ExportError> {
+    Ok(Range {
+        first: ask.from,
+        origin: origin.to_owned(),
+        prev_root: ledger.root_at(ask.from)?,
+        redaction: Redaction::none(),
+        root: ledger.root_at(size)?,
+        schema_sha256: Digest::of(EVENT_SCHEMA.as_bytes()),
+        size,
+        state_version: STATE_VERSION,
+        tenant: ask.tenant.clone(),
+        trust_version: 0,
+    })
+}
+
+/// Both checkpoints, the frontier, and the history with its leaves.
+fn add_tree(
+    writer: &mut BundleWriter<'_>,
+    engine: &Handle,
+    ledger: &Arc<TenantLedger>,
+    ask: &ExportAsk,
+    size: u64,
+) -> Result<(), ExportError> {
+    for (member, at) in [(Member::Checkpoint, size), (Member::CheckpointPrev, ask.from)] {
+        let checkpoint = engine.checkpoint(&ask.tenant, at)?;
+        writer.add_bytes(member, checkpoint.text().as_bytes().to_vec());
+    }
+    let frontier = super::frontier::write(&ledger.frontier_at(ask.from)?);
+    writer.add_bytes(Member::Frontier, frontier);
+    let (history, from) = (ledger.clone(), ask.from);
+    writer.add_history(Box::new(move || {
+        Ok(Box::new(HistoryReader::new(history.clone(), from, size)) as Box<dyn Read>)
+    }))?;
+    Ok(())
 }
 
 fn keep(
@@ -254,58 +255,6 @@ pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
         }
     }
     Ok(found)
-}
-
-/// What the first pass finds.
-#[derive(Debug, Default)]
-struct Survey {
-    touched: Touched,
-    artifacts: BTreeMap<Digest, u64>,
-    logs: Vec<(RunScope, JobId, u32, AttemptLogs)>,
-    bytes: u64,
-}
-
-fn survey(ledger: &TenantLedger, from: u64, size: u64) -> Result<Survey, ExportError> {
-    let mut survey = Survey::default();
-    let mut failed = None;
-    ledger.scan(Seq(from), Seq(size), &mut |seq, bytes| {
-        survey.bytes += bytes.len() as u64 + 1;
-        if survey.bytes > limits::BUNDLE_MEMBER_BYTES_MAX {
-            failed = Some(ExportError::RangeTooLarge { split: seq.0 });
-            return ControlFlow::Break(());
-        }
-        match Event::from_bytes(bytes) {
-            Ok(event) => {
-                survey.take(&event);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(ExportError::Fold(seq.0, error.to_string()));
-                ControlFlow::Break(())
-            }
-        }
-    })?;
-    failed.map_or(Ok(survey), Err)
-}
-
-impl Survey {
-    fn take(&mut self, event: &Event) {
-        self.touched.take(event);
-        let logs = match &event.body {
-            EventBody::ArtifactCreated(created) => {
-                self.artifacts
-                    .insert(created.artifact.sha256, created.artifact.size);
-                return;
-            }
-            EventBody::JobCompleted(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
-            EventBody::JobFailed(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
-            _ => None,
-        };
-        if let (Some((attempt, logs)), Some(job)) = (logs, event.subject.job) {
-            let scope = RunScope::of_job(event.tenant.clone(), event.subject.run, job);
-            self.logs.push((scope, job, attempt, logs));
-        }
-    }
 }
 
 fn add_state(
@@ -370,98 +319,7 @@ fn add_state(
     Ok(())
 }
 
-/// The state of single jobs and runs at a size of the ledger.
-struct StateAt<'a> {
-    engine: &'a Handle,
-    ledger: &'a TenantLedger,
-    tenant: &'a TenantName,
-    size: u64,
-}
-
-impl StateAt<'_> {
-    /// A read of the projection, for one row or one list.
-    fn snapshot(&self) -> Result<Snapshot, ExportError> {
-        let store = self
-            .engine
-            .store()
-            .map_err(|error| StoreError::Failed(error.to_string()))?;
-        Ok(store.read()?)
-    }
-
-    fn job(&self, id: JobId) -> Result<Row, ExportError> {
-        let snapshot = self.snapshot()?;
-        let view = snapshot.view(self.tenant);
-        let view: &dyn View = &view;
-        let job = view.job(id).map_err(|error| StoreError::Damaged(error.0))?;
-        let job = job.ok_or_else(|| StoreError::Damaged(format!("no job {id}")))?;
-        if job.seq.0 < self.size {
-            return Ok(Row::Job(job));
-        }
-        let model = match job.run {
-            Some(run) => self.fold(|page| snapshot.events_of_run(self.tenant, run, page))?,
-            None => self.fold(|page| snapshot.events_of_job(self.tenant, id, page))?,
-        };
-        let view: &dyn View = &model;
-        let job = view.job(id).map_err(|error| StoreError::Damaged(error.0))?;
-        Ok(Row::Job(job.ok_or_else(|| {
-            ExportError::Fold(self.size, format!("no job {id}"))
-        })?))
-    }
-
-    fn run(&self, id: RunId) -> Result<Row, ExportError> {
-        let snapshot = self.snapshot()?;
-        let view = snapshot.view(self.tenant);
-        let view: &dyn View = &view;
-        let run = view.run(id).map_err(|error| StoreError::Damaged(error.0))?;
-        let run = run.ok_or_else(|| StoreError::Damaged(format!("no run {id}")))?;
-        if run.seq.0 < self.size {
-            return Ok(Row::Run(run));
-        }
-        let model = self.fold(|page| snapshot.events_of_run(self.tenant, id, page))?;
-        let view: &dyn View = &model;
-        let run = view.run(id).map_err(|error| StoreError::Damaged(error.0))?;
-        Ok(Row::Run(run.ok_or_else(|| {
-            ExportError::Fold(self.size, format!("no run {id}"))
-        })?))
-    }
-
-    /// Folds the events of one job or run that lie before the size. They name all that they change.
-    fn fold(
-        &self,
-        mut list: impl FnMut(Page<'_>) -> Result<Vec<Seq>, StoreError>,
-    ) -> Result<Model, ExportError> {
-        let mut model = Model::default();
-        let mut after: Option<[u8; 8]> = None;
-        loop {
-            let page = Page {
-                after: after.as_ref().map(|tail| tail.as_slice()),
-                direction: Direction::Forward,
-                limit: limits::PAGE_ITEMS_MAX,
-            };
-            let seqs = list(page)?;
-            let Some(last) = seqs.last() else { return Ok(model) };
-            after = Some(last.0.to_be_bytes());
-            for seq in seqs {
-                if seq.0 >= self.size {
-                    return Ok(model);
-                }
-                let bytes = self.ledger.event(seq)?;
-                let event =
-                    Event::from_bytes(&bytes).map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
-                let mut changes = Changes::default();
-                apply(&model, &mut changes, &event)
-                    .map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
-                model.absorb(changes);
-            }
-        }
-    }
-}
-
-fn add_artifacts<'a>(
-    writer: &mut BundleWriter<'a>,
-    output: &'a Output,
-    survey: &Survey,
-) -> Result<(), ExportError> {
+fn add_artifacts<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
     for (sha256, size) in &survey.artifacts {
         let sha256 = *sha256;
         let measure = Measure {
@@ -478,17 +336,10 @@ fn add_artifacts<'a>(
             }),
         );
     }
-    Ok(())
 }
 
-fn add_logs<'a>(
-    writer: &mut BundleWriter<'a>,
-    output: &'a Output,
-    tenant: &TenantName,
-    survey: &Survey,
-) -> Result<(), ExportError> {
+fn add_logs<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
     for (scope, job, attempt, logs) in &survey.logs {
-        debug_assert_eq!(scope.tenant, *tenant);
         for (stream, digest) in [(Stream::Stdout, &logs.stdout), (Stream::Stderr, &logs.stderr)] {
             let key = AttemptKey {
                 scope: scope.clone(),
@@ -514,89 +365,5 @@ fn add_logs<'a>(
                 }),
             );
         }
-    }
-    Ok(())
-}
-
-/// The events of a range as lines, read a few at a time.
-struct HistoryReader {
-    ledger: Arc<TenantLedger>,
-    next: u64,
-    end: u64,
-    buffer: Vec<u8>,
-    at: usize,
-}
-
-impl HistoryReader {
-    fn new(ledger: Arc<TenantLedger>, next: u64, end: u64) -> Self {
-        HistoryReader {
-            ledger,
-            next,
-            end,
-            buffer: Vec::new(),
-            at: 0,
-        }
-    }
-}
-
-impl Read for HistoryReader {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if self.at == self.buffer.len() {
-            if self.next == self.end {
-                return Ok(0);
-            }
-            self.buffer.clear();
-            self.at = 0;
-            let to = self
-                .end
-                .min((self.next / limits::TILE_LEAVES + 1) * limits::TILE_LEAVES);
-            let buffer = &mut self.buffer;
-            self.ledger
-                .scan(Seq(self.next), Seq(to), &mut |_, bytes| {
-                    buffer.extend_from_slice(bytes);
-                    buffer.push(b'\n');
-                    ControlFlow::Continue(())
-                })
-                .map_err(io::Error::other)?;
-            self.next = to;
-        }
-        let taken = out.len().min(self.buffer.len() - self.at);
-        out[..taken].copy_from_slice(&self.buffer[self.at..self.at + taken]);
-        self.at += taken;
-        Ok(taken)
-    }
-}
-
-struct BlobStream {
-    reader: crate::output::BlobReader,
-    at: u64,
-}
-
-impl Read for BlobStream {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let read = self.reader.read_at(out, self.at).map_err(io::Error::other)?;
-        self.at += read as u64;
-        Ok(read)
-    }
-}
-
-struct LogStream<'a> {
-    output: &'a Output,
-    key: AttemptKey,
-    stream: Stream,
-    at: u64,
-}
-
-impl Read for LogStream<'_> {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let range = self.at..self.at + out.len() as u64;
-        let bytes = self
-            .output
-            .read_raw(&self.key, self.stream, range)
-            .map_err(io::Error::other)?;
-        let taken = bytes.len().min(out.len());
-        out[..taken].copy_from_slice(&bytes[..taken]);
-        self.at += taken as u64;
-        Ok(taken)
     }
 }

@@ -3,34 +3,30 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::members::Member;
+use super::held::{HeldHere, materialise, store_tar};
+use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
-use super::tar::{TarError, TarReader};
-use super::transport::FrameReader;
-use super::verify::{Held, HeldTip, Options, Replay, VerifyError, verify};
-use crate::disk::{Access, Disk};
+use super::verify::{Options, Replay, VerifyError, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
 use crate::domain::payload::{BundleImported, BundleRefused, TrustPinned};
 use crate::domain::state::{Kind, View};
 use crate::domain::token::Import;
-use crate::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
-use crate::engine::{CommandError, FoldError, Handle, catch_up_one};
+use crate::domain::{Digest, Hasher, Seq, TenantName};
+use crate::engine::{CommandError, FoldError, Handle};
 use crate::ledger::LedgerError;
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
 use crate::trust::{PublicKey, TrustError};
 
-/// Events pushed before they are archived.
-const ARCHIVE_EVERY: u64 = 8 * 1_024;
 /// Most foreign ledgers.
-const IMPORTS_MAX: usize = limits::TENANTS_MAX;
+pub(super) const IMPORTS_MAX: usize = limits::TENANTS_MAX;
 
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,7 +52,7 @@ pub struct Imported {
     /// One more than the last event.
     pub size: u64,
     /// Digest of the complete state at `size`, as replayed here.
-    pub state_digest: Digest,
+    pub state_digest: Option<Digest>,
     /// SHA-256 of the tar.
     pub tar_sha256: Digest,
     /// The read-only tenant.
@@ -92,6 +88,12 @@ pub enum ImportError {
     /// The stored tar cannot be read back.
     #[error("the stored bundle {0} cannot be read: {1}")]
     Stored(Digest, String),
+    /// The name of the ledger in the bundle is no origin.
+    #[error("{0:?} is not an origin")]
+    Origin(String),
+    /// The state that came out of the replay cannot be read.
+    #[error("reading the replayed state: {0}")]
+    Replay(String),
     /// A file.
     #[error("{0}: {1}")]
     Disk(String, #[source] io::Error),
@@ -115,65 +117,26 @@ pub async fn import(
     file: &Path,
     keys: Option<Keys>,
 ) -> Result<Imported, ImportError> {
-    let disk_error = |error| ImportError::Disk(file.display().to_string(), error);
-    let file_sha256 = digest_of(file).map_err(disk_error)?;
-    let look = verify(
-        &opener(file),
-        Options {
-            require_replay: false,
-            ..Options::none()
-        },
-    )?;
-    let statement = look
-        .statement
-        .as_ref()
-        .map(|statement| statement.predicate.clone());
-    let origin = statement
-        .as_ref()
-        .map(|predicate| predicate.origin.clone())
-        .unwrap_or_default();
-    let given = keys.is_some();
-    let keys = match keys {
-        Some(keys) => Some(keys),
-        None => pinned(engine, &origin)?,
+    let file_sha256 =
+        digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
+    let mut judged = judge(engine, file, keys.as_ref())?;
+    let (Some(predicate), Some(tar_sha256), true) =
+        (judged.predicate.take(), judged.tar_sha256, judged.report.ok)
+    else {
+        return Err(refuse(engine, actor, file, file_sha256, judged.report).await?);
     };
-    let held = HeldHere { engine };
-    let mut replay = match &statement {
-        Some(predicate) => Some(replay_before(
-            engine,
-            &predicate.origin,
-            &predicate.tenant,
-            predicate.first,
-        )?),
-        None => None,
-    };
-    let outcome = verify(
-        &opener(file),
-        Options {
-            log_key: keys.as_ref().map(|keys| keys.log.clone()),
-            export_key: keys.as_ref().map(|keys| keys.export.clone()),
-            held: Some(&held),
-            replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
-            require_replay: true,
-        },
-    )?;
-    let (Some(predicate), Some(tar_sha256), true) = (statement, outcome.tar_sha256, outcome.report.ok) else {
-        return Err(refuse(engine, actor, file, file_sha256, outcome.report).await?);
-    };
-    if let (Some(keys), true) = (&keys, given) {
-        pin(engine, actor, &origin, keys).await?;
+    if let Some(keys) = &keys {
+        pin(engine, actor, &predicate.origin, keys).await?;
     }
-    let tenant = foreign_tenant(&origin, &predicate.tenant).ok_or_else(|| {
-        let error = io::Error::new(io::ErrorKind::InvalidData, format!("{origin:?} is not an origin"));
-        ImportError::Disk(file.display().to_string(), error)
-    })?;
+    let tenant = foreign_tenant(&predicate.origin, &predicate.tenant)
+        .ok_or_else(|| ImportError::Origin(predicate.origin.clone()))?;
     let already = import_row(engine, &tenant)?
         .is_some_and(|row| row.bundles.iter().any(|bundle| bundle.2 == tar_sha256));
     if !already {
         store_tar(engine, file, tar_sha256)?;
         let imported = BundleImported {
             first: predicate.first,
-            origin: origin.clone(),
+            origin: predicate.origin.clone(),
             root: predicate.root,
             size: predicate.size,
             tar_sha256,
@@ -183,21 +146,61 @@ pub async fn import(
         engine.submit(&TenantName::system(), actor, command).await?;
     }
     materialise(engine, &tenant)?;
-    let state_digest = match &mut replay {
-        Some(replay) => replay
-            .state_digest()
-            .map_err(|error| ImportError::Stored(tar_sha256, error))?,
-        None => return Err(ImportError::Stored(tar_sha256, "no replay".to_owned())),
-    };
     Ok(Imported {
         already,
         first: predicate.first,
-        origin,
+        origin: predicate.origin,
         root: predicate.root,
         size: predicate.size,
-        state_digest,
+        state_digest: judged.state_digest,
         tar_sha256,
         tenant,
+        report: judged.report,
+    })
+}
+
+/// What verification here comes to.
+struct Judged {
+    predicate: Option<Predicate>,
+    tar_sha256: Option<Digest>,
+    state_digest: Option<Digest>,
+    report: Report,
+}
+
+/// Verifies with the keys given or pinned, against what is held, and with a replay.
+fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
+    let look = verify(&opener(file), Options::none())?;
+    let predicate = look.statement.map(|statement| statement.predicate);
+    let mut replay = None;
+    let mut keys = given.cloned();
+    if let Some(predicate) = &predicate {
+        replay = Some(replay_before(
+            engine,
+            &predicate.origin,
+            &predicate.tenant,
+            predicate.first,
+        )?);
+        if keys.is_none() {
+            keys = pinned(engine, &predicate.origin)?;
+        }
+    }
+    let held = HeldHere { engine };
+    let options = Options {
+        log_key: keys.as_ref().map(|keys| keys.log.clone()),
+        export_key: keys.as_ref().map(|keys| keys.export.clone()),
+        held: Some(&held),
+        replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
+        require_replay: true,
+    };
+    let outcome = verify(&opener(file), options)?;
+    let state_digest = match replay {
+        Some(mut replay) if outcome.report.ok => Some(replay.state_digest().map_err(ImportError::Replay)?),
+        _ => None,
+    };
+    Ok(Judged {
+        predicate,
+        tar_sha256: outcome.tar_sha256,
+        state_digest,
         report: outcome.report,
     })
 }
@@ -220,74 +223,6 @@ pub fn materialise_all(engine: &Handle) -> Result<(), ImportError> {
         materialise(engine, &import.tenant)?;
     }
     Ok(())
-}
-
-/// Makes ledger and state of a foreign tenant from the stored tars, as far as they are not there.
-fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), ImportError> {
-    let Some(import) = import_row(engine, tenant)? else {
-        return Ok(());
-    };
-    let ledger = engine.ledger(tenant)?;
-    for (first, size, tar_sha256) in &import.bundles {
-        if *size <= ledger.archived() {
-            continue;
-        }
-        let path = tar_path(engine.dir(), *tar_sha256);
-        let stored = |error: String| ImportError::Stored(*tar_sha256, error);
-        let file = fs::File::open(&path).map_err(|error| stored(error.to_string()))?;
-        let mut tar = TarReader::new(io::BufReader::new(file));
-        let mut seq = *first;
-        read_history(&mut tar, |line| {
-            let line = bytes::Bytes::copy_from_slice(line);
-            let leaf = leaf_hash(&line);
-            ledger
-                .push(Seq(seq), line, leaf)
-                .map_err(|error| error.to_string())?;
-            seq += 1;
-            if seq.is_multiple_of(ARCHIVE_EVERY) {
-                ledger.archive(seq).map_err(|error| error.to_string())?;
-            }
-            Ok(())
-        })
-        .map_err(stored)?;
-        ledger.archive(ledger.size())?;
-    }
-    let store = engine
-        .store()
-        .map_err(|error| StoreError::Failed(error.to_string()))?;
-    catch_up_one(&store, &ledger)?;
-    Ok(())
-}
-
-/// Visits the lines of `audit/history.jsonl` of a tar that was verified before.
-fn read_history<R: Read>(
-    tar: &mut TarReader<R>,
-    mut visit: impl FnMut(&[u8]) -> Result<(), String>,
-) -> Result<(), String> {
-    let text = |error: TarError| error.to_string();
-    while let Some(entry) = tar.next_entry().map_err(text)? {
-        if Member::from_name(&entry.name) != Some(Member::History) {
-            continue;
-        }
-        let (mut line, mut chunk) = (Vec::new(), vec![0; 64 * 1024]);
-        loop {
-            let read = tar.content(&mut chunk).map_err(text)?;
-            if read == 0 {
-                return Ok(());
-            }
-            for byte in &chunk[..read] {
-                if *byte == b'\n' {
-                    visit(&line)?;
-                    line.clear();
-                } else if line.len() < limits::EVENT_BYTES_MAX {
-                    line.push(*byte);
-                } else {
-                    return Err("an event is too long".to_owned());
-                }
-            }
-        }
-    }
-    Err("there is no history in it".to_owned())
 }
 
 /// A state machine at the state before `first`: empty, or what is held of the foreign ledger.
@@ -378,7 +313,7 @@ pub fn pinned(engine: &Handle, origin: &str) -> Result<Option<Keys>, ImportError
     }))
 }
 
-fn import_row(engine: &Handle, tenant: &TenantName) -> Result<Option<Import>, ImportError> {
+pub(super) fn import_row(engine: &Handle, tenant: &TenantName) -> Result<Option<Import>, ImportError> {
     let store = engine
         .store()
         .map_err(|error| StoreError::Failed(error.to_string()))?;
@@ -394,93 +329,6 @@ fn import_row(engine: &Handle, tenant: &TenantName) -> Result<Option<Import>, Im
 pub fn foreign_tenant(origin: &str, tenant: &TenantName) -> Option<TenantName> {
     let enclave = origin.strip_prefix("fastness/")?.split('/').next()?;
     format!("foreign:{enclave}/{tenant}").parse().ok()
-}
-
-fn tar_path(dir: &Path, sha256: Digest) -> PathBuf {
-    dir.join("imports").join(format!("{sha256}.tar"))
-}
-
-/// Stores the verified tar under its digest, flushed; checked once more on the way.
-fn store_tar(engine: &Handle, file: &Path, sha256: Digest) -> Result<(), ImportError> {
-    let path = tar_path(engine.dir(), sha256);
-    let disk_error = |error| ImportError::Disk(path.display().to_string(), error);
-    let disk: &dyn Disk = engine.disk().as_ref();
-    let dir = engine.dir().join("imports");
-    disk.create_dir_all(&dir).map_err(disk_error)?;
-    let source = io::BufReader::new(fs::File::open(file).map_err(disk_error)?);
-    let mut frame = FrameReader::new(source).map_err(disk_error)?;
-    let beside = dir.join(format!("{sha256}.new"));
-    let out = disk.open(&beside, Access::Create).map_err(disk_error)?;
-    out.set_len(0).map_err(disk_error)?;
-    let (mut at, mut hasher, mut chunk) = (0, Hasher::default(), vec![0; 256 * 1024]);
-    loop {
-        let read = frame.read(&mut chunk).map_err(disk_error)?;
-        if read == 0 {
-            break;
-        }
-        hasher.update(&chunk[..read]);
-        out.write_at(&chunk[..read], at).map_err(disk_error)?;
-        at += read as u64;
-    }
-    if hasher.finish() != sha256 {
-        let error = io::Error::new(
-            io::ErrorKind::InvalidData,
-            "the file changed after it was verified",
-        );
-        return Err(disk_error(error));
-    }
-    out.sync().map_err(disk_error)?;
-    disk.rename(&beside, &path).map_err(disk_error)?;
-    disk.sync_dir(&dir).map_err(disk_error)
-}
-
-/// What is held here of foreign ledgers, for the check of continuity.
-struct HeldHere<'a> {
-    engine: &'a Handle,
-}
-
-impl HeldHere<'_> {
-    fn find(&self, origin: &str) -> Result<Option<Import>, String> {
-        let store = self.engine.store().map_err(|error| error.to_string())?;
-        let page = Page {
-            after: None,
-            direction: Direction::Forward,
-            limit: IMPORTS_MAX,
-        };
-        let snapshot = store.read().map_err(|error| error.to_string())?;
-        let rows = snapshot
-            .rows(&TenantName::system(), Kind::Import, page)
-            .map_err(|error| error.to_string())?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(_, row)| row.as_import().cloned())
-            .find(|import| import.origin == origin))
-    }
-}
-
-impl Held for HeldHere<'_> {
-    fn tip(&self, origin: &str) -> Result<Option<HeldTip>, String> {
-        let found = self.find(origin)?;
-        Ok(found.map(|import| HeldTip {
-            size: import.size,
-            root: import.root,
-            trust_version: 0,
-        }))
-    }
-
-    fn root_at(&self, origin: &str, size: u64) -> Result<Option<Digest>, String> {
-        let Some(import) = self.find(origin)? else {
-            return Ok(None);
-        };
-        if size > import.size {
-            return Ok(None);
-        }
-        let ledger = self
-            .engine
-            .ledger(&import.tenant)
-            .map_err(|error| error.to_string())?;
-        ledger.root_at(size).map(Some).map_err(|error| error.to_string())
-    }
 }
 
 /// Opens a file as often as verification needs.

@@ -1,0 +1,157 @@
+//! What a range names, and how that stood at its end.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+
+use super::export::ExportError;
+use super::replay::Touched;
+use crate::domain::apply::apply;
+use crate::domain::event::{Event, EventBody};
+use crate::domain::job::AttemptLogs;
+use crate::domain::state::{Changes, Model, Row, View};
+use crate::domain::{Digest, JobId, RunId, Seq, TenantName};
+use crate::engine::Handle;
+use crate::ledger::TenantLedger;
+use crate::limits;
+use crate::output::RunScope;
+use crate::store::{Direction, Page, Snapshot, StoreError};
+
+/// What the first pass finds.
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    pub(super) touched: Touched,
+    pub(super) artifacts: BTreeMap<Digest, u64>,
+    pub(super) logs: Vec<(RunScope, JobId, u32, AttemptLogs)>,
+    bytes: u64,
+}
+
+/// Reads the range once: what it names, and whether it fits one bundle.
+pub(super) fn survey(ledger: &TenantLedger, from: u64, size: u64) -> Result<Survey, ExportError> {
+    let mut survey = Survey::default();
+    let mut failed = None;
+    ledger.scan(Seq(from), Seq(size), &mut |seq, bytes| {
+        survey.bytes += bytes.len() as u64 + 1;
+        if survey.bytes > limits::BUNDLE_MEMBER_BYTES_MAX {
+            failed = Some(ExportError::RangeTooLarge { split: seq.0 });
+            return ControlFlow::Break(());
+        }
+        match Event::from_bytes(bytes) {
+            Ok(event) => {
+                survey.take(&event);
+                ControlFlow::Continue(())
+            }
+            Err(error) => {
+                failed = Some(ExportError::Fold(seq.0, error.to_string()));
+                ControlFlow::Break(())
+            }
+        }
+    })?;
+    failed.map_or(Ok(survey), Err)
+}
+
+impl Survey {
+    fn take(&mut self, event: &Event) {
+        self.touched.take(event);
+        let logs = match &event.body {
+            EventBody::ArtifactCreated(created) => {
+                self.artifacts
+                    .insert(created.artifact.sha256, created.artifact.size);
+                return;
+            }
+            EventBody::JobCompleted(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
+            EventBody::JobFailed(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
+            _ => None,
+        };
+        if let (Some((attempt, logs)), Some(job)) = (logs, event.subject.job) {
+            let scope = RunScope::of_job(event.tenant.clone(), event.subject.run, job);
+            self.logs.push((scope, job, attempt, logs));
+        }
+    }
+}
+
+/// The state of single jobs and runs at a size of the ledger.
+pub(super) struct StateAt<'a> {
+    pub(super) engine: &'a Handle,
+    pub(super) ledger: &'a TenantLedger,
+    pub(super) tenant: &'a TenantName,
+    pub(super) size: u64,
+}
+
+impl StateAt<'_> {
+    /// A read of the projection, for one row or one list.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, ExportError> {
+        let store = self
+            .engine
+            .store()
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        Ok(store.read()?)
+    }
+
+    pub(super) fn job(&self, id: JobId) -> Result<Row, ExportError> {
+        let snapshot = self.snapshot()?;
+        let view = snapshot.view(self.tenant);
+        let view: &dyn View = &view;
+        let job = view.job(id).map_err(|error| StoreError::Damaged(error.0))?;
+        let job = job.ok_or_else(|| StoreError::Damaged(format!("no job {id}")))?;
+        if job.seq.0 < self.size {
+            return Ok(Row::Job(job));
+        }
+        let model = match job.run {
+            Some(run) => self.fold(|page| snapshot.events_of_run(self.tenant, run, page))?,
+            None => self.fold(|page| snapshot.events_of_job(self.tenant, id, page))?,
+        };
+        let view: &dyn View = &model;
+        let job = view.job(id).map_err(|error| StoreError::Damaged(error.0))?;
+        Ok(Row::Job(job.ok_or_else(|| {
+            ExportError::Fold(self.size, format!("no job {id}"))
+        })?))
+    }
+
+    pub(super) fn run(&self, id: RunId) -> Result<Row, ExportError> {
+        let snapshot = self.snapshot()?;
+        let view = snapshot.view(self.tenant);
+        let view: &dyn View = &view;
+        let run = view.run(id).map_err(|error| StoreError::Damaged(error.0))?;
+        let run = run.ok_or_else(|| StoreError::Damaged(format!("no run {id}")))?;
+        if run.seq.0 < self.size {
+            return Ok(Row::Run(run));
+        }
+        let model = self.fold(|page| snapshot.events_of_run(self.tenant, id, page))?;
+        let view: &dyn View = &model;
+        let run = view.run(id).map_err(|error| StoreError::Damaged(error.0))?;
+        Ok(Row::Run(run.ok_or_else(|| {
+            ExportError::Fold(self.size, format!("no run {id}"))
+        })?))
+    }
+
+    /// Folds the events of one job or run that lie before the size. They name all that they change.
+    fn fold(
+        &self,
+        mut list: impl FnMut(Page<'_>) -> Result<Vec<Seq>, StoreError>,
+    ) -> Result<Model, ExportError> {
+        let mut model = Model::default();
+        let mut after: Option<[u8; 8]> = None;
+        loop {
+            let page = Page {
+                after: after.as_ref().map(|tail| tail.as_slice()),
+                direction: Direction::Forward,
+                limit: limits::PAGE_ITEMS_MAX,
+            };
+            let seqs = list(page)?;
+            let Some(last) = seqs.last() else { return Ok(model) };
+            after = Some(last.0.to_be_bytes());
+            for seq in seqs {
+                if seq.0 >= self.size {
+                    return Ok(model);
+                }
+                let bytes = self.ledger.event(seq)?;
+                let event =
+                    Event::from_bytes(&bytes).map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
+                let mut changes = Changes::default();
+                apply(&model, &mut changes, &event)
+                    .map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
+                model.absorb(changes);
+            }
+        }
+    }
+}
