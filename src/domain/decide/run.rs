@@ -143,7 +143,7 @@ impl Draft<'_> {
         let ready = node.needs.is_empty();
         let created = JobCreated {
             node: Some(index),
-            payload: Some(spec.task(step, inputs)),
+            payload: Some(spec.task(step, inputs).value()),
             payload_text: None,
             spec: JobSpec {
                 always: step.always,
