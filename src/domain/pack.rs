@@ -21,7 +21,7 @@ mod task;
 mod units;
 
 pub use error::{PackCode, PackError, PackErrors};
-pub use inputs::{InputError, resolve_inputs};
+pub use inputs::resolve_inputs;
 pub use spec::{
     Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, Network, PackSpec, SealedUse, StepSpec,
     plan_hash,

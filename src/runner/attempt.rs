@@ -12,10 +12,10 @@ use super::keeper::{Keeper, Stop, raise};
 use super::launch::{Cause, LaunchSpec, Launcher};
 use super::leases::{Failure, FailureClass, LeaseError, LeasedJob, Leases, Outcome, OutputSummary};
 use super::process::{Finished, Seen, see_through};
-use super::task::StepTask;
 use super::workspace::Workspace;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
+use crate::domain::pack::StepTask;
 use crate::output::{AttemptAsk, AttemptKey, AttemptLog, AttemptSummary, Output, RunScope};
 
 /// Between two tries to report an end.
@@ -97,7 +97,7 @@ async fn try_execute<L: Leases>(
     job: &LeasedJob,
     stop: watch::Receiver<Stop>,
 ) -> Result<Ending, RunnerError> {
-    let task = StepTask::parse(&job.payload).map_err(RunnerError::Payload)?;
+    let task = StepTask::parse(&job.payload).map_err(|error| RunnerError::Payload(error.to_string()))?;
     let now = Timestamp::from_ms(shared.clock.wall_ms());
     let asked = AttemptAsk {
         key: key(job),

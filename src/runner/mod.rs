@@ -17,7 +17,6 @@ mod pool;
 mod process;
 mod processes;
 mod supervisor;
-mod task;
 mod workspace;
 
 use std::path::PathBuf;
@@ -35,7 +34,6 @@ pub use leases::{
 pub use local::{LocalLauncher, STEP_VERB};
 pub use pool::{Runner, RunnerHandle};
 pub use supervisor::step_main;
-pub use task::{Action, ArtifactAsk, ArtifactFrom, StepTask};
 
 use crate::limits;
 

@@ -8,106 +8,45 @@ use super::node::Content;
 use super::read::read_description;
 use super::spec::{InputSpec, InputType, PackSpec};
 use crate::domain::canonical::{Value, text_fits, write};
+use crate::domain::rejection::{Code, Rejection};
 use crate::limits;
 
 pub(super) const INPUT_FIELDS: &[&str] = &["default", "description", "type"];
 
-/// Why inputs are refused.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum InputError {
-    /// No default, and nothing given.
-    #[error("the input {name} is missing: {expected}")]
-    Missing {
-        /// The input.
-        name: String,
-        /// What it takes.
-        expected: &'static str,
-    },
-    /// The pack declares no such input.
-    #[error("there is no input {name}; known: {known}")]
-    Unknown {
-        /// As given, cut.
-        name: String,
-        /// The declared names.
-        known: String,
-    },
-    /// A value of another type, or one that no environment can hold.
-    #[error("the input {name} takes {expected}")]
-    Invalid {
-        /// The input.
-        name: String,
-        /// What it takes.
-        expected: &'static str,
-    },
-    /// All inputs together, or repeated for every step, are beyond their bound.
-    #[error("the inputs have {bytes} bytes; {bytes_max} are allowed")]
-    TooLarge {
-        /// What they come to.
-        bytes: usize,
-        /// The bound.
-        bytes_max: usize,
-    },
-}
-
-impl InputError {
-    /// The stable code.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            InputError::Missing { .. } => "missing_input",
-            InputError::Unknown { .. } => "unknown_input",
-            InputError::Invalid { .. } => "invalid_input",
-            InputError::TooLarge { .. } => "too_large",
-        }
-    }
-
-    /// JSON pointer into the request that carries `inputs`.
-    pub fn pointer(&self) -> String {
-        match self {
-            InputError::Missing { name, .. }
-            | InputError::Unknown { name, .. }
-            | InputError::Invalid { name, .. } => {
-                format!("/inputs/{}", name.replace('~', "~0").replace('/', "~1"))
-            }
-            InputError::TooLarge { .. } => "/inputs".to_owned(),
-        }
-    }
-}
-
 /// Fills in defaults and checks what is given against what the pack declares.
 ///
 /// # Errors
-/// The first input that is unknown, of the wrong type or missing, in the order of names; too many bytes in all.
+/// The first input that is unknown, of the wrong type or missing, in the order of names; too many bytes in all. Pointers go
+/// into the request that carries `inputs`.
 pub fn resolve_inputs(
     spec: &PackSpec,
     given: &BTreeMap<String, Value>,
-) -> Result<BTreeMap<String, Value>, InputError> {
+) -> Result<BTreeMap<String, Value>, Rejection> {
     for (name, value) in given {
         let Some(input) = spec.inputs.get(name) else {
-            let known: Vec<&str> = spec.inputs.keys().map(String::as_str).collect();
-            let known = if known.is_empty() {
-                "none".to_owned()
-            } else {
-                known.join(", ")
-            };
-            return Err(InputError::Unknown {
-                name: name.chars().take(limits::JSON_KEY_BYTES_MAX).collect(),
-                known,
-            });
+            return Err(refuse_unknown(spec, name));
         };
         if !input.input_type.takes(value) {
-            return Err(InputError::Invalid {
-                name: name.clone(),
-                expected: input.input_type.expected(),
-            });
+            let detail = format!("the input {name} takes {}", input.input_type.expected());
+            return Err(Rejection::field(
+                Code::InvalidInput,
+                format!("/inputs/{name}"),
+                detail,
+            ));
         }
     }
     let mut inputs = BTreeMap::new();
     for (name, input) in &spec.inputs {
         let Some(value) = given.get(name).or(input.default.as_ref()) else {
-            return Err(InputError::Missing {
-                name: name.clone(),
-                expected: input.input_type.expected(),
-            });
+            let detail = format!(
+                "the input {name} is missing; it takes {}",
+                input.input_type.expected()
+            );
+            return Err(Rejection::field(
+                Code::MissingInput,
+                format!("/inputs/{name}"),
+                detail,
+            ));
         };
         inputs.insert(name.clone(), value.clone());
     }
@@ -118,9 +57,26 @@ pub fn resolve_inputs(
     // Each task carries all inputs; together they have to fit the batch that starts the run.
     let bytes_max = limits::INPUTS_BYTES_MAX.min(limits::RUN_TASKS_BYTES_MAX / spec.steps.len().max(1));
     if bytes > bytes_max {
-        return Err(InputError::TooLarge { bytes, bytes_max });
+        let detail = format!("the inputs have {bytes} bytes; a run of this pack takes {bytes_max}");
+        return Err(Rejection::field(Code::TooLarge, "/inputs", detail));
     }
     Ok(inputs)
+}
+
+fn refuse_unknown(spec: &PackSpec, name: &str) -> Rejection {
+    let known: Vec<&str> = spec.inputs.keys().map(String::as_str).collect();
+    let known = if known.is_empty() {
+        "none".to_owned()
+    } else {
+        known.join(", ")
+    };
+    let cut: String = name.chars().take(limits::JSON_KEY_BYTES_MAX).collect();
+    let pointer = format!("/inputs/{}", cut.replace('~', "~0").replace('/', "~1"));
+    Rejection::field(
+        Code::UnknownInput,
+        pointer,
+        format!("there is no input {cut}; known: {known}"),
+    )
 }
 
 impl InputType {

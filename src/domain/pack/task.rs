@@ -18,19 +18,22 @@ pub struct StepTask {
     /// Files it leaves.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<ArtifactSpec>,
+    /// Time between TERM and KILL.
+    #[serde(default = "cancel_grace_ms", skip_serializing_if = "is_cancel_grace")]
+    pub cancel_grace_ms: u64,
     /// Environment: the pack's, above it the step's, and `INPUT_<NAME>` for each input.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
-    /// Steps whose artifacts it finds below `$FASTNESS_NEEDS`; sorted.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub needs: Vec<StepName>,
     /// Bytes of output, after which it is cut with a marker.
+    #[serde(default = "output_bytes_max")]
     pub output_bytes_max: u64,
-    /// The pack it belongs to; which version, the run says.
-    pub pack: PackName,
+    /// The pack it was made from; which version, the run says. None when someone submitted the task by hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pack: Option<PackName>,
     /// The step.
     pub step: StepName,
     /// Longest time of one attempt.
+    #[serde(default = "timeout_ms")]
     pub timeout_ms: u64,
 }
 
@@ -47,10 +50,10 @@ impl PackSpec {
         StepTask {
             action: step.action.clone(),
             artifacts: step.artifacts.clone(),
+            cancel_grace_ms: limits::CANCEL_GRACE_MS,
             env,
-            needs: step.needs.clone(),
             output_bytes_max: step.output_bytes_max,
-            pack: self.name.clone(),
+            pack: Some(self.name.clone()),
             step: step.id.clone(),
             timeout_ms: step.timeout_ms,
         }
@@ -82,8 +85,17 @@ impl StepTask {
         task.timeout_ms = task
             .timeout_ms
             .clamp(limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
+        task.cancel_grace_ms = task.cancel_grace_ms.min(limits::TIMEOUT_MS_MAX);
         task.output_bytes_max = task.output_bytes_max.min(limits::STEP_LOG_BYTES_MAX);
         Ok(task)
+    }
+
+    /// The command line.
+    pub fn argv(&self) -> Vec<String> {
+        match &self.action {
+            Action::Argv(argv) => argv.clone(),
+            Action::Shell(text) => ["/bin/sh", "-eu", "-c", text].map(str::to_owned).to_vec(),
+        }
     }
 
     /// The task as the payload of a job.
@@ -96,10 +108,15 @@ impl StepTask {
         let mut members = vec![
             ("action", object([action])),
             ("outputBytesMax", number(self.output_bytes_max)),
-            ("pack", Value::from(self.pack.as_str())),
             ("step", Value::from(self.step.as_str())),
             ("timeoutMs", number(self.timeout_ms)),
         ];
+        if let Some(pack) = &self.pack {
+            members.push(("pack", Value::from(pack.as_str())));
+        }
+        if !is_cancel_grace(&self.cancel_grace_ms) {
+            members.push(("cancelGraceMs", number(self.cancel_grace_ms)));
+        }
         if !self.artifacts.is_empty() {
             members.push((
                 "artifacts",
@@ -112,10 +129,6 @@ impl StepTask {
                 .iter()
                 .map(|(name, value)| (name.as_str(), Value::from(value.as_str())));
             members.push(("env", object(pairs)));
-        }
-        if !self.needs.is_empty() {
-            let names = self.needs.iter().map(|need| Value::from(need.as_str()));
-            members.push(("needs", Value::Array(names.collect())));
         }
         object(members)
     }
@@ -158,4 +171,21 @@ fn input_text(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => String::from_utf8_lossy(&write(other)).into_owned(),
     }
+}
+
+const fn cancel_grace_ms() -> u64 {
+    limits::CANCEL_GRACE_MS
+}
+
+/// By reference, as serde asks.
+const fn is_cancel_grace(ms: &u64) -> bool {
+    *ms == limits::CANCEL_GRACE_MS
+}
+
+const fn output_bytes_max() -> u64 {
+    limits::STEP_LOG_BYTES_MAX
+}
+
+const fn timeout_ms() -> u64 {
+    limits::TIMEOUT_MS_DEFAULT
 }
