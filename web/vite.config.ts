@@ -22,7 +22,7 @@ function filesUnder(folder: string): string[] {
  * The build script of the binary computes the same and refuses a release with an older console.
  */
 export function stampOf(folder: string): string {
-  const paths = ['package-lock.json', 'index.html', 'vite.config.ts'].map((name) => join(folder, name));
+  const paths = ['package-lock.json', 'package.json', 'index.html', 'tsconfig.json', 'vite.config.ts'].map((name) => join(folder, name));
   const named = [...paths, ...filesUnder(join(folder, 'src'))].map((path) => ({
     path,
     name: Buffer.from(relative(folder, path).split(sep).join('/')),

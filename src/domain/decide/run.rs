@@ -8,7 +8,7 @@ use crate::domain::canonical::Value;
 use crate::domain::command::{PackNovelty, RegisterPack, Reply};
 use crate::domain::event::{EventBody, Subject};
 use crate::domain::job::{Job, JobSpec, JobStatus};
-use crate::domain::pack::{InputError, PackSpec, StepSpec, resolve_inputs};
+use crate::domain::pack::{PackSpec, StepSpec, resolve_inputs};
 use crate::domain::payload::{
     JobCreated, JobScheduled, PackRegistered, RunCancelRequested, RunCreated, RunEnded,
 };
@@ -62,7 +62,7 @@ impl Draft<'_> {
             .ok_or_else(|| Rejection::not_found("pack"))?;
         let pack = self.read(|view| view.pack(name, version.unwrap_or(latest)))?;
         let pack = pack.ok_or_else(|| Rejection::not_found("pack version"))?;
-        let inputs = resolve_inputs(&pack.spec, given).map_err(input_rejection)?;
+        let inputs = resolve_inputs(&pack.spec, given)?;
         let index = self.draw_index();
         let run = RunId::derive(self.stamp.at, self.stamp.entropy, index);
         let graph = self.draw_graph(&pack.spec)?;
@@ -309,14 +309,4 @@ impl Draft<'_> {
     fn reply_run(&self, id: RunId) -> Result<Reply, Refusal> {
         Ok(Reply::Run(Box::new(self.run_row(id)?)))
     }
-}
-
-fn input_rejection(error: InputError) -> Rejection {
-    let code = match error {
-        InputError::Missing { .. } => Code::MissingInput,
-        InputError::Unknown { .. } => Code::UnknownInput,
-        InputError::Invalid { .. } => Code::InvalidInput,
-        InputError::TooLarge { .. } => Code::TooLarge,
-    };
-    Rejection::field(code, error.pointer(), error.to_string())
 }
