@@ -10,9 +10,9 @@ use axum::response::Response;
 
 use super::error::ApiError;
 use super::request::header_text;
-use super::routes::{Access, access_of};
+
 use super::sessions::SessionKey;
-use super::Api;
+use super::{Access, Api, access_of};
 use crate::domain::event::{Actor, ActorKind};
 use crate::domain::token::{Scope, Token};
 use crate::domain::{TenantName, TokenId};
@@ -69,9 +69,9 @@ pub async fn admit(
     mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    // A route without a row in the table is closed to everyone.
-    let access = access_of(request.method(), matched.as_str())
-        .ok_or_else(|| ApiError::internal("the route has no row in the table"))?;
+    // What has no row in the table is closed to everyone, whether there is a handler for it or not.
+    let access =
+        access_of(request.method(), matched.as_str()).ok_or_else(ApiError::method_not_allowed)?;
     if access == Access::Open {
         return Ok(next.run(request).await);
     }

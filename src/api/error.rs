@@ -56,6 +56,13 @@ pub struct Problem {
     problem_type: String,
 }
 
+impl Problem {
+    /// For people.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
 /// A refusal or failure on its way out.
 #[derive(Debug, Clone)]
 pub struct ApiError(Box<Parts>);
@@ -418,4 +425,23 @@ impl From<CanonicalError> for ApiError {
             pointer: error.pointer,
         }])
     }
+}
+
+/// The thing is done and there is nothing to say.
+pub const fn no_content() -> StatusCode {
+    StatusCode::NO_CONTENT
+}
+
+/// A new thing, at this place.
+pub fn created<T: Serialize>(location: String, body: &T) -> Response {
+    let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
+    if let Ok(location) = HeaderValue::from_str(&location) {
+        response.headers_mut().insert(header::LOCATION, location);
+    }
+    response
+}
+
+/// The request was taken, and its end is still to come.
+pub fn accepted<T: Serialize>(body: &T) -> Response {
+    (StatusCode::ACCEPTED, axum::Json(body)).into_response()
 }

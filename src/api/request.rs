@@ -204,7 +204,7 @@ impl<S: Send + Sync, T: FromStr> FromRequestParts<S> for Id<T> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        path_part(parts, state, 0).await.map(Id)
+        part(path_parts(parts, state).await.0).map(Id)
     }
 }
 
@@ -216,24 +216,22 @@ impl<S: Send + Sync, A: FromStr, B: FromStr> FromRequestParts<S> for Ids<A, B> {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        Ok(Ids(
-            path_part(parts, state, 0).await?,
-            path_part(parts, state, 1).await?,
-        ))
+        let (first, second) = path_parts(parts, state).await;
+        Ok(Ids(part(first)?, part(second)?))
     }
 }
 
-async fn path_part<S: Send + Sync, T: FromStr>(
-    parts: &mut Parts,
-    state: &S,
-    index: usize,
-) -> Result<T, ApiError> {
-    let missing = || ApiError::not_found("resource");
-    let params = RawPathParams::from_request_parts(parts, state)
-        .await
-        .map_err(|_| missing())?;
-    let found = params.iter().nth(index).and_then(|(_, text)| text.parse().ok());
-    found.ok_or_else(missing)
+async fn path_parts<S: Send + Sync>(parts: &mut Parts, state: &S) -> (Option<String>, Option<String>) {
+    let Ok(params) = RawPathParams::from_request_parts(parts, state).await else {
+        return (None, None);
+    };
+    let mut texts = params.iter().map(|(_, text)| text.to_owned());
+    (texts.next(), texts.next())
+}
+
+fn part<T: FromStr>(text: Option<String>) -> Result<T, ApiError> {
+    text.and_then(|text| text.parse().ok())
+        .ok_or_else(|| ApiError::not_found("resource"))
 }
 
 /// The media type of the body, without parameters, in lower case.
