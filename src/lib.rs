@@ -23,6 +23,9 @@ pub mod ledger;
 pub mod engine;
 
 pub mod runner;
+pub mod stream;
+
+pub mod api;
 
 pub mod bundle;
 pub mod console;

@@ -169,6 +169,35 @@ pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Time to send a JSON body.
 pub const BODY_READ_MS_MAX: u64 = 30_000;
 
+/// Longest path and query of a request.
+pub const URI_BYTES_MAX: usize = 8 * 1024;
+/// Most bytes of header fields in a request, and most fields.
+pub const HEADER_BYTES_MAX: usize = 32 * 1024;
+pub const HEADER_FIELDS_MAX: usize = 100;
+/// Buffer of one connection: holds a request head. A head beyond it is refused before it is parsed.
+pub const CONNECTION_BUFFER_BYTES: usize = 64 * 1024;
+/// Console sessions held at once; the oldest one goes when there is another. And how long one lasts.
+pub const SESSIONS_MAX: usize = 1_024;
+pub const SESSION_MS_MAX: i64 = 12 * 3_600_000;
+/// Rows looked at for one page of a filtered list; a page may then be short, with a cursor to go on from.
+pub const LIST_ROWS_SCANNED_MAX: usize = 5_000;
+/// Jobs of one state that a summary counts.
+pub const SUMMARY_JOBS_MAX: usize = 100_000;
+/// Jobs granted to one claim.
+pub const CLAIM_JOBS_MAX: usize = 256;
+/// Queues, types or labels in one claim, and filters of one stream.
+pub const CLAIM_NAMES_MAX: usize = 64;
+/// What a stream writes at once, about.
+pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
+/// Events looked at in one read of the ledger for a stream or a list.
+pub const STREAM_SCAN_EVENTS_MAX: u64 = 4_096;
+/// Log lines in one read.
+pub const LOG_PAGE_LINES_MAX: usize = 1_000;
+/// Events replayed to find the digest of an earlier state.
+pub const STATE_EVENTS_MAX: u64 = 1_000_000;
+/// Bytes of one read of an artifact.
+pub const ARTIFACT_CHUNK_BYTES: usize = 256 * 1024;
+
 /// Largest member of a bundle (a ustar size field holds less than 8 GiB).
 pub const BUNDLE_MEMBER_BYTES_MAX: u64 = (8 << 30) - 1;
 /// Longest name of a bundle's member: what the name field of a ustar header holds.
@@ -205,6 +234,10 @@ const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
+const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
+const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
+const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
+const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);

@@ -1,0 +1,248 @@
+//! Events of the ledger: listed and read one by one, with the proof that one is in it.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde_json::value::RawValue;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::ledger::base64_hashes;
+use super::reading::Reading;
+use super::request::{Id, Query, bad_parameter};
+use crate::domain::{Digest, Seq, TenantName};
+use crate::engine::Handle;
+use crate::limits;
+use crate::store::{Direction, Page};
+use crate::stream::{Cursor, EventHead, Filter, Watched};
+
+/// Some events, oldest first.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EventPage {
+    /// The last event of the ledger; −1 before the first.
+    as_of: i64,
+    /// The exact canonical bytes that were hashed.
+    #[schema(value_type = Vec<Object>)]
+    items: Vec<Box<RawValue>>,
+    /// Given back as `cursor`, it brings what follows; null at the end of the ledger.
+    next_cursor: Option<String>,
+}
+
+/// Events, oldest first.
+#[utoipa::path(get, path = "/api/v1/events", tag = "ledger",
+    params(("after" = Option<i64>, Query, description = "Exclusive; -1 is before the first"),
+        ("type" = Option<String>, Query, description = "Glob; repeatable"),
+        ("correlationId" = Option<String>, Query), ("project" = Option<String>, Query),
+        ("job" = Option<String>, Query), ("run" = Option<String>, Query),
+        ("limit" = Option<u64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = EventPage)))]
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Answer<EventPage>, ApiError> {
+    let job = query.parsed("job")?.map(Watched::Job);
+    let run = query.parsed("run")?.map(Watched::Run);
+    if job.is_some() && run.is_some() {
+        return Err(bad_parameter("run", "either a job or a run"));
+    }
+    let filter = Filter {
+        types: query.all("type")?,
+        correlation_id: query.text("correlationId")?,
+        project: query.text("project")?,
+        watched: job.or(run),
+    };
+    Ok(Answer(page(&api, caller.tenant()?, filter, query).await?))
+}
+
+/// Events about one thing, which must be there.
+pub async fn events_about(
+    api: &Api,
+    tenant: &TenantName,
+    watched: Watched,
+    query: Query,
+) -> Result<EventPage, ApiError> {
+    let there = api.read(tenant, move |reading| {
+        let view = reading.view();
+        match watched {
+            Watched::Job(job) => Ok(view.job(job)?.map(drop).ok_or_else(|| ApiError::not_found("job"))),
+            Watched::Run(run) => Ok(view.run(run)?.map(drop).ok_or_else(|| ApiError::not_found("run"))),
+        }
+    });
+    there.await??;
+    let filter = Filter {
+        watched: Some(watched),
+        ..Filter::default()
+    };
+    page(api, tenant, filter, query).await
+}
+
+async fn page(api: &Api, tenant: &TenantName, filter: Filter, mut query: Query) -> Result<EventPage, ApiError> {
+    let limit = query.limit()?;
+    let cursor: Option<Cursor> = query.parsed("cursor")?;
+    let after: Option<Cursor> = query.parsed("after")?;
+    query.finish()?;
+    let from = cursor.or(after).unwrap_or(Cursor::START).next.0;
+    let engine = api.engine().clone();
+    let read = api.read(tenant, move |reading| {
+        let mut found = Found {
+            filter,
+            limit,
+            items: Vec::new(),
+            bytes: 0,
+            next: from,
+        };
+        let end = u64::try_from(reading.as_of + 1).unwrap_or(0);
+        match found.filter.watched {
+            None => found.scan(&engine, reading.tenant(), end)?,
+            Some(watched) => found.follow(&engine, reading, watched, end)?,
+        }
+        let more = found.next < end;
+        Ok(EventPage {
+            as_of: reading.as_of,
+            items: found.items,
+            next_cursor: more.then(|| Cursor { next: Seq(found.next), pos: 0 }.seq().to_string()),
+        })
+    });
+    read.await
+}
+
+/// Events while they are looked for.
+struct Found {
+    filter: Filter,
+    limit: usize,
+    items: Vec<Box<RawValue>>,
+    bytes: usize,
+    /// The first event not yet looked at.
+    next: u64,
+}
+
+impl Found {
+    fn scan(&mut self, engine: &Handle, tenant: &TenantName, end: u64) -> Result<(), ApiError> {
+        let to = end.min(self.next + limits::STREAM_SCAN_EVENTS_MAX);
+        if self.next >= to {
+            return Ok(());
+        }
+        let mut failed = None;
+        let from = Seq(self.next);
+        engine.ledger(tenant)?.scan(from, Seq(to), &mut |seq, bytes| {
+            match self.take(seq, bytes) {
+                Ok(true) => ControlFlow::Continue(()),
+                Ok(false) => ControlFlow::Break(()),
+                Err(error) => {
+                    failed = Some(error);
+                    ControlFlow::Break(())
+                }
+            }
+        })?;
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn follow(
+        &mut self,
+        engine: &Handle,
+        reading: &Reading,
+        watched: Watched,
+        end: u64,
+    ) -> Result<(), ApiError> {
+        let tail = self.next.checked_sub(1).map(u64::to_be_bytes);
+        let page = Page {
+            after: tail.as_ref().map(|tail| tail.as_slice()),
+            direction: Direction::Forward,
+            limit: limits::STREAM_SCAN_EVENTS_MAX as usize,
+        };
+        let found = match watched {
+            Watched::Job(job) => reading.snapshot().events_of_job(reading.tenant(), job, page)?,
+            Watched::Run(run) => reading.snapshot().events_of_run(reading.tenant(), run, page)?,
+        };
+        let is_all = found.len() < page.limit;
+        let ledger = engine.ledger(reading.tenant())?;
+        for seq in found {
+            if !self.take(seq, &ledger.event(seq)?)? {
+                return Ok(());
+            }
+        }
+        if is_all {
+            self.next = end;
+        }
+        Ok(())
+    }
+
+    /// Takes an event where it passes. False when the page is full.
+    fn take(&mut self, seq: Seq, bytes: &[u8]) -> Result<bool, ApiError> {
+        if self.items.len() >= self.limit || self.bytes >= limits::LOG_PAGE_BYTES_MAX {
+            return Ok(false);
+        }
+        let broken = |_| ApiError::internal("an event of the ledger cannot be read");
+        let text = std::str::from_utf8(bytes).map_err(|_| ApiError::internal("an event is not UTF-8"))?;
+        let head: EventHead<'_> = serde_json::from_str(text).map_err(broken)?;
+        if self.filter.admits_head(&head) {
+            self.bytes += bytes.len();
+            self.items
+                .push(RawValue::from_string(text.to_owned()).map_err(broken)?);
+        }
+        self.next = seq.0 + 1;
+        Ok(true)
+    }
+}
+
+/// An event and the proof that it is in the ledger.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ProvenEvent {
+    #[schema(value_type = Object)]
+    event: Box<RawValue>,
+    /// SHA-256 of a zero byte and the event's exact bytes.
+    #[schema(value_type = String)]
+    hash: Digest,
+    /// Hashes from the leaf's sibling up, base64.
+    hashes: Vec<String>,
+    index: u64,
+    /// Size of the tree that the proof is for.
+    size: u64,
+}
+
+/// One event: its exact canonical bytes, or with `proof=1` the event and its proof.
+#[utoipa::path(get, path = "/api/v1/events/{seq}", tag = "ledger",
+    params(("seq" = u64, Path), ("proof" = Option<u8>, Query), ("size" = Option<u64>, Query)),
+    responses((status = 200, body = ProvenEvent)))]
+pub async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    seq: Result<Id<u64>, ApiError>,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let Id(seq) = seq.map_err(|_| ApiError::not_found("event"))?;
+    let with_proof = query.number("proof", 0, 1)? == Some(1);
+    let size = query.parsed::<u64>("size")?;
+    query.finish()?;
+    let tenant = caller.tenant()?.clone();
+    api.blocking(move |api| {
+        let ledger = api.engine().ledger(&tenant)?;
+        if seq >= ledger.size() {
+            return Err(ApiError::not_found("event"));
+        }
+        let bytes = ledger.checked_event(Seq(seq))?;
+        if !with_proof {
+            return Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response());
+        }
+        let size = size.unwrap_or_else(|| ledger.size());
+        let text = String::from_utf8(bytes.to_vec()).map_err(|_| ApiError::internal("an event is not UTF-8"))?;
+        let proven = ProvenEvent {
+            hash: ledger.leaf(Seq(seq))?,
+            hashes: base64_hashes(&ledger.inclusion_proof(Seq(seq), size)?),
+            index: seq,
+            size,
+            event: RawValue::from_string(text).map_err(|_| ApiError::internal("an event is not JSON"))?,
+        };
+        Ok(Answer(proven).into_response())
+    })
+    .await
+}

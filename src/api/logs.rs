@@ -1,0 +1,180 @@
+//! The lines that a run's steps wrote, in their one order: as NDJSON, as plain text, or followed.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::pack_runs::pack_run;
+use super::request::{Id, Query, bad_parameter, header_text};
+use super::run_stream::{RunTail, Sending, line_position};
+use super::sse::{Guard, answer};
+use crate::domain::{RunId, StepName, Timestamp};
+use crate::output::{Line, LineFilter, LineKind, RunScope};
+use crate::stream::{Filter, Form, Lines, Subscription, Watched};
+
+/// One line.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct LineView {
+    #[schema(value_type = String)]
+    at: Timestamp,
+    attempt: u32,
+    /// Without its line feed; bytes that are not UTF-8 are replaced.
+    line: String,
+    /// One total order per run.
+    pos: u64,
+    #[schema(value_type = Option<String>)]
+    step: Option<StepName>,
+    /// `stdout` or `stderr`.
+    stream: &'static str,
+    /// The output was cut here; the line says so.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    truncated: bool,
+}
+
+impl LineView {
+    /// A line as it is given and sent.
+    pub fn new(line: &Line) -> Self {
+        LineView {
+            at: line.at,
+            attempt: line.attempt,
+            line: line.text.clone(),
+            pos: line.pos,
+            step: line.step.clone(),
+            stream: line.stream.as_str(),
+            truncated: line.kind == LineKind::Truncated,
+        }
+    }
+}
+
+/// The lines of a pack run. `Accept: text/plain` gives them bare; `follow=true` sends them as they come, until the run ends.
+#[utoipa::path(get, path = "/api/v1/pack-runs/{id}/logs", tag = "pack runs", params(("id" = String, Path),
+        ("step" = Option<String>, Query), ("attempt" = Option<u32>, Query),
+        ("after" = Option<String>, Query, description = "Position; exclusive"),
+        ("limit" = Option<u64>, Query), ("follow" = Option<bool>, Query), ("heartbeatMs" = Option<u64>, Query)),
+    responses((status = 200, content((LineView = "application/x-ndjson"), (String = "text/plain"),
+        (String = "text/event-stream")))))]
+pub async fn read(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<RunId>, ApiError>,
+    headers: HeaderMap,
+    mut query: Query,
+) -> Result<Response, ApiError> {
+    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
+    let tenant = caller.tenant()?.clone();
+    api.read(&tenant, move |reading| pack_run(reading, run)).await?;
+    let filter = LineFilter {
+        step: query.parsed("step")?,
+        job: None,
+        attempt: query.parsed("attempt")?,
+    };
+    let follow = query.parsed::<bool>("follow")?.unwrap_or(false);
+    let limit = query.number("limit", 1, u64::MAX)?;
+    let after = query.text("after")?;
+    let resumed = header_text(&headers, "last-event-id").filter(|id| follow && !id.is_empty());
+    let pos = match resumed.or(after.as_deref()) {
+        None => 0,
+        Some(text) => line_position(text).ok_or_else(|| bad_parameter("after", "not a position"))?,
+    };
+    let scope = RunScope {
+        tenant: tenant.clone(),
+        run,
+    };
+    if follow {
+        let guard = Guard::new(&api, &caller, &mut query)?;
+        query.finish()?;
+        let (events, lines) = api
+            .blocking(move |api| {
+                let watched = Filter {
+                    watched: Some(Watched::Run(run)),
+                    ..Filter::default()
+                };
+                let source = (api.engine(), &api.hub);
+                let events = Subscription::open(source, &tenant, watched, Form::Events, None)?;
+                let lines = Lines::open(api.output(), scope, filter, Some(pos))?;
+                Ok((events, lines))
+            })
+            .await?;
+        return Ok(answer(RunTail::new(guard, events, lines, run, Sending::Lines).into_stream()));
+    }
+    query.finish()?;
+    let lines = api
+        .blocking(move |api| Ok(Lines::open(api.output(), scope, filter, Some(pos))?))
+        .await?;
+    let is_plain = header_text(&headers, "accept").is_some_and(|accept| accept.contains("text/plain"));
+    let media_type = if is_plain {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/x-ndjson"
+    };
+    let pages = Pages {
+        lines,
+        is_plain,
+        left: limit.unwrap_or(u64::MAX),
+        is_end: false,
+    };
+    Ok(([(header::CONTENT_TYPE, media_type)], pages.into_body()).into_response())
+}
+
+/// A log while it is sent, a page at a time.
+struct Pages {
+    lines: Lines,
+    is_plain: bool,
+    left: u64,
+    is_end: bool,
+}
+
+impl Pages {
+    fn into_body(self) -> Body {
+        let stream = futures_util::stream::unfold(self, |mut pages| async {
+            let bytes = pages.step().await?;
+            Some((Ok::<_, Infallible>(bytes), pages))
+        });
+        Body::from_stream(stream)
+    }
+
+    async fn step(&mut self) -> Option<Bytes> {
+        while !self.is_end {
+            let batch = match self.lines.read().await {
+                Ok(batch) => batch,
+                Err(error) => {
+                    tracing::error!(%error, "a log cannot be read");
+                    return None;
+                }
+            };
+            let mut out = Vec::new();
+            for line in &batch.lines {
+                if self.left == 0 {
+                    break;
+                }
+                self.left -= 1;
+                self.write(line, &mut out);
+            }
+            self.is_end = !batch.is_more || self.left == 0;
+            if !out.is_empty() {
+                return Some(out.into());
+            }
+        }
+        None
+    }
+
+    fn write(&self, line: &Line, out: &mut Vec<u8>) {
+        if self.is_plain {
+            out.extend_from_slice(line.text.as_bytes());
+        } else {
+            // Our own shape always can be written.
+            let _ = serde_json::to_writer(&mut *out, &LineView::new(line));
+        }
+        out.push(b'\n');
+    }
+}

@@ -1,0 +1,301 @@
+//! Server-sent events: the wire form, when a stream must end, and the stream of events of a tenant, job or run.
+
+use std::io::Write as _;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures_util::Stream;
+use serde::Serialize;
+use tokio::sync::watch;
+use tokio::time::{Interval, MissedTickBehavior};
+
+use super::Api;
+use super::auth::{Caller, still_holds};
+use super::error::ApiError;
+use super::request::{Query, bad_parameter, header_text};
+use super::sessions::SessionKey;
+use crate::domain::{Seq, TenantName, Timestamp, TokenId};
+use crate::limits;
+use crate::stream::{Cursor, Subscription, Watched};
+
+/// How often a stream looks whether its token or session has run out.
+const LOOK_MS: u64 = 500;
+
+/// Writes an event: its exact canonical bytes are the data. They hold no line feed.
+pub fn encode_event(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>) {
+    // Writing to memory cannot fail.
+    let _ = write!(out, "id: {seq}\nevent: {type_name}\ndata: ");
+    out.extend_from_slice(event);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Writes a message of our own.
+pub fn encode_message(id: Option<&str>, name: &str, data: &impl Serialize, out: &mut Vec<u8>) {
+    if let Some(id) = id {
+        let _ = writeln!(out, "id: {id}");
+    }
+    let _ = write!(out, "event: {name}\ndata: ");
+    // Our own shapes always can be written.
+    let _ = serde_json::to_writer(&mut *out, data);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Data of `heartbeat`.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Heartbeat {
+    as_of: i64,
+    at: Timestamp,
+}
+
+/// Data of `gap`.
+#[derive(Debug, Serialize)]
+pub struct Gap {
+    pub from: u64,
+    /// `events` or `lines`.
+    pub of: &'static str,
+    pub to: u64,
+}
+
+/// Data of `end`.
+#[derive(Debug, Serialize)]
+pub struct End {
+    pub seq: Seq,
+    pub status: &'static str,
+}
+
+/// What goes for every stream: who reads it, its heartbeat, and when it must end.
+#[derive(Debug)]
+pub struct Guard {
+    api: Arc<Api>,
+    tenant: TenantName,
+    token: TokenId,
+    session: Option<SessionKey>,
+    /// Whether time alone may end it.
+    runs_out: bool,
+    revocations: watch::Receiver<u64>,
+    stopping: watch::Receiver<bool>,
+    look: Interval,
+    heart: Interval,
+}
+
+/// What a guard has to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// A heartbeat is due.
+    Beat,
+    /// The stream must end.
+    Over,
+}
+
+impl Guard {
+    /// Takes the heartbeat's interval out of the query.
+    ///
+    /// # Errors
+    /// An interval out of its bounds.
+    pub fn new(api: &Arc<Api>, caller: &Caller, query: &mut Query) -> Result<Self, ApiError> {
+        let (min, max) = (limits::HEARTBEAT_STREAM_MS_MIN, limits::HEARTBEAT_STREAM_MS_MAX);
+        let asked = query.number("heartbeatMs", min, max)?;
+        let every = |ms: u64| {
+            let period = Duration::from_millis(ms);
+            let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        };
+        let mut revocations = api.revocations.subscribe();
+        // Something may have changed since the request was admitted: look once.
+        revocations.mark_changed();
+        Ok(Guard {
+            api: api.clone(),
+            tenant: caller.tenant()?.clone(),
+            token: caller.token.id,
+            session: caller.session.clone(),
+            runs_out: caller.token.expires_at.is_some() || caller.session.is_some(),
+            revocations,
+            stopping: api.stopping.subscribe(),
+            look: every(LOOK_MS),
+            heart: every(asked.unwrap_or(limits::HEARTBEAT_STREAM_MS_DEFAULT)),
+        })
+    }
+
+    /// Waits until there is something to say. Dropping the future loses nothing.
+    pub async fn signal(&mut self) -> Signal {
+        loop {
+            let is_closed = tokio::select! {
+                _ = self.stopping.wait_for(|stopping| *stopping) => true,
+                changed = self.revocations.changed() => changed.is_err(),
+                _ = self.look.tick(), if self.runs_out => false,
+                _ = self.heart.tick() => return Signal::Beat,
+            };
+            if is_closed || !self.holds() {
+                return Signal::Over;
+            }
+        }
+    }
+
+    fn holds(&self) -> bool {
+        still_holds(&self.api, self.token, self.session.as_ref())
+    }
+
+    /// A heartbeat at this place.
+    pub fn beat(&self, id: &str, as_of: i64) -> Bytes {
+        let mut out = Vec::new();
+        let at = Timestamp::from_ms(self.api.now_ms());
+        encode_message(Some(id), "heartbeat", &Heartbeat { as_of, at }, &mut out);
+        out.into()
+    }
+
+    /// How what is watched ended, once all its events up to `as_of` were sent.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn end_of(&self, watched: Watched, as_of: i64) -> Result<Option<End>, ApiError> {
+        let passed = move |seq: Seq| i64::try_from(seq.0).is_ok_and(|seq| seq <= as_of);
+        let end = self.api.read(&self.tenant, move |reading| {
+            let view = reading.view();
+            Ok(match watched {
+                Watched::Job(job) => view
+                    .job(job)?
+                    .filter(|job| job.is_terminal() && passed(job.seq))
+                    .map(|job| End {
+                        seq: job.seq,
+                        status: job.status.as_str(),
+                    }),
+                Watched::Run(run) => view
+                    .run(run)?
+                    .filter(|run| run.status.is_terminal() && passed(run.seq))
+                    .map(|run| End {
+                        seq: run.seq,
+                        status: run.status.as_str(),
+                    }),
+            })
+        });
+        end.await
+    }
+}
+
+/// Where a stream starts: after `Last-Event-ID`, else after `?after=`; none is now.
+///
+/// # Errors
+/// What is no cursor.
+pub fn start_of(headers: &HeaderMap, query: &mut Query) -> Result<Option<Cursor>, ApiError> {
+    let asked: Option<Cursor> = query.parsed("after")?;
+    match header_text(headers, "last-event-id").filter(|id| !id.is_empty()) {
+        None => Ok(asked),
+        Some(id) => match id.parse() {
+            Ok(cursor) => Ok(Some(cursor)),
+            Err(_) => Err(bad_parameter("after", "Last-Event-ID is not the id of a message")),
+        },
+    }
+}
+
+/// The first bytes of every stream: how soon to come back.
+pub fn greeting() -> Bytes {
+    format!("retry: {}\n\n", limits::STREAM_RETRY_MS).into()
+}
+
+/// An answer whose body goes on.
+pub fn answer(stream: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, "text/event-stream"),
+        (header::CACHE_CONTROL, "no-store"),
+        (HeaderName::from_static("x-accel-buffering"), "no"),
+    ];
+    (headers, Body::from_stream(stream)).into_response()
+}
+
+/// The events of a tenant, job or run, while they are sent.
+#[derive(Debug)]
+pub struct Tail {
+    guard: Guard,
+    events: Subscription,
+    watched: Option<Watched>,
+    is_greeted: bool,
+    is_over: bool,
+}
+
+impl Tail {
+    /// A stream of what a subscription brings, ending with what is watched.
+    pub fn new(guard: Guard, events: Subscription, watched: Option<Watched>) -> Self {
+        Tail {
+            guard,
+            events,
+            watched,
+            is_greeted: false,
+            is_over: false,
+        }
+    }
+
+    /// As a body.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send {
+        futures_util::stream::unfold(self, |mut tail| async {
+            let bytes = tail.step().await?;
+            Some((Ok(bytes), tail))
+        })
+    }
+
+    /// What is sent next; none at the end.
+    async fn step(&mut self) -> Option<Bytes> {
+        if !self.is_greeted {
+            self.is_greeted = true;
+            return Some(greeting());
+        }
+        while !self.is_over {
+            tokio::select! {
+                signal = self.guard.signal() => match signal {
+                    Signal::Over => return None,
+                    Signal::Beat => {
+                        let as_of = self.events.as_of();
+                        return Some(self.guard.beat(&as_of.to_string(), as_of));
+                    }
+                },
+                chunk = self.events.next() => {
+                    let bytes = self.take(chunk).await?;
+                    if !bytes.is_empty() {
+                        return Some(bytes);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    async fn take(&mut self, chunk: Result<crate::stream::Chunk, crate::stream::StreamError>) -> Option<Bytes> {
+        let chunk = match chunk {
+            Ok(chunk) => chunk,
+            Err(error) => {
+                // The reader comes back and starts after what it has.
+                tracing::warn!(%error, "a stream was cut short");
+                return None;
+            }
+        };
+        self.is_over = chunk.is_end;
+        let mut before = Vec::new();
+        if let Some((from, to)) = chunk.gap {
+            let gap = Gap { from, of: "events", to };
+            encode_message(Some(&to.to_string()), "gap", &gap, &mut before);
+        }
+        let mut after = Vec::new();
+        if let Some(watched) = self.watched {
+            match self.guard.end_of(watched, self.events.as_of()).await {
+                Ok(Some(end)) => {
+                    encode_message(None, "end", &end, &mut after);
+                    self.is_over = true;
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::warn!(code = error.code(), "a stream was cut short");
+                    return None;
+                }
+            }
+        }
+        if before.is_empty() && after.is_empty() {
+            return Some(chunk.wire);
+        }
+        Some([before.as_slice(), &chunk.wire, &after].concat().into())
+    }
+}

@@ -1,0 +1,372 @@
+//! A subscription: the ledger up to its end, then the live edge, and back to the ledger whenever it fell behind.
+//!
+//! The whole argument for "each event exactly once" is `next`: the live side delivers an event only when it is exactly
+//! the next one of the tenant, skips earlier ones, and takes a later one as the sign to read the ledger. A batch is in
+//! the ledger before it is on the feed.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+
+use super::cursor::last_before;
+use super::filter::{EventHead, Filter, Watched};
+use super::hub::{Encode, Hub, Published};
+use crate::domain::{Seq, TenantName};
+use crate::engine::{Handle, SubmitError};
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::store::{Direction, Page, StoreError};
+
+/// Why a subscription cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum StreamError {
+    /// The history cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The index of events cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The projection is being rebuilt.
+    #[error(transparent)]
+    Engine(#[from] SubmitError),
+    /// The cursor is of another history.
+    #[error("the cursor is beyond the end of the ledger, {end}")]
+    BeyondEnd {
+        /// Its size.
+        end: u64,
+    },
+    /// The reading task was cut short: the process is ending.
+    #[error("the read was cut short")]
+    CutShort,
+}
+
+/// What a subscriber is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// The sent form, made once for all, as one piece.
+    Wire,
+    /// Event by event.
+    Events,
+}
+
+/// One event.
+#[derive(Debug, Clone)]
+pub struct Delivered {
+    /// Its sequence.
+    pub seq: Seq,
+    /// Its type.
+    pub type_name: String,
+    /// Its canonical bytes.
+    pub bytes: Bytes,
+}
+
+/// Some events, in order.
+#[derive(Debug, Clone, Default)]
+pub struct Chunk {
+    /// In [`Form::Wire`].
+    pub wire: Bytes,
+    /// In [`Form::Events`].
+    pub events: Vec<Delivered>,
+    /// Events that are gone for good, before those above: first and last.
+    pub gap: Option<(u64, u64)>,
+    /// No more will come: the engine has ended.
+    pub is_end: bool,
+}
+
+impl Chunk {
+    /// True when there is nothing to send.
+    pub fn is_empty(&self) -> bool {
+        self.wire.is_empty() && self.events.is_empty() && self.gap.is_none()
+    }
+}
+
+/// One subscriber's place in one ledger.
+#[derive(Debug)]
+pub struct Subscription {
+    source: Source,
+    live: broadcast::Receiver<Arc<Published>>,
+    /// The first event not yet looked at.
+    next: u64,
+    /// The ledger may hold events from `next` on.
+    is_behind: bool,
+}
+
+/// What reading the ledger needs.
+#[derive(Debug, Clone)]
+struct Source {
+    engine: Handle,
+    tenant: TenantName,
+    filter: Filter,
+    form: Form,
+    encode: Encode,
+}
+
+impl Subscription {
+    /// Subscribes from `next` on; none is from now on.
+    ///
+    /// # Errors
+    /// [`StreamError::BeyondEnd`]; the ledger cannot be opened.
+    pub fn open(
+        (engine, hub): (&Handle, &Hub),
+        tenant: &TenantName,
+        filter: Filter,
+        form: Form,
+        next: Option<Seq>,
+    ) -> Result<Self, StreamError> {
+        // Before the size is looked at: nothing can fall between.
+        let live = hub.subscribe();
+        let end = engine.ledger(tenant)?.size();
+        let next = next.map_or(end, |seq| seq.0);
+        if next > end {
+            return Err(StreamError::BeyondEnd { end });
+        }
+        Ok(Subscription {
+            source: Source {
+                engine: engine.clone(),
+                tenant: tenant.clone(),
+                filter,
+                form,
+                encode: hub.encode(),
+            },
+            live,
+            next,
+            is_behind: true,
+        })
+    }
+
+    /// The last event that was looked at, whether it passed the filter or not; −1 before the first.
+    pub fn as_of(&self) -> i64 {
+        last_before(self.next)
+    }
+
+    /// True when all that the ledger held at the last look was delivered.
+    pub fn is_at_edge(&self) -> bool {
+        !self.is_behind
+    }
+
+    /// Waits for the next events. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`StreamError`] when the history cannot be read.
+    pub async fn next(&mut self) -> Result<Chunk, StreamError> {
+        loop {
+            if self.is_behind {
+                let chunk = self.catch_up().await?;
+                if !chunk.is_empty() || !self.is_behind {
+                    return Ok(chunk);
+                }
+                continue;
+            }
+            let mut gathered = Gathered::default();
+            match self.live.recv().await {
+                Ok(published) => self.take(&published, &mut gathered),
+                Err(RecvError::Lagged(_)) => self.is_behind = true,
+                Err(RecvError::Closed) => {
+                    return Ok(Chunk {
+                        is_end: true,
+                        ..Chunk::default()
+                    });
+                }
+            }
+            while !self.is_behind && gathered.bytes < limits::STREAM_CHUNK_BYTES_MAX {
+                match self.live.try_recv() {
+                    Ok(published) => self.take(&published, &mut gathered),
+                    Err(TryRecvError::Lagged(_)) => self.is_behind = true,
+                    Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+                }
+            }
+            let chunk = gathered.finish();
+            if !chunk.is_empty() {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    /// Reads what the ledger holds from `next` on, a piece at a time.
+    async fn catch_up(&mut self) -> Result<Chunk, StreamError> {
+        let (source, from) = (self.source.clone(), self.next);
+        let read = tokio::task::spawn_blocking(move || source.read(from)).await;
+        let (chunk, next) = read.map_err(|_| StreamError::CutShort)??;
+        self.is_behind = next > self.next;
+        self.next = next;
+        Ok(chunk)
+    }
+
+    fn take(&mut self, published: &Published, gathered: &mut Gathered) {
+        let Source {
+            tenant, filter, form, ..
+        } = &self.source;
+        if published.batch.is_empty() {
+            self.is_behind = true;
+            return;
+        }
+        let is_whole = published.tenant.as_ref() == Some(tenant);
+        for (index, event) in published.batch.iter().enumerate() {
+            if (!is_whole && event.tenant != *tenant) || event.seq.0 < self.next {
+                continue;
+            }
+            if event.seq.0 > self.next {
+                self.is_behind = true;
+                return;
+            }
+            if is_whole && *form == Form::Wire && filter.is_open() {
+                gathered.add(published.wire_from(index));
+                self.next += (published.batch.len() - index) as u64;
+                return;
+            }
+            self.next += 1;
+            if !filter.admits(event) {
+                continue;
+            }
+            match form {
+                Form::Wire => gathered.add(published.wire_of(index)),
+                Form::Events => gathered.events.push(Delivered {
+                    seq: event.seq,
+                    type_name: event.type_name.to_owned(),
+                    bytes: event.bytes.clone(),
+                }),
+            }
+        }
+    }
+}
+
+impl Source {
+    /// Events from `from` on, and where to go on. Blocks on the disk.
+    fn read(&self, from: u64) -> Result<(Chunk, u64), StreamError> {
+        let mut reading = Reading {
+            source: self,
+            wire: Vec::new(),
+            events: Vec::new(),
+            bytes: 0,
+        };
+        let next = match self.filter.watched {
+            Some(watched) => self.read_index(watched, from, &mut reading),
+            None => self.read_range(from, &mut reading),
+        };
+        let next = match next {
+            Ok(next) => next,
+            Err(StreamError::Ledger(LedgerError::Pruned { first, .. })) if first > from => {
+                let chunk = Chunk {
+                    gap: Some((from, first - 1)),
+                    ..Chunk::default()
+                };
+                return Ok((chunk, first));
+            }
+            Err(error) => return Err(error),
+        };
+        let chunk = Chunk {
+            wire: reading.wire.into(),
+            events: reading.events,
+            ..Chunk::default()
+        };
+        Ok((chunk, next))
+    }
+
+    fn read_range(&self, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
+        let ledger = self.engine.ledger(&self.tenant)?;
+        let end = ledger.size().min(from + limits::STREAM_SCAN_EVENTS_MAX);
+        let mut next = from;
+        ledger.scan(Seq(from), Seq(end), &mut |seq, bytes| {
+            reading.add(seq, bytes);
+            next = seq.0 + 1;
+            if reading.bytes < limits::STREAM_CHUNK_BYTES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(next)
+    }
+
+    fn read_index(&self, watched: Watched, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
+        let snapshot = self.engine.read()?;
+        let end = snapshot.head(&self.tenant)?.map_or(0, |head| head.size);
+        let after = from.checked_sub(1).map(u64::to_be_bytes);
+        let limit = limits::STREAM_SCAN_EVENTS_MAX as usize;
+        let page = Page {
+            after: after.as_ref().map(|bytes| bytes.as_slice()),
+            direction: Direction::Forward,
+            limit,
+        };
+        let found = match watched {
+            Watched::Job(job) => snapshot.events_of_job(&self.tenant, job, page)?,
+            Watched::Run(run) => snapshot.events_of_run(&self.tenant, run, page)?,
+        };
+        drop(snapshot);
+        let ledger = self.engine.ledger(&self.tenant)?;
+        let is_all = found.len() < limit;
+        let mut next = from;
+        for seq in found {
+            reading.add(seq, &ledger.event(seq)?);
+            next = seq.0 + 1;
+            if reading.bytes >= limits::STREAM_CHUNK_BYTES_MAX {
+                return Ok(next);
+            }
+        }
+        Ok(if is_all { end.max(next) } else { next })
+    }
+}
+
+/// Events read from the ledger.
+struct Reading<'a> {
+    source: &'a Source,
+    wire: Vec<u8>,
+    events: Vec<Delivered>,
+    bytes: usize,
+}
+
+impl Reading<'_> {
+    fn add(&mut self, seq: Seq, bytes: &Bytes) {
+        let head: EventHead<'_> = match serde_json::from_slice(bytes) {
+            Ok(head) => head,
+            Err(error) => {
+                // Its bytes can still be read one by one; a stream must not stop at it for ever.
+                tracing::error!(%seq, %error, "an event of the ledger cannot be read");
+                return;
+            }
+        };
+        if !self.source.filter.admits_head(&head) {
+            return;
+        }
+        self.bytes += bytes.len();
+        match self.source.form {
+            Form::Wire => (self.source.encode)(seq, &head.type_name, bytes, &mut self.wire),
+            Form::Events => self.events.push(Delivered {
+                seq,
+                type_name: head.type_name.into_owned(),
+                bytes: bytes.clone(),
+            }),
+        }
+    }
+}
+
+/// Live events put together for one delivery; a single piece is passed on without a copy.
+#[derive(Default)]
+struct Gathered {
+    pieces: Vec<Bytes>,
+    events: Vec<Delivered>,
+    bytes: usize,
+}
+
+impl Gathered {
+    fn add(&mut self, piece: Bytes) {
+        self.bytes += piece.len();
+        self.pieces.push(piece);
+    }
+
+    fn finish(mut self) -> Chunk {
+        let wire = match self.pieces.len() {
+            0 => Bytes::new(),
+            1 => self.pieces.pop().unwrap_or_default(),
+            _ => self.pieces.concat().into(),
+        };
+        Chunk {
+            wire,
+            events: self.events,
+            ..Chunk::default()
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! Which events a subscriber wants.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+
+use crate::domain::event::Subject;
+use crate::domain::{JobId, RunId};
+use crate::engine::{Committed, matches};
+
+/// What an event must be to pass; what is empty does not narrow.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// Globs over types; one of them must fit.
+    pub types: Vec<String>,
+    /// Exactly this correlation id.
+    pub correlation_id: Option<String>,
+    /// Exactly this project.
+    pub project: Option<String>,
+    /// About this job or run.
+    pub watched: Option<Watched>,
+}
+
+/// One thing that is watched; its events are found by an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Watched {
+    /// A job.
+    Job(JobId),
+    /// A run.
+    Run(RunId),
+}
+
+/// What filters look at, read from the bytes of an event.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct EventHead<'a> {
+    /// Ties what belongs together.
+    #[serde(borrow, default)]
+    pub correlation_id: Option<Cow<'a, str>>,
+    /// A label inside the tenant.
+    #[serde(borrow, default)]
+    pub project: Option<Cow<'a, str>>,
+    /// What it is about.
+    pub subject: Subject,
+    /// Its type.
+    #[serde(rename = "type", borrow)]
+    pub type_name: Cow<'a, str>,
+}
+
+impl Filter {
+    /// True when every event passes.
+    pub fn is_open(&self) -> bool {
+        *self == Filter::default()
+    }
+
+    /// Whether a committed event passes.
+    pub fn admits(&self, event: &Committed) -> bool {
+        self.admits_parts(
+            event.type_name,
+            event.correlation_id.as_deref(),
+            event.project.as_deref(),
+            (event.job, event.run),
+        )
+    }
+
+    /// Whether an event from the ledger passes.
+    pub fn admits_head(&self, head: &EventHead<'_>) -> bool {
+        self.admits_parts(
+            &head.type_name,
+            head.correlation_id.as_deref(),
+            head.project.as_deref(),
+            (head.subject.job, head.subject.run),
+        )
+    }
+
+    fn admits_parts(
+        &self,
+        type_name: &str,
+        correlation_id: Option<&str>,
+        project: Option<&str>,
+        (job, run): (Option<JobId>, Option<RunId>),
+    ) -> bool {
+        let watched = match self.watched {
+            None => true,
+            Some(Watched::Job(wanted)) => job == Some(wanted),
+            Some(Watched::Run(wanted)) => run == Some(wanted),
+        };
+        watched
+            && (self.correlation_id.is_none() || self.correlation_id.as_deref() == correlation_id)
+            && (self.project.is_none() || self.project.as_deref() == project)
+            && (self.types.is_empty() || self.types.iter().any(|glob| matches(glob, type_name)))
+    }
+}
