@@ -220,7 +220,7 @@ async fn artifacts_come_from_files_and_from_standard_output() {
         "action": {"shell": "printf 'a\\tb\\n'; mkdir out/deep; printf file > out/deep/f"},
         "artifacts": [
             {"name": "table.tsv", "from": "stdout"},
-            {"name": "f", "from": {"path": "out/deep/f"}},
+            {"name": "f", "path": "out/deep/f"},
         ],
     });
     let done = house.run(task).await;
@@ -252,7 +252,7 @@ async fn artifacts_that_are_missing_or_lead_elsewhere_fail_a_success() {
         ("mkdir out/x", "out/x", "artifact_refused"),
     ];
     for (text, path, code) in cases {
-        let artifacts = json!([{"name": "x", "from": {"path": path}}]);
+        let artifacts = json!([{"name": "x", "path": path}]);
         let done = house
             .run(json!({"action": {"shell": text}, "artifacts": artifacts}))
             .await;
@@ -264,7 +264,7 @@ async fn artifacts_that_are_missing_or_lead_elsewhere_fail_a_success() {
     assert_eq!(failure(&house.run(cut).await).code, Some("artifact_refused"));
     // What a failed step left is kept; that it left not everything is no second failure.
     let failed = json!({"action": {"shell": "echo 1 > out/a; exit 4"},
-        "artifacts": [{"name": "a", "from": {"path": "out/a"}}, {"name": "b", "from": {"path": "out/b"}}]});
+        "artifacts": [{"name": "a", "path": "out/a"}, {"name": "b", "path": "out/b"}]});
     let done = house.run(failed).await;
     assert_eq!(failure(&done).exit_code, Some(4));
     assert_eq!(done.ended.artifacts.len(), 1);
@@ -364,9 +364,11 @@ async fn no_more_steps_run_at_once_than_there_are_slots() {
 async fn a_step_whose_output_cannot_be_kept_is_killed_and_fails() {
     let fault = Arc::new(Fault(AtomicI64::new(i64::MAX)));
     let house = house_with(Arc::new(FailingDisk(Arc::clone(&fault))), |_| {}).await;
-    let job = house.submit(shell("echo ready; while :; do echo more; done"));
+    // A single line, after which it is silent: the broken log must be noticed by itself.
+    let job = house.submit(shell("mkfifo go; echo ready; read _ < go; echo more; sleep 1000"));
     house.line(job, "ready").await;
     fault.0.store(0, std::sync::atomic::Ordering::Relaxed);
+    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "\n").unwrap();
     let done = house.done(job).await;
     assert_eq!(failure(&done).code, Some("log_failed"));
     assert_eq!(done.ended.logs, None);

@@ -14,8 +14,8 @@ use rustix::io::Errno;
 
 use super::error::RunnerError;
 use super::leases::Artifact;
-use super::task::{ArtifactAsk, ArtifactFrom};
 use super::workspace::OUTPUTS;
+use crate::domain::pack::{ArtifactFrom, ArtifactSpec};
 use crate::limits;
 use crate::output::{AttemptKey, AttemptSummary, Blob, BlobWriter, Output, OutputError, Stream};
 
@@ -25,7 +25,7 @@ pub(super) fn artifact(
     key: &AttemptKey,
     logs: &AttemptSummary,
     dir: &Path,
-    asked: &ArtifactAsk,
+    asked: &ArtifactSpec,
 ) -> Result<Artifact, RunnerError> {
     let failed = |cause| RunnerError::Artifact {
         name: asked.name.clone(),

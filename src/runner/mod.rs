@@ -17,7 +17,6 @@ mod pool;
 mod process;
 mod processes;
 mod supervisor;
-mod task;
 mod workspace;
 
 use std::path::PathBuf;
@@ -35,7 +34,6 @@ pub use leases::{
 pub use local::{LocalLauncher, STEP_VERB};
 pub use pool::{Runner, RunnerHandle};
 pub use supervisor::step_main;
-pub use task::{Action, ArtifactAsk, ArtifactFrom, StepTask};
 
 use crate::limits;
 
@@ -51,6 +49,8 @@ pub struct RunnerConfig {
     pub lease_ms: u64,
     pub heartbeat_ms: u64,
     pub claim_wait_ms: u64,
+    /// Time between TERM and KILL.
+    pub cancel_grace_ms: u64,
     /// `DIR/work`; everything in it is removed at start.
     pub work_dir: PathBuf,
 }
@@ -67,6 +67,7 @@ impl RunnerConfig {
             lease_ms: limits::LEASE_MS_DEFAULT,
             heartbeat_ms: limits::HEARTBEAT_MS,
             claim_wait_ms: limits::CLAIM_WAIT_MS_MAX,
+            cancel_grace_ms: limits::CANCEL_GRACE_MS,
             work_dir,
         }
     }

@@ -12,8 +12,8 @@ use super::error::RunnerError;
 use super::leases::{LeasedJob, NeededArtifact};
 use super::local::PATH;
 use super::processes;
-use super::task::StepTask;
 use crate::domain::JobId;
+use crate::domain::pack::StepTask;
 use crate::output::Blobs;
 
 /// Name of the file for `key=value` lines.
