@@ -364,9 +364,11 @@ async fn no_more_steps_run_at_once_than_there_are_slots() {
 async fn a_step_whose_output_cannot_be_kept_is_killed_and_fails() {
     let fault = Arc::new(Fault(AtomicI64::new(i64::MAX)));
     let house = house_with(Arc::new(FailingDisk(Arc::clone(&fault))), |_| {}).await;
-    let job = house.submit(shell("echo ready; while :; do echo more; done"));
+    // A single line, after which it is silent: the broken log must be noticed by itself.
+    let job = house.submit(shell("mkfifo go; echo ready; read _ < go; echo more; sleep 1000"));
     house.line(job, "ready").await;
     fault.0.store(0, std::sync::atomic::Ordering::Relaxed);
+    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "\n").unwrap();
     let done = house.done(job).await;
     assert_eq!(failure(&done).code, Some("log_failed"));
     assert_eq!(done.ended.logs, None);

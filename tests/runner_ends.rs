@@ -19,8 +19,16 @@ const DAEMON: &str = "setsid sh -c 'setsid sleep 1000 </dev/null >/dev/null 2>&1
 const DEAF: &str = "trap '' TERM; ";
 const WAIT: &str = "echo ready; while :; do sleep 1000; done";
 
-fn long(text: String, grace_ms: u64) -> Value {
-    json!({"action": {"shell": text}, "cancelGraceMs": grace_ms})
+/// More time than any test takes, and hardly any.
+const GRACE_LONG_MS: u64 = 600_000;
+const GRACE_SHORT_MS: u64 = 200;
+
+async fn house_with_grace(grace_ms: u64) -> House {
+    house_with(Arc::new(OsDisk), |config| {
+        config.cancel_grace_ms = grace_ms;
+        config.lease_ms = 3_600_000;
+    })
+    .await
 }
 
 fn assert_nothing_left(house: &House) {
@@ -29,9 +37,9 @@ fn assert_nothing_left(house: &House) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_timeout_ends_the_whole_tree_with_its_daemons() {
-    let house = house().await;
+    let house = house_with_grace(GRACE_SHORT_MS).await;
     for prefix in ["", DEAF] {
-        let mut task = long(format!("{prefix}{DAEMON}{WAIT}"), 100);
+        let mut task = shell(&format!("{prefix}{DAEMON}{WAIT}"));
         task["timeoutMs"] = json!(500);
         let done = house.run(task).await;
         match &done.outcome {
@@ -54,16 +62,17 @@ async fn what_a_step_leaves_running_dies_with_its_main_process() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cancelled_step_may_end_in_its_grace_and_is_killed_after_it() {
-    let house = house().await;
-    let polite = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait".to_owned();
-    let job = house.submit(long(polite, 600_000));
+    let house = house_with_grace(GRACE_LONG_MS).await;
+    let polite = "trap 'echo bye; exit 0' TERM; echo ready; sleep 1000 & wait";
+    let job = house.submit(shell(polite));
     house.line(job, "ready").await;
     house.desk.cancel(job);
     assert_eq!(house.done(job).await.outcome, Outcome::Cancelled);
     assert_eq!(house.text(job, Stream::Stdout), ["ready", "bye"]);
     assert_nothing_left(&house);
 
-    let job = house.submit(long(format!("{DEAF}{DAEMON}{WAIT}"), 200));
+    let house = house_with_grace(GRACE_SHORT_MS).await;
+    let job = house.submit(shell(&format!("{DEAF}{DAEMON}{WAIT}")));
     house.line(job, "ready").await;
     house.desk.cancel(job);
     let done = house.done(job).await;
@@ -75,8 +84,8 @@ async fn a_cancelled_step_may_end_in_its_grace_and_is_killed_after_it() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_process_hears_its_cancellation() {
-    let house = house().await;
-    let job = house.submit(long("echo ready; kill -STOP $$".to_owned(), 600_000));
+    let house = house_with_grace(GRACE_LONG_MS).await;
+    let job = house.submit(shell("echo ready; kill -STOP $$"));
     house.line(job, "ready").await;
     house.desk.cancel(job);
     assert_eq!(house.done(job).await.outcome, Outcome::Cancelled);
@@ -84,8 +93,8 @@ async fn a_stopped_process_hears_its_cancellation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lost_lease_kills_the_tree_and_nothing_is_reported() {
-    let house = house().await;
-    let job = house.submit(long(format!("{DEAF}{DAEMON}{WAIT}"), 600_000));
+    let house = house_with_grace(GRACE_LONG_MS).await;
+    let job = house.submit(shell(&format!("{DEAF}{DAEMON}{WAIT}")));
     house.line(job, "ready").await;
     house.desk.reassign(job);
     until("the tree is dead", || house.survivors().is_empty()).await;
@@ -96,7 +105,7 @@ async fn a_lost_lease_kills_the_tree_and_nothing_is_reported() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_cannot_be_renewed_ends_the_step_before_it_ends_itself() {
     let house = house_with(Arc::new(OsDisk), |config| config.lease_ms = 1_000).await;
-    let job = house.submit(long(WAIT.to_owned(), 600_000));
+    let job = house.submit(shell(WAIT));
     house.line(job, "ready").await;
     until("the lease is renewed", || house.desk.heartbeats() > 3).await;
     house.desk.fall_silent(u64::MAX);
@@ -108,10 +117,10 @@ async fn a_lease_that_cannot_be_renewed_ends_the_step_before_it_ends_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_end_is_reported_again_until_it_is_taken() {
     let house = house().await;
-    let job = house.submit(shell("echo ready; while ! test -e go; do :; done"));
+    let job = house.submit(shell("mkfifo go; echo ready; read _ < go"));
     house.line(job, "ready").await;
     house.desk.fall_silent(3);
-    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "").unwrap();
+    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "\n").unwrap();
     let done = house.done(job).await;
     assert!(matches!(done.outcome, Outcome::Completed { .. }));
     assert_eq!(house.desk.done().len(), 1);
@@ -120,11 +129,11 @@ async fn an_end_is_reported_again_until_it_is_taken() {
 #[tokio::test(flavor = "multi_thread")]
 async fn draining_waits_for_running_steps_until_the_deadline() {
     let mut house = house().await;
-    let job = house.submit(shell("echo ready; while ! test -e go; do :; done"));
+    let job = house.submit(shell("mkfifo go; echo ready; read _ < go"));
     house.line(job, "ready").await;
     house.runner.drain(Duration::from_secs(600));
     let late = house.submit(shell("true"));
-    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "").unwrap();
+    std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "\n").unwrap();
     assert!(matches!(house.done(job).await.outcome, Outcome::Completed { .. }));
     house.stop(Duration::from_secs(600)).await;
     // A job that a claim brought while stopping is given back, not run.
@@ -140,8 +149,8 @@ async fn an_idle_runner_stops_at_once_and_a_busy_one_interrupts_at_the_deadline(
     house.stop(Duration::from_secs(600)).await;
     assert!(started.elapsed() < Duration::from_secs(20));
 
-    let mut house = crate::runner_support::house().await;
-    let job = house.submit(long(format!("{DEAF}{DAEMON}{WAIT}"), 600_000));
+    let mut house = house_with_grace(GRACE_LONG_MS).await;
+    let job = house.submit(shell(&format!("{DEAF}{DAEMON}{WAIT}")));
     house.line(job, "ready").await;
     house.runner.drain(Duration::from_secs(600));
     // A second word replaces the deadline.
@@ -154,7 +163,7 @@ async fn an_idle_runner_stops_at_once_and_a_busy_one_interrupts_at_the_deadline(
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_step_that_kills_its_supervisor_does_not_escape() {
-    let house = house().await;
+    let house = house_with_grace(GRACE_SHORT_MS).await;
     let done = house
         .run(shell(&format!("{DAEMON}kill -9 $PPID; sleep 1000")))
         .await;
@@ -163,7 +172,7 @@ async fn a_step_that_kills_its_supervisor_does_not_escape() {
         other => panic!("{other:?}"),
     }
     assert_nothing_left(&house);
-    let task = long(format!("{DAEMON}kill $PPID; {WAIT}"), 100);
+    let task = shell(&format!("{DAEMON}kill $PPID; {WAIT}"));
     match &house.run(task).await.outcome {
         Outcome::Failed(failure) => assert_eq!(failure.code, Some("supervisor_signalled")),
         other => panic!("{other:?}"),

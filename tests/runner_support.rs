@@ -223,6 +223,12 @@ impl House {
         let step = format!("step-{number}");
         let (name, value) = self.mark.split_once('=').unwrap();
         task["step"] = json!(step);
+        task["pack"] = json!("test-pack");
+        for (name, value) in [("outputBytesMax", 1 << 20), ("timeoutMs", 600_000)] {
+            if task.get(name).is_none() {
+                task[name] = json!(value);
+            }
+        }
         task["env"][name] = json!(value);
         let job = LeasedJob {
             id: JobId::derive(Timestamp::from_ms(1), 2, number),

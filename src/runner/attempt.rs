@@ -15,7 +15,7 @@ use super::process::{Finished, Seen, see_through};
 use super::workspace::Workspace;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
-use crate::domain::pack::StepTask;
+use crate::domain::pack::{Action, StepTask};
 use crate::output::{AttemptAsk, AttemptKey, AttemptLog, AttemptSummary, Output, RunScope};
 
 /// Between two tries to report an end.
@@ -97,7 +97,7 @@ async fn try_execute<L: Leases>(
     job: &LeasedJob,
     stop: watch::Receiver<Stop>,
 ) -> Result<Ending, RunnerError> {
-    let task = StepTask::parse(&job.payload).map_err(|error| RunnerError::Payload(error.to_string()))?;
+    let task = StepTask::parse(&job.payload)?;
     let now = Timestamp::from_ms(shared.clock.wall_ms());
     let asked = AttemptAsk {
         key: key(job),
@@ -124,9 +124,9 @@ async fn try_execute<L: Leases>(
     };
     let (workspace, log) = on_blocking_thread(prepare).await?;
     let spec = LaunchSpec {
-        argv: task.argv(),
+        argv: argv(&task.action),
         env: workspace.environment(job, &task),
-        grace_ms: task.cancel_grace_ms,
+        grace_ms: shared.config.cancel_grace_ms,
         timeout_ms: task.timeout_ms,
         work_dir: workspace.dir().to_owned(),
     };
@@ -326,6 +326,13 @@ async fn report<L: Leases>(
             _ = stop.changed() => {}
         }
         pause_ms = (2 * pause_ms).min(COMPLETE_AGAIN_MS_MAX);
+    }
+}
+
+fn argv(action: &Action) -> Vec<String> {
+    match action {
+        Action::Argv(argv) => argv.clone(),
+        Action::Shell(text) => ["/bin/sh", "-eu", "-c", text].map(str::to_owned).to_vec(),
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::leases::{Failure, FailureClass};
+use crate::domain::pack::TaskError;
 use crate::domain::{ArtifactName, StepName};
 use crate::limits;
 use crate::output::OutputError;
@@ -19,8 +20,8 @@ pub enum RunnerError {
         cause: io::Error,
     },
     /// The payload is not a step's.
-    #[error("the payload is not a step: {0}")]
-    Payload(String),
+    #[error("the payload is not a step's: {0}")]
+    Payload(#[from] TaskError),
     /// An artifact of an earlier step cannot be handed over.
     #[error("cannot hand over {name} of step {step}: {cause}")]
     Need {

@@ -60,7 +60,7 @@ pub struct LeasedJob {
     pub step: Option<StepName>,
     pub attempt: u32,
     pub epoch: u64,
-    /// Canonical JSON of a [`StepTask`](crate::domain::pack::StepTask).
+    /// Canonical JSON of a [`crate::domain::pack::StepTask`].
     pub payload: Bytes,
     pub needs: Vec<NeededArtifact>,
     pub cancel_requested: bool,

@@ -49,6 +49,8 @@ pub struct RunnerConfig {
     pub lease_ms: u64,
     pub heartbeat_ms: u64,
     pub claim_wait_ms: u64,
+    /// Time between TERM and KILL.
+    pub cancel_grace_ms: u64,
     /// `DIR/work`; everything in it is removed at start.
     pub work_dir: PathBuf,
 }
@@ -65,6 +67,7 @@ impl RunnerConfig {
             lease_ms: limits::LEASE_MS_DEFAULT,
             heartbeat_ms: limits::HEARTBEAT_MS,
             claim_wait_ms: limits::CLAIM_WAIT_MS_MAX,
+            cancel_grace_ms: limits::CANCEL_GRACE_MS,
             work_dir,
         }
     }

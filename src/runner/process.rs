@@ -132,13 +132,19 @@ enum Pumped {
 /// Moves both outputs to the log's writer. Waits while the disk is behind, and with it the step.
 async fn pump(outputs: [OwnedFd; 2], chunks: mpsc::Sender<Chunk>, clock: Arc<dyn Clock>) -> Pumped {
     let [stdout, stderr] = outputs;
-    let (out, err) = tokio::join!(
-        move_stream(Stream::Stdout, stdout, &chunks, &*clock),
-        move_stream(Stream::Stderr, stderr, &chunks, &*clock),
-    );
-    match (out, err) {
-        (Ok(()), Ok(())) => Pumped::ToTheEnd,
-        _ => Pumped::LogBroken,
+    let moved = async {
+        tokio::try_join!(
+            move_stream(Stream::Stdout, stdout, &chunks, &*clock),
+            move_stream(Stream::Stderr, stderr, &chunks, &*clock),
+        )
+    };
+    tokio::select! {
+        moved = moved => match moved {
+            Ok(((), ())) => Pumped::ToTheEnd,
+            Err(_) => Pumped::LogBroken,
+        },
+        // Known at once, not with the next output.
+        () = chunks.closed() => Pumped::LogBroken,
     }
 }
 
