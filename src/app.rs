@@ -19,6 +19,7 @@ use crate::api::{self, ApiContext};
 use crate::bundle::import;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
+use crate::console;
 use crate::disk::{self, Disk};
 use crate::domain::command::{Command, CreateToken};
 use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
@@ -112,7 +113,7 @@ impl App {
         let address = listener.local_addr().map_err(|error| AppError::Listen(config.listen, error))?;
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
         let keys = Arc::new(KeyFolder::open_or_create(disk.as_ref(), &data.join("keys"), &mut random)?);
-        let trusted = take_clean_marker(disk.as_ref(), &data)?;
+        let trusted = take_clean_marker(disk.as_ref(), &data, &config.program)?;
         let setup = Setup {
             dir: data.clone(),
             disk: disk.clone(),
@@ -125,11 +126,13 @@ impl App {
         let (engine, report) = started.map_err(|error| Fatal(error.to_string()))??;
         first_token(&engine, disk.as_ref(), clock.as_ref(), &data).await?;
         let output = Output::open(data.join("output"), disk.clone())?;
-        if let Err(error) = import::materialise_all(&engine) {
+        let imports = engine.clone();
+        let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
+        if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
             tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
         }
         let runner = start_runner(&config, &engine, &output, &clock).await?;
-        let context = ApiContext::new(engine.clone(), output, address);
+        let context = ApiContext::new(engine.clone(), output, address).with_assets(find_asset);
         let server = api::serve(listener, context).map_err(|error| AppError::Listen(address, error))?;
         Ok(App {
             address,
@@ -160,17 +163,16 @@ impl App {
     ///
     /// # Errors
     /// [`Fatal`] when the last writes failed.
-    pub async fn stop(self, hurry: impl Future<Output = ()>) -> Result<(), AppError> {
+    pub async fn stop(mut self, hurry: impl Future<Output = ()>) -> Result<(), AppError> {
         self.runner.drain(self.drain);
-        {
-            let mut joined = std::pin::pin!(self.runner.join());
-            tokio::select! {
-                () = &mut joined => {}
-                () = hurry => {
-                    // A second signal: what still runs is recorded as interrupted.
-                    joined.await;
-                }
-            }
+        let in_time = tokio::select! {
+            () = self.runner.join() => true,
+            () = hurry => false,
+        };
+        if !in_time {
+            // Asked a second time: what still runs is killed and recorded as interrupted.
+            self.runner.drain(Duration::ZERO);
+            self.runner.join().await;
         }
         self.server.stop(CONNECTIONS_END).await;
         let engine = self.engine.clone();
@@ -181,6 +183,17 @@ impl App {
         disk::replace_file(self.disk.as_ref(), &marker, b"clean\n")
             .map_err(|source| AppError::Disk { what: format!("writing {}", marker.display()), source })
     }
+}
+
+/// The console's files, as the routes take them.
+fn find_asset(path: &str, accept_encoding: &str) -> Option<api::Asset> {
+    let path = if path.is_empty() { console::INDEX } else { path };
+    console::find(path, accept_encoding).map(|found| api::Asset {
+        bytes: found.bytes,
+        content_type: found.content_type,
+        encoding: found.encoding,
+        fingerprinted: found.fingerprinted,
+    })
 }
 
 async fn start_runner(
@@ -199,9 +212,7 @@ async fn start_runner(
         runner.slots = slots;
     }
     let leases = EngineLeases::new(engine.clone(), LOCAL_WORKER);
-    let program = std::env::current_exe()
-        .map_err(|source| AppError::Disk { what: "finding this program".to_owned(), source })?;
-    let launcher = Arc::new(LocalLauncher::new(program));
+    let launcher = Arc::new(LocalLauncher::new(config.program.clone()));
     Ok(Runner::start(runner, leases, launcher, output.clone(), clock.clone()).await?)
 }
 
@@ -230,7 +241,7 @@ fn clean_marker(data: &Path) -> PathBuf {
 
 /// Takes the mark of a clean stop away. Without it, a projection is first opened in a child process: a damaged file may
 /// abort the process that opens it.
-fn take_clean_marker(disk: &dyn Disk, data: &Path) -> Result<Trusted, AppError> {
+fn take_clean_marker(disk: &dyn Disk, data: &Path, program: &Path) -> Result<Trusted, AppError> {
     let marker = clean_marker(data);
     match disk.remove(&marker) {
         Ok(()) => {
@@ -247,12 +258,11 @@ fn take_clean_marker(disk: &dyn Disk, data: &Path) -> Result<Trusted, AppError> 
     if !store.exists() {
         return Ok(Trusted::Yes);
     }
-    Ok(if probe(&store) { Trusted::Yes } else { Trusted::No })
+    Ok(if probe(program, &store) { Trusted::Yes } else { Trusted::No })
 }
 
 /// Opens a projection in a child process. True when that went well.
-fn probe(store: &Path) -> bool {
-    let Ok(program) = std::env::current_exe() else { return true };
+fn probe(program: &Path, store: &Path) -> bool {
     let child = Process::new(program)
         .arg(PROBE_VERB)
         .arg(store)

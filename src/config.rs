@@ -12,6 +12,8 @@ pub struct ServeConfig {
     pub data: PathBuf,
     /// Where to listen; port 0 picks a free one.
     pub listen: SocketAddr,
+    /// This program, which starts itself again for each step and to look at a projection.
+    pub program: PathBuf,
     /// Steps that the built-in runner runs at once; none: four a core.
     pub slots: Option<usize>,
     /// How long running steps may go on after the end was asked for.
@@ -40,7 +42,7 @@ impl ServeConfig {
     ///
     /// # Errors
     /// [`ConfigError`] names the setting.
-    pub fn new(data: PathBuf, listen: &str, slots: Option<usize>, drain_ms: u64) -> Result<Self, ConfigError> {
+    pub fn new(data: PathBuf, program: PathBuf, listen: &str, slots: Option<usize>, drain_ms: u64) -> Result<Self, ConfigError> {
         let spelled = listen.replacen("localhost", "127.0.0.1", 1);
         let listen: SocketAddr = spelled.parse().map_err(|_| ConfigError::Address(listen.to_owned()))?;
         if !listen.ip().is_loopback() {
@@ -54,7 +56,7 @@ impl ServeConfig {
         if drain_ms > limits::DRAIN_MS_MAX {
             return Err(ConfigError::Drain(drain_ms));
         }
-        Ok(ServeConfig { data, listen, slots, drain_ms })
+        Ok(ServeConfig { data, listen, program, slots, drain_ms })
     }
 }
 
@@ -64,7 +66,7 @@ mod tests {
 
     #[test]
     fn settings_out_of_their_bounds_are_refused_by_name() {
-        let config = |listen: &str, slots, drain| ServeConfig::new("d".into(), listen, slots, drain);
+        let config = |listen: &str, slots, drain| ServeConfig::new("d".into(), "p".into(), listen, slots, drain);
         assert!(config("127.0.0.1:0", None, 0).is_ok());
         assert!(config("localhost:8420", Some(1), 1).is_ok());
         assert!(config("[::1]:8420", None, 1).is_ok());

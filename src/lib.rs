@@ -22,10 +22,12 @@ pub mod ledger;
 
 pub mod engine;
 
+pub mod bundle;
 pub mod runner;
 pub mod stream;
 
 pub mod api;
-
-pub mod bundle;
 pub mod console;
+
+pub mod app;
+pub mod config;

@@ -212,6 +212,8 @@ pub const BUNDLE_LINE_BYTES_MAX: usize = 16 << 20;
 pub const BUNDLE_EXCESS_BYTES_MAX: u64 = 1 << 20;
 /// How much of an archive that is already refused is still decompressed, to tell damage on the way from tampering.
 pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 16 << 30;
+/// Largest bundle file taken in.
+pub const BUNDLE_BYTES_MAX: u64 = 64 << 30;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 

@@ -17,4 +17,5 @@ mod output_faults;
 mod runner;
 mod runner_ends;
 mod runner_support;
+mod story;
 mod support;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use fastness::disk::OsDisk;
 use fastness::output::Stream;
 use fastness::runner::{FailureClass, LaunchSpec, Outcome, encode_order};
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::runner_support::{House, PROGRAM, house, house_with, marked, shell, until};
 

@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::bundle::export::ExportError;
+use crate::bundle::import::ImportError;
 use crate::domain::canonical::CanonicalError;
 use crate::domain::rejection::{Code, Rejection, RejectionKind};
 use crate::domain::state::Unavailable;
@@ -76,6 +78,8 @@ struct Parts {
     retry_after_s: Option<u32>,
     /// Read from the projection: the caller reports it.
     damage: Option<String>,
+    /// A member of this kind of problem alone.
+    extra: Option<(&'static str, serde_json::Value)>,
 }
 
 impl ApiError {
@@ -87,6 +91,7 @@ impl ApiError {
             errors: Vec::new(),
             retry_after_s: None,
             damage: None,
+            extra: None,
         }))
     }
 
@@ -218,6 +223,23 @@ impl ApiError {
         )
     }
 
+    /// The disk refused; a full one says so.
+    pub fn storage(error: &std::io::Error) -> Self {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
+                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "the disk is full")
+            }
+            _ => ApiError::internal(format!("the disk refused: {error}")),
+        }
+    }
+
+    /// Adds a member of this kind of problem alone.
+    #[must_use]
+    pub fn with_extra(mut self, name: &'static str, value: serde_json::Value) -> Self {
+        self.0.extra = Some((name, value));
+        self
+    }
+
     /// Our own mistake.
     pub fn internal(detail: impl Into<String>) -> Self {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
@@ -269,7 +291,11 @@ pub fn finish(response: Response, trace_id: &str) -> Response {
     let Some(error) = parts.extensions.remove::<ApiError>() else {
         return Response::from_parts(parts, body);
     };
-    let body = serde_json::to_vec(&error.problem(trace_id)).unwrap_or_default();
+    let mut problem = serde_json::to_value(error.problem(trace_id)).unwrap_or_default();
+    if let (Some((name, value)), Some(members)) = (error.0.extra, problem.as_object_mut()) {
+        members.insert(name.to_owned(), value);
+    }
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
     Response::from_parts(parts, Body::from(body))
 }
 
@@ -310,6 +336,39 @@ impl From<Rejection> for ApiError {
                 line: None,
                 pointer,
             }]),
+        }
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Range { .. } => ApiError::invalid("range_invalid", error.to_string()),
+            ExportError::RangeTooLarge { .. } => ApiError::invalid("range_too_large", error.to_string()),
+            ExportError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
+            ExportError::Ledger(error) => error.into(),
+            ExportError::Checkpoint(error) => error.into(),
+            ExportError::Store(error) => error.into(),
+            ExportError::Disk(_, error) => ApiError::storage(&error),
+            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Refused(_) => ApiError::invalid("bundle_refused", error.to_string()),
+            ImportError::Origin(_) => ApiError::invalid("origin_invalid", error.to_string()),
+            ImportError::Command(error) => error.into(),
+            ImportError::Ledger(error) => error.into(),
+            ImportError::Store(error) => error.into(),
+            ImportError::Disk(_, error) => ApiError::storage(&error),
+            ImportError::Verify(_)
+            | ImportError::Fold(_)
+            | ImportError::Key(_)
+            | ImportError::Stored(..)
+            | ImportError::Replay(_) => ApiError::internal(error.to_string()),
         }
     }
 }

@@ -8,6 +8,7 @@
 mod artifacts;
 mod assets;
 mod auth;
+mod bundles;
 mod connection;
 mod error;
 mod events;
@@ -15,6 +16,7 @@ mod health;
 mod job_history;
 mod job_view;
 mod jobs;
+mod keys;
 mod ledger;
 mod logs;
 mod metrics;
@@ -94,6 +96,8 @@ const READ: Access = Access::Tenant(Scope::Read);
 const SUBMIT: Access = Access::Tenant(Scope::Submit);
 const OPERATE: Access = Access::Tenant(Scope::Operate);
 const CLAIM: Access = Access::Tenant(Scope::Claim);
+const EXPORT: Access = Access::Tenant(Scope::Export);
+const IMPORT: Access = Access::Appliance(Scope::Import);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
 
 /// Every route and the one scope that it needs.
@@ -129,6 +133,15 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/ledger/proof/inclusion", READ),
     get("/api/v1/ledger/proof/consistency", READ),
     get("/api/v1/ledger/state", READ),
+    post("/api/v1/bundles/export", EXPORT),
+    get("/api/v1/bundles", EXPORT),
+    get("/api/v1/bundles/{id}", EXPORT),
+    get("/api/v1/bundles/{id}/content", EXPORT),
+    post("/api/v1/bundles/verify", IMPORT),
+    post("/api/v1/bundles/import", IMPORT),
+    get("/api/v1/imports", IMPORT),
+    post("/api/v1/trust/pins", ADMIN),
+    get("/api/v1/keys", READ),
     get("/api/v1/stream", READ),
     get("/api/v1/stream/jobs/{id}", READ),
     get("/api/v1/stream/runs/{id}", READ),
@@ -181,6 +194,15 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(ledger::inclusion))
         .routes(routes!(ledger::consistency))
         .routes(routes!(ledger::state))
+        .routes(routes!(bundles::export))
+        .routes(routes!(bundles::list))
+        .routes(routes!(bundles::read))
+        .routes(routes!(bundles::content))
+        .routes(routes!(bundles::check))
+        .routes(routes!(bundles::take_in))
+        .routes(routes!(bundles::imports))
+        .routes(routes!(bundles::pin))
+        .routes(routes!(keys::list))
         .routes(routes!(streams::tenant))
         .routes(routes!(streams::job))
         .routes(routes!(streams::run))

@@ -38,6 +38,16 @@ pub enum With {
     Logs,
 }
 
+impl With {
+    /// The name as requests and events carry it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            With::Artifacts => "artifacts",
+            With::Logs => "logs",
+        }
+    }
+}
+
 /// What to export.
 #[derive(Debug, Clone)]
 pub struct ExportAsk {

@@ -205,21 +205,23 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
     })
 }
 
+/// What is held of foreign ledgers.
+///
+/// # Errors
+/// When the projection cannot be read.
+pub fn imports(engine: &Handle) -> Result<Vec<Import>, StoreError> {
+    let store = engine.store().map_err(|error| StoreError::Failed(error.to_string()))?;
+    let page = Page { after: None, direction: Direction::Forward, limit: IMPORTS_MAX };
+    let rows = store.read()?.rows(&TenantName::system(), Kind::Import, page)?;
+    Ok(rows.into_iter().filter_map(|(_, row)| row.as_import().cloned()).collect())
+}
+
 /// Makes what is derived from imported bundles complete: at start, and after an import.
 ///
 /// # Errors
 /// [`ImportError`]; a foreign ledger that cannot be completed is named and the others go on.
 pub fn materialise_all(engine: &Handle) -> Result<(), ImportError> {
-    let store = engine
-        .store()
-        .map_err(|error| StoreError::Failed(error.to_string()))?;
-    let page = Page {
-        after: None,
-        direction: Direction::Forward,
-        limit: IMPORTS_MAX,
-    };
-    let rows = store.read()?.rows(&TenantName::system(), Kind::Import, page)?;
-    for import in rows.iter().filter_map(|(_, row)| row.as_import()) {
+    for import in imports(engine)? {
         materialise(engine, &import.tenant)?;
     }
     Ok(())
@@ -342,7 +344,11 @@ pub fn opener(file: &Path) -> impl Fn() -> io::Result<Box<dyn Read>> + use<> {
     }
 }
 
-fn digest_of(file: &Path) -> io::Result<Digest> {
+/// SHA-256 of a file.
+///
+/// # Errors
+/// What the disk said.
+pub fn digest_of(file: &Path) -> io::Result<Digest> {
     let (mut source, mut hasher, mut chunk) = (fs::File::open(file)?, Hasher::default(), vec![0; 256 * 1024]);
     loop {
         let read = source.read(&mut chunk)?;
