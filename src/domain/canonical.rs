@@ -2,7 +2,7 @@
 //!
 //! Owns the value type without floats, the strict parser, the one writer, and the intake of a user's payload.
 //!
-//! Promises: what [`write`] gives, [`check`] accepts; what [`check`] accepts, [`write`] gives back byte for byte, and so does
+//! Promises: what [`write()`] gives, [`check`] accepts; what [`check`] accepts, [`write()`] gives back byte for byte, and so does
 //! `jq -cS .`. The profile: integers within ±(2^53−1) and never a fraction, an exponent or `-0`; no duplicate keys; no lone
 //! surrogates; no U+007F (some writers escape it, some do not); keys `[A-Za-z0-9_.:-]{1,64}`; depth ≤ 32 (a scalar has
 //! depth 0, `[]` has 1). Keys are ASCII, so the order of bytes is the order of UTF-16 units that RFC 8785 asks for.

@@ -1,6 +1,6 @@
 //! `decide`: (view, command, at, entropy) → events or a rejection. Pure.
 //!
-//! A [`Draft`] emits events one by one and folds each at once with the same `apply` that replay uses, so what follows
+//! A `Draft` emits events one by one and folds each at once with the same `apply` that replay uses, so what follows
 //! in the same decision already sees it. A rejected draft is dropped whole: nothing changed, no event.
 
 mod admin;

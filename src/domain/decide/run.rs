@@ -87,7 +87,7 @@ impl Draft<'_> {
         };
         self.emit(EventBody::RunCreated(Box::new(created)), subject, labels.clone())?;
         for (index, (node, step)) in graph.iter().zip(&pack.spec.steps).enumerate() {
-            self.create_step_job(run, index as u32, node, (&pack.spec, step), &inputs, &labels)?;
+            self.create_step_job(run, (index as u32, node), (&pack.spec, step), &inputs, &labels)?;
         }
         self.reply_run(run)
     }
@@ -134,8 +134,7 @@ impl Draft<'_> {
     fn create_step_job(
         &mut self,
         run: RunId,
-        index: u32,
-        node: &GraphNode,
+        (index, node): (u32, &GraphNode),
         (spec, step): (&PackSpec, &StepSpec),
         inputs: &BTreeMap<String, Value>,
         labels: &Labels,

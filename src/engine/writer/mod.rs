@@ -1,32 +1,34 @@
 //! The one writer: decide → journal → projection → reply → publish, a batch at a time. No thread, no queue: what drives
-//! it is in `thread.rs`, or a test with a manual clock.
+//! it is in `engine/thread.rs`, or a test with a manual clock.
 //!
 //! The safety argument, in order: nothing is answered before the journal's flush returned; rejections wait for the same
 //! flush, since they may rest on an event of the batch; after an error of append or flush nothing is tried again and the
 //! caller must end the process. Effects in memory (ready order, leases, timers) are derived, so a batch that is dropped
 //! is followed by rebuilding them.
 
+mod commit;
+mod grants;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
+use self::grants::Waiting;
 use super::active::{Active, Timer};
-use super::feed::Committed;
 use super::ledger_time::LedgerTime;
-use super::request::{Answer, Claim, Reach, Receipt, Request, SubmitError};
+use super::request::{Answer, Receipt, Request, SubmitError};
 use super::shared::Shared;
 use super::trial::{RowCache, Trial};
 use crate::clock::Clock;
-use crate::domain::command::{Command, LeaseEnd, Leased, Reply};
+use crate::domain::command::{Command, LeaseEnd, Reply};
 use crate::domain::decide::Stamp;
 use crate::domain::event::{Actor, EventBody};
 use crate::domain::rejection::{Refusal, Rejection};
 use crate::domain::{JobId, Seq, TenantName, Timestamp};
-use crate::journal::{Journal, Position, Record, Term};
+use crate::journal::{Journal, Position, Term};
 use crate::limits;
-use crate::store::{Commit, Head, StoreError};
+use crate::store::StoreError;
 
 /// How often the projection is flushed, when something is new.
 const DURABLE_EVERY_MS: u64 = 1_000;
@@ -47,14 +49,6 @@ enum Dropped {
 }
 
 type Owed = (oneshot::Sender<Result<Answer, SubmitError>>, Answer);
-
-/// A claim that waits for work.
-struct Waiting {
-    tenant: TenantName,
-    claim: Claim,
-    deadline_ms: u64,
-    reply: oneshot::Sender<Result<Answer, SubmitError>>,
-}
 
 /// The one writer.
 pub(super) struct Writer {
@@ -227,88 +221,6 @@ impl Writer {
         Ok(())
     }
 
-    /// Claims that wait are served in the same batch that made their work ready.
-    fn run_waiting(&mut self, trial: &mut Trial, at: Timestamp, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        let now_ms = self.clock.monotonic_ms();
-        for _ in 0..self.waiting.len() {
-            let Some(waiting) = self.waiting.pop_front() else {
-                break;
-            };
-            if waiting.reply.is_closed() {
-                continue;
-            }
-            let jobs = self.grant(trial, at, &waiting.tenant, &waiting.claim)?;
-            if jobs.is_empty() && waiting.deadline_ms > now_ms {
-                self.waiting.push_back(waiting);
-            } else {
-                owed.push((
-                    waiting.reply,
-                    Answer {
-                        results: Vec::new(),
-                        jobs,
-                    },
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn grant(
-        &mut self,
-        trial: &mut Trial,
-        at: Timestamp,
-        tenant: &TenantName,
-        claim: &Claim,
-    ) -> Result<Vec<Leased>, Dropped> {
-        let mut granted = Vec::new();
-        let mut turns = match claim.reach {
-            Reach::OneTenant => vec![tenant.clone()],
-            Reach::EveryTenant => self.active.ready.tenants_after(self.last_served.as_ref()),
-        };
-        // One job of each tenant in turn, until none has any or the claim is full.
-        while !turns.is_empty() {
-            let mut left = Vec::new();
-            for tenant in turns {
-                if granted.len() >= claim.max || trial.bytes >= limits::BATCH_GATHER_BYTES_MAX {
-                    return Ok(granted);
-                }
-                if let Some(leased) = self.grant_one(trial, at, &tenant, claim)? {
-                    granted.push(leased);
-                    self.last_served = Some(tenant.clone());
-                    left.push(tenant);
-                }
-            }
-            turns = left;
-        }
-        Ok(granted)
-    }
-
-    fn grant_one(
-        &mut self,
-        trial: &mut Trial,
-        at: Timestamp,
-        tenant: &TenantName,
-        claim: &Claim,
-    ) -> Result<Option<Leased>, Dropped> {
-        let actor = Actor::worker(&claim.worker);
-        while let Some(job) = self.active.ready.next(tenant, &claim.wanted) {
-            let command = Command::StartJob {
-                job,
-                worker: claim.worker.clone(),
-                lease_ms: claim.lease_ms,
-            };
-            match self.decide(trial, at, tenant, &actor, &command)? {
-                Ok(Reply::Leased(leased)) => return Ok(Some(*leased)),
-                Ok(_) | Err(_) => {
-                    // The ready order is derived: what cannot be started does not belong there.
-                    tracing::warn!(%tenant, %job, "a job of the ready order could not be started");
-                    self.active.ready.remove(tenant, job);
-                }
-            }
-        }
-        Ok(None)
-    }
-
     fn run_due(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
         for (tenant, timer) in self.active.due(at, DUE_ITEMS_MAX) {
             let command = match timer {
@@ -423,141 +335,6 @@ impl Writer {
             Ok(ledger) => Ok(ledger.size()),
             Err(error) => Err(Dropped::Fatal(Fatal(error.to_string()))),
         }
-    }
-
-    fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        if !trial.events.is_empty() {
-            self.append(trial)?;
-        } else if self.dirty && self.clock.monotonic_ms() >= self.durable_at_ms + DURABLE_EVERY_MS {
-            self.flush_projection().map_err(Dropped::Fatal)?;
-        }
-        for (reply, answer) in owed.drain(..) {
-            // A caller that has gone finds out by reading; but what it claimed must not wait for the lease to end.
-            if let Err(Ok(answer)) = reply.send(Ok(answer)) {
-                let leases = answer
-                    .jobs
-                    .into_iter()
-                    .map(|lost| (lost.tenant, lost.job.id, lost.job.epoch));
-                self.orphans.extend(leases);
-            }
-        }
-        Ok(())
-    }
-
-    fn append(&mut self, trial: Trial) -> Result<(), Dropped> {
-        let fatal =
-            |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
-        let mut records = Vec::with_capacity(trial.events.len());
-        let mut committed = Vec::with_capacity(trial.events.len());
-        for accepted in trial.events {
-            let bytes = Bytes::from(accepted.bytes);
-            committed.push(Committed::new(&accepted.event, bytes.clone(), accepted.leaf));
-            records.push(Record {
-                tenant: accepted.event.tenant.clone(),
-                seq: accepted.event.seq,
-                bytes,
-            });
-            self.shared.auth.observe(&accepted.event);
-        }
-        let flush_from_ns = self.clock.monotonic_ns();
-        self.position = self
-            .journal
-            .append(self.term, self.position, &records)
-            .map_err(|error| fatal("the journal", &error))?;
-        self.shared
-            .stats
-            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
-        for event in &committed {
-            self.shared
-                .ledgers
-                .ledger(&event.tenant)
-                .and_then(|ledger| ledger.push(event.seq, event.bytes.clone(), event.leaf))
-                .map_err(|error| fatal("the ledger", &error))?;
-        }
-        // The journal holds the batch for good: what fails from here on is made up for at the next start.
-        self.project(&committed, &trial.changes)
-            .map_err(|error| fatal("the projection", &error))?;
-        for (tenant, changes) in &trial.changes {
-            self.cache.absorb(tenant, changes);
-        }
-        let ready = self.active.ready.depth();
-        self.shared
-            .stats
-            .set_active(ready, self.shared.leases.lock().len());
-        self.shared.feed.publish(Arc::new(committed));
-        if !self.journal.closed().is_empty() {
-            self.shared.wake_archiver();
-        }
-        Ok(())
-    }
-
-    fn project(
-        &mut self,
-        committed: &[Committed],
-        changes: &BTreeMap<TenantName, crate::domain::state::Changes>,
-    ) -> Result<(), StoreError> {
-        let store = self
-            .shared
-            .store()
-            .map_err(|_| StoreError::Failed("closed".to_owned()))?;
-        let mut batch = store.begin()?;
-        for (tenant, changes) in changes {
-            batch.write(tenant, changes)?;
-            let events: Vec<_> = committed.iter().filter(|event| event.tenant == *tenant).collect();
-            let subjects: Vec<_> = events
-                .iter()
-                .map(|event| (event.seq, event.job, event.run))
-                .collect();
-            batch.index_events(tenant, &subjects)?;
-            if let Some(last) = events.last() {
-                batch.set_head(
-                    tenant,
-                    Head {
-                        size: last.seq.0 + 1,
-                        at: self.time.last(),
-                    },
-                )?;
-            }
-        }
-        let now_ms = self.clock.monotonic_ms();
-        let durable = now_ms >= self.durable_at_ms + DURABLE_EVERY_MS;
-        if durable {
-            self.durable_at_ms = now_ms;
-        }
-        self.dirty = !durable;
-        batch.commit(
-            Some(self.position.0),
-            if durable { Commit::Durable } else { Commit::Visible },
-        )
-    }
-
-    /// Makes the projection durable up to here.
-    pub(super) fn flush_projection(&mut self) -> Result<(), Fatal> {
-        let flush = || -> Result<(), StoreError> {
-            let store = self
-                .shared
-                .store()
-                .map_err(|_| StoreError::Failed("closed".to_owned()))?;
-            store.begin()?.commit(Some(self.position.0), Commit::Durable)
-        };
-        flush().map_err(|error| Fatal(format!("the projection: {error}")))?;
-        self.durable_at_ms = self.clock.monotonic_ms();
-        self.dirty = false;
-        Ok(())
-    }
-
-    /// Throws the projection away and folds it anew from the ledgers.
-    pub(super) fn rebuild(&mut self, why: &str) -> Result<(), Fatal> {
-        tracing::error!(why, "the projection is damaged and is being rebuilt");
-        let active = self
-            .shared
-            .rebuild_projection(self.position.0, self.clock.monotonic_ms())
-            .map_err(|error| Fatal(format!("rebuilding the projection: {error}")))?;
-        self.active = active;
-        self.cache = RowCache::default();
-        self.durable_at_ms = self.clock.monotonic_ms();
-        self.dirty = false;
-        Ok(())
     }
 
     /// Moves what closed segments hold to history, and gives the segments up. `archive` is called without any lock.

@@ -1,0 +1,270 @@
+//! What the events of a job change: the job itself, its payload, its artifacts, and the counts of its run.
+//!
+//! Promises: a job moves only along the table of its states, and only under the epoch of its lease. It must never
+//! change a job that has ended, except to note a late report.
+
+use super::{ApplyError, Fold};
+use crate::domain::job::{Job, JobStatus, Lease};
+use crate::domain::payload::{
+    ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
+    JobReleased, JobStarted,
+};
+use crate::domain::state::{ArtifactRow, Key, PayloadRow, Row};
+use crate::domain::{Digest, JobId, canonical};
+
+impl Fold<'_> {
+    pub(super) fn job_created(&mut self, payload: &JobCreated) -> Result<(), ApplyError> {
+        let id = self.job_id()?;
+        self.refuse_existing(&Key::Job(id))?;
+        self.check_node(id, payload.node)?;
+        let row = PayloadRow {
+            payload: payload.payload.clone(),
+            payload_text: payload.payload_text.clone(),
+        };
+        let payload_sha256 = match (&row.payload, &row.payload_text) {
+            (Some(value), None) => Digest::of(&canonical::to_canonical(value)),
+            (None, Some(text)) => Digest::of(text.as_bytes()),
+            _ => return Err(self.illegal("a job has exactly one payload")),
+        };
+        let ready_seq = match payload.status {
+            JobStatus::Scheduled => Some(self.event.seq),
+            JobStatus::Pending => None,
+            _ => return Err(self.illegal("a job begins pending or scheduled")),
+        };
+        let job = Job {
+            artifacts: Vec::new(),
+            attempt: 0,
+            cancel_requested: None,
+            correlation_id: self.event.correlation_id.clone(),
+            created_at: self.event.at,
+            ended_at: None,
+            epoch: 0,
+            exit_code: None,
+            failure: None,
+            failures: 0,
+            id,
+            late_report_epoch: None,
+            lease: None,
+            logs: None,
+            name: self.event.subject.step.clone(),
+            next_attempt_at: None,
+            node: payload.node,
+            output: None,
+            payload_sha256,
+            ready_seq,
+            reason: None,
+            run: self.event.subject.run,
+            seq: self.event.seq,
+            spec: payload.spec.clone(),
+            started_at: None,
+            status: payload.status,
+        };
+        self.changes.put(Key::Payload(id), Row::Payload(row));
+        self.put_job(job)
+    }
+
+    /// A job of a run stands where the graph says; so a run never counts more jobs than its graph has.
+    fn check_node(&self, id: JobId, node: Option<u32>) -> Result<(), ApplyError> {
+        let (run, index) = match (self.event.subject.run, node) {
+            (None, None) => return Ok(()),
+            (Some(run), Some(index)) => (run, index),
+            _ => return Err(self.illegal("a job has a run and a place in it, or neither")),
+        };
+        let row = self.with(|view| view.graph(run))?;
+        let graph = row.as_ref().and_then(|row| row.as_graph());
+        match graph.and_then(|graph| graph.nodes.get(index as usize)) {
+            Some(place) if place.job == id && Some(&place.name) == self.event.subject.step.as_ref() => Ok(()),
+            _ => Err(self.illegal("the graph of the run has another job there")),
+        }
+    }
+
+    pub(super) fn job_scheduled(&mut self) -> Result<(), ApplyError> {
+        let mut job = self.job_in(&[JobStatus::Pending, JobStatus::Failed])?;
+        if job.is_terminal() {
+            return Err(self.illegal("the job has ended"));
+        }
+        self.move_to(&mut job, JobStatus::Scheduled)?;
+        job.next_attempt_at = None;
+        job.ready_seq = Some(self.event.seq);
+        self.put_job(job)
+    }
+
+    pub(super) fn job_started(&mut self, payload: &JobStarted) -> Result<(), ApplyError> {
+        let mut job = self.job_in(&[JobStatus::Scheduled])?;
+        if payload.epoch <= job.epoch || payload.attempt != job.attempt + 1 {
+            return Err(self.illegal("the epoch does not rise, or the attempt is not the next one"));
+        }
+        self.move_to(&mut job, JobStatus::Running)?;
+        job.attempt = payload.attempt;
+        job.epoch = payload.epoch;
+        job.lease = Some(Lease {
+            lease_ms: payload.lease_ms,
+            worker: payload.worker.clone(),
+        });
+        job.started_at = Some(self.event.at);
+        job.ready_seq = None;
+        job.ended_at = None;
+        self.count(|counts| counts.running += 1)?;
+        self.put_job(job)
+    }
+
+    pub(super) fn job_completed(&mut self, payload: &JobCompleted) -> Result<(), ApplyError> {
+        let mut job = self.leased(payload.epoch)?;
+        self.move_to(&mut job, JobStatus::Completed)?;
+        job.lease = None;
+        job.cancel_requested = None;
+        job.failure = None;
+        job.ended_at = Some(self.event.at);
+        job.exit_code = payload.exit_code;
+        job.logs = payload.logs.clone();
+        job.output = payload.output.clone();
+        job.artifacts.clone_from(&payload.artifacts);
+        let main = u32::from(!job.spec.always);
+        self.count(|counts| {
+            counts.running -= 1;
+            counts.completed += 1;
+            counts.completed_main += main;
+        })?;
+        self.close_node(&job)?;
+        self.put_job(job)
+    }
+
+    pub(super) fn job_failed(&mut self, payload: &JobFailed) -> Result<(), ApplyError> {
+        let mut job = self.leased(payload.epoch)?;
+        if payload.failures != job.failures + 1 {
+            return Err(self.illegal("failures do not count up by one"));
+        }
+        self.move_to(&mut job, JobStatus::Failed)?;
+        job.lease = None;
+        job.cancel_requested = None;
+        job.failures = payload.failures;
+        job.failure = Some(payload.failure.clone());
+        job.exit_code = payload.exit_code;
+        job.logs = payload.logs.clone();
+        job.artifacts.clone_from(&payload.artifacts);
+        job.next_attempt_at = payload.next_attempt_at;
+        let terminal = payload.next_attempt_at.is_none();
+        self.count(|counts| {
+            counts.running -= 1;
+            counts.failed += u32::from(terminal);
+        })?;
+        if terminal {
+            job.ended_at = Some(self.event.at);
+            self.close_node(&job)?;
+        }
+        self.put_job(job)
+    }
+
+    pub(super) fn job_cancelled(&mut self, payload: &JobCancelled) -> Result<(), ApplyError> {
+        let mut job = self.job()?;
+        if job.is_terminal() {
+            return Err(self.illegal("the job has ended"));
+        }
+        let was_running = u32::from(job.status == JobStatus::Running);
+        self.move_to(&mut job, JobStatus::Cancelled)?;
+        job.lease = None;
+        job.ready_seq = None;
+        job.cancel_requested = None;
+        job.next_attempt_at = None;
+        job.ended_at = Some(self.event.at);
+        job.reason = Some(payload.reason.clone());
+        if was_running == 1 {
+            job.exit_code = payload.exit_code;
+            job.logs = payload.logs.clone();
+        }
+        self.count(|counts| {
+            counts.running -= was_running;
+            counts.cancelled += 1;
+        })?;
+        self.close_node(&job)?;
+        self.put_job(job)
+    }
+
+    pub(super) fn job_cancel_requested(&mut self, payload: &JobCancelRequested) -> Result<(), ApplyError> {
+        let mut job = self.job_in(&[JobStatus::Running])?;
+        job.cancel_requested = Some(payload.reason.clone());
+        self.put_job(job)
+    }
+
+    pub(super) fn job_released(&mut self, payload: &JobReleased) -> Result<(), ApplyError> {
+        let mut job = self.leased(payload.epoch)?;
+        self.move_to(&mut job, JobStatus::Scheduled)?;
+        job.lease = None;
+        job.ready_seq = Some(self.event.seq);
+        self.count(|counts| counts.running -= 1)?;
+        self.put_job(job)
+    }
+
+    pub(super) fn job_late_report(&mut self, payload: &JobLateReport) -> Result<(), ApplyError> {
+        let mut job = self.job()?;
+        if payload.epoch > job.epoch || job.late_report_epoch.is_some_and(|noted| noted >= payload.epoch) {
+            return Err(self.illegal("this epoch is not late, or was noted before"));
+        }
+        job.late_report_epoch = Some(payload.epoch);
+        self.put_job(job)
+    }
+
+    pub(super) fn step(&mut self, epoch: u64) -> Result<(), ApplyError> {
+        self.leased(epoch)?;
+        self.touch_run()
+    }
+
+    pub(super) fn artifact_created(&mut self, payload: &ArtifactCreated) -> Result<(), ApplyError> {
+        let artifact = &payload.artifact;
+        let row = ArtifactRow {
+            mime: artifact.mime.clone(),
+            size: artifact.size,
+        };
+        self.changes
+            .put(Key::Artifact(artifact.sha256), Row::Artifact(row));
+        self.touch_run()
+    }
+
+    fn leased(&self, epoch: u64) -> Result<Job, ApplyError> {
+        let job = self.job_in(&[JobStatus::Running])?;
+        if job.epoch == epoch {
+            Ok(job)
+        } else {
+            Err(self.illegal("the epoch is not that of the lease"))
+        }
+    }
+
+    fn job_in(&self, states: &[JobStatus]) -> Result<Job, ApplyError> {
+        let job = self.job()?;
+        if states.contains(&job.status) {
+            Ok(job)
+        } else {
+            Err(self.illegal(format!("the job is {}", job.status.as_str())))
+        }
+    }
+
+    fn job(&self) -> Result<Job, ApplyError> {
+        let id = self.job_id()?;
+        let job = self
+            .with(|view| view.job(id))?
+            .ok_or_else(|| self.illegal("no such job"))?;
+        // The counts of a run stay right only if each event of a job names the job's own run.
+        if job.run != self.event.subject.run {
+            return Err(self.illegal("it names another run than its job's"));
+        }
+        Ok(job)
+    }
+
+    fn move_to(&self, job: &mut Job, next: JobStatus) -> Result<(), ApplyError> {
+        if !job.status.may_become(next) {
+            return Err(self.illegal(format!(
+                "{} may not become {}",
+                job.status.as_str(),
+                next.as_str()
+            )));
+        }
+        job.status = next;
+        Ok(())
+    }
+
+    fn put_job(&mut self, mut job: Job) -> Result<(), ApplyError> {
+        job.seq = self.event.seq;
+        self.changes.put(Key::Job(job.id), Row::Job(job));
+        self.touch_run()
+    }
+}

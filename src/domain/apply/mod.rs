@@ -1,0 +1,125 @@
+//! `apply(state, event)`: what an event changes. Total and deterministic over legal histories, and refuses an event
+//! that no legal history contains. The same function serves the writer, recovery, replay and export.
+
+mod admin;
+mod job;
+mod run;
+
+use super::event::{Event, EventBody};
+use super::run::RunStatus;
+use super::state::{Changes, Key, Layered, Unavailable, View};
+use super::{JobId, RunId, Seq};
+
+/// Why an event was not applied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// No legal history contains it here.
+    #[error("event {seq} ({type_name}) is illegal here: {detail}")]
+    Illegal {
+        /// Which event.
+        seq: Seq,
+        /// Its type.
+        type_name: &'static str,
+        /// What does not fit.
+        detail: String,
+    },
+    /// The rows it needs cannot be read.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+}
+
+/// Folds one event into `changes`, which lie over `below`.
+///
+/// # Errors
+/// [`ApplyError::Illegal`] when the event does not fit the state; `changes` are then to be thrown away.
+pub fn apply(below: &dyn View, changes: &mut Changes, event: &Event) -> Result<(), ApplyError> {
+    let mut fold = Fold {
+        below,
+        changes,
+        event,
+    };
+    fold.run()
+}
+
+struct Fold<'a> {
+    below: &'a dyn View,
+    changes: &'a mut Changes,
+    event: &'a Event,
+}
+
+impl Fold<'_> {
+    /// One line an event: what each does is told by the file of its noun.
+    fn run(&mut self) -> Result<(), ApplyError> {
+        match &self.event.body {
+            EventBody::JobCreated(payload) => self.job_created(payload),
+            EventBody::JobScheduled(_) => self.job_scheduled(),
+            EventBody::JobStarted(payload) => self.job_started(payload),
+            EventBody::JobCompleted(payload) => self.job_completed(payload),
+            EventBody::JobFailed(payload) => self.job_failed(payload),
+            EventBody::JobCancelled(payload) => self.job_cancelled(payload),
+            EventBody::JobCancelRequested(payload) => self.job_cancel_requested(payload),
+            EventBody::JobReleased(payload) => self.job_released(payload),
+            EventBody::JobLateReport(payload) => self.job_late_report(payload),
+            EventBody::StepStarted(payload) => self.step(payload.epoch),
+            EventBody::StepCompleted(payload) | EventBody::StepFailed(payload) => self.step(payload.epoch),
+            EventBody::ArtifactCreated(payload) => self.artifact_created(payload),
+            EventBody::RunCreated(payload) => self.run_created(payload),
+            EventBody::RunStarted(_) => self.run_started(),
+            EventBody::RunCancelRequested(payload) => self.run_cancel_requested(payload),
+            EventBody::RunCompleted(payload) => self.run_ended(payload, RunStatus::Completed),
+            EventBody::RunPartiallyFailed(payload) => self.run_ended(payload, RunStatus::PartiallyFailed),
+            EventBody::RunFailed(payload) => self.run_ended(payload, RunStatus::Failed),
+            EventBody::RunCancelled(payload) => self.run_ended(payload, RunStatus::Cancelled),
+            EventBody::PackRegistered(payload) => self.pack_registered(payload),
+            EventBody::TenantCreated(payload) => self.tenant_created(payload),
+            EventBody::TokenCreated(payload) => self.token_created(payload),
+            EventBody::TokenRevoked(payload) => self.token_revoked(payload),
+            EventBody::TrustPinned(payload) => {
+                self.trust_pinned(payload);
+                Ok(())
+            }
+            EventBody::BundleImported(payload) => self.bundle_imported(payload),
+            EventBody::LedgerOpened(_) => self.ledger_opened(),
+            EventBody::BundleExported(_)
+            | EventBody::BundleVerified(_)
+            | EventBody::BundleRefused(_)
+            | EventBody::ClockStep(_) => Ok(()),
+        }
+    }
+
+    fn job_id(&self) -> Result<JobId, ApplyError> {
+        self.event
+            .subject
+            .job
+            .ok_or_else(|| self.illegal("it names no job"))
+    }
+
+    fn run_id(&self) -> Result<RunId, ApplyError> {
+        self.event
+            .subject
+            .run
+            .ok_or_else(|| self.illegal("it names no run"))
+    }
+
+    fn refuse_existing(&self, key: &Key) -> Result<(), ApplyError> {
+        match self.with(|view| view.get(key))? {
+            None => Ok(()),
+            Some(_) => Err(self.illegal("it exists already")),
+        }
+    }
+
+    fn with<T>(&self, read: impl FnOnce(&dyn View) -> Result<T, Unavailable>) -> Result<T, ApplyError> {
+        Ok(read(&Layered {
+            below: self.below,
+            changes: self.changes,
+        })?)
+    }
+
+    fn illegal(&self, detail: impl Into<String>) -> ApplyError {
+        ApplyError::Illegal {
+            seq: self.event.seq,
+            type_name: self.event.body.type_name(),
+            detail: detail.into(),
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! What events change about a run: its graph, what its nodes still wait for, its counts, its end.
+//!
+//! Promises: the counts of a run equal the states of its jobs after each event, and a run ends only as its counts say.
+//! It must never count a job twice, or open a need twice.
+
+use super::{ApplyError, Fold};
+use crate::domain::job::Job;
+use crate::domain::payload::{RunCancelRequested, RunCreated, RunEnded};
+use crate::domain::run::{Run, RunCounts, RunGraph, RunNode, RunStatus};
+use crate::domain::state::{Key, Row};
+
+impl Fold<'_> {
+    pub(super) fn run_created(&mut self, payload: &RunCreated) -> Result<(), ApplyError> {
+        let id = self.run_id()?;
+        self.refuse_existing(&Key::Run(id))?;
+        let total = payload.graph.len() as u32;
+        if payload
+            .graph
+            .iter()
+            .flat_map(|node| &node.needs)
+            .any(|need| *need >= total)
+        {
+            return Err(self.illegal("a need points outside the graph"));
+        }
+        let graph = RunGraph::new(payload.graph.clone());
+        if graph.order().is_err() {
+            return Err(self.illegal("the graph has a cycle"));
+        }
+        for (index, node) in graph.nodes.iter().enumerate() {
+            let row = RunNode {
+                open_needs: node.needs.len() as u32,
+            };
+            self.changes.put(Key::Node(id, index as u32), Row::Node(row));
+        }
+        self.changes.put(Key::Graph(id), Row::Graph(graph));
+        self.put_run(Run {
+            cancel_requested: None,
+            correlation_id: self.event.correlation_id.clone(),
+            counts: RunCounts {
+                total,
+                ..RunCounts::default()
+            },
+            created_at: self.event.at,
+            ended_at: None,
+            id,
+            inputs: payload.inputs.clone(),
+            max_parallel: payload.max_parallel,
+            pack: payload.pack.clone(),
+            seq: self.event.seq,
+            started_at: None,
+            status: RunStatus::Pending,
+            timed_out: false,
+            timeout_ms: payload.timeout_ms,
+        });
+        Ok(())
+    }
+
+    pub(super) fn run_started(&mut self) -> Result<(), ApplyError> {
+        let mut run = self.run_in(RunStatus::Running)?;
+        run.status = RunStatus::Running;
+        run.started_at = Some(self.event.at);
+        self.put_run(run);
+        Ok(())
+    }
+
+    pub(super) fn run_cancel_requested(&mut self, payload: &RunCancelRequested) -> Result<(), ApplyError> {
+        let mut run = self.run_row()?;
+        if run.status.is_terminal() {
+            return Err(self.illegal("the run has ended"));
+        }
+        if payload.timed_out {
+            run.timed_out = true;
+        } else {
+            run.cancel_requested = Some(payload.reason.clone());
+        }
+        self.put_run(run);
+        Ok(())
+    }
+
+    pub(super) fn run_ended(&mut self, payload: &RunEnded, status: RunStatus) -> Result<(), ApplyError> {
+        let mut run = self.run_in(status)?;
+        if run.counts != payload.counts || run.counts.ended() != run.counts.total || run.outcome() != status {
+            return Err(self.illegal("the counts of the run call for another end"));
+        }
+        run.status = status;
+        run.ended_at = Some(self.event.at);
+        self.put_run(run);
+        Ok(())
+    }
+
+    /// An ended job opens its dependents by one need each.
+    pub(super) fn close_node(&mut self, job: &Job) -> Result<(), ApplyError> {
+        let (Some(run), Some(index)) = (job.run, job.node) else {
+            return Ok(());
+        };
+        let Some(row) = self.with(|view| view.graph(run))? else {
+            return Err(self.illegal("the run has no graph"));
+        };
+        let dependents = row
+            .as_graph()
+            .and_then(|graph| graph.dependents.get(index as usize));
+        let Some(dependents) = dependents else {
+            return Err(self.illegal("the node is not in the graph"));
+        };
+        for dependent in dependents {
+            let node = self.with(|view| view.node(run, *dependent))?;
+            match node.and_then(|node| node.open_needs.checked_sub(1)) {
+                Some(open_needs) => {
+                    self.changes
+                        .put(Key::Node(run, *dependent), Row::Node(RunNode { open_needs }));
+                }
+                None => return Err(self.illegal("a need ended twice")),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn touch_run(&mut self) -> Result<(), ApplyError> {
+        self.count(|_| {})
+    }
+
+    pub(super) fn count(&mut self, change: impl FnOnce(&mut RunCounts)) -> Result<(), ApplyError> {
+        if self.event.subject.run.is_none() {
+            return Ok(());
+        }
+        let mut run = self.run_row()?;
+        change(&mut run.counts);
+        self.put_run(run);
+        Ok(())
+    }
+
+    fn run_in(&self, next: RunStatus) -> Result<Run, ApplyError> {
+        let run = self.run_row()?;
+        if run.status.may_become(next) {
+            Ok(run)
+        } else {
+            Err(self.illegal(format!(
+                "{} may not become {}",
+                run.status.as_str(),
+                next.as_str()
+            )))
+        }
+    }
+
+    fn run_row(&self) -> Result<Run, ApplyError> {
+        let id = self.run_id()?;
+        self.with(|view| view.run(id))?
+            .ok_or_else(|| self.illegal("no such run"))
+    }
+
+    fn put_run(&mut self, mut run: Run) {
+        run.seq = self.event.seq;
+        self.changes.put(Key::Run(run.id), Row::Run(run));
+    }
+}

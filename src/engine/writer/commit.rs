@@ -1,0 +1,154 @@
+//! Making a batch true: journal and flush, ledgers, projection, replies, publication, in this order.
+//!
+//! Promises: nothing is answered or published before the journal's flush returned; an append or flush that failed is never
+//! tried again. It must never let the projection say more than the journal holds.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::{DURABLE_EVERY_MS, Dropped, Fatal, Owed, Writer};
+use crate::domain::TenantName;
+use crate::domain::state::Changes;
+use crate::engine::feed::Committed;
+use crate::engine::trial::{RowCache, Trial};
+use crate::journal::Record;
+use crate::store::{Commit, Head, StoreError};
+
+impl Writer {
+    pub(super) fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
+        if !trial.events.is_empty() {
+            self.append(trial)?;
+        } else if self.dirty && self.clock.monotonic_ms() >= self.durable_at_ms + DURABLE_EVERY_MS {
+            self.flush_projection().map_err(Dropped::Fatal)?;
+        }
+        for (reply, answer) in owed.drain(..) {
+            // A caller that has gone finds out by reading; but what it claimed must not wait for the lease to end.
+            if let Err(Ok(answer)) = reply.send(Ok(answer)) {
+                let leases = answer
+                    .jobs
+                    .into_iter()
+                    .map(|lost| (lost.tenant, lost.job.id, lost.job.epoch));
+                self.orphans.extend(leases);
+            }
+        }
+        Ok(())
+    }
+
+    fn append(&mut self, trial: Trial) -> Result<(), Dropped> {
+        let fatal =
+            |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
+        let mut records = Vec::with_capacity(trial.events.len());
+        let mut committed = Vec::with_capacity(trial.events.len());
+        for accepted in trial.events {
+            let bytes = Bytes::from(accepted.bytes);
+            committed.push(Committed::new(&accepted.event, bytes.clone(), accepted.leaf));
+            records.push(Record {
+                tenant: accepted.event.tenant.clone(),
+                seq: accepted.event.seq,
+                bytes,
+            });
+            self.shared.auth.observe(&accepted.event);
+        }
+        let flush_from_ns = self.clock.monotonic_ns();
+        self.position = self
+            .journal
+            .append(self.term, self.position, &records)
+            .map_err(|error| fatal("the journal", &error))?;
+        self.shared
+            .stats
+            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
+        for event in &committed {
+            self.shared
+                .ledgers
+                .ledger(&event.tenant)
+                .and_then(|ledger| ledger.push(event.seq, event.bytes.clone(), event.leaf))
+                .map_err(|error| fatal("the ledger", &error))?;
+        }
+        // The journal holds the batch for good: what fails from here on is made up for at the next start.
+        self.project(&committed, &trial.changes)
+            .map_err(|error| fatal("the projection", &error))?;
+        for (tenant, changes) in &trial.changes {
+            self.cache.absorb(tenant, changes);
+        }
+        let ready = self.active.ready.depth();
+        self.shared
+            .stats
+            .set_active(ready, self.shared.leases.lock().len());
+        self.shared.feed.publish(Arc::new(committed));
+        if !self.journal.closed().is_empty() {
+            self.shared.wake_archiver();
+        }
+        Ok(())
+    }
+
+    fn project(
+        &mut self,
+        committed: &[Committed],
+        changes: &BTreeMap<TenantName, Changes>,
+    ) -> Result<(), StoreError> {
+        let store = self
+            .shared
+            .store()
+            .map_err(|_| StoreError::Failed("closed".to_owned()))?;
+        let mut batch = store.begin()?;
+        for (tenant, changes) in changes {
+            batch.write(tenant, changes)?;
+            let events: Vec<_> = committed.iter().filter(|event| event.tenant == *tenant).collect();
+            let subjects: Vec<_> = events
+                .iter()
+                .map(|event| (event.seq, event.job, event.run))
+                .collect();
+            batch.index_events(tenant, &subjects)?;
+            if let Some(last) = events.last() {
+                batch.set_head(
+                    tenant,
+                    Head {
+                        size: last.seq.0 + 1,
+                        at: self.time.last(),
+                    },
+                )?;
+            }
+        }
+        let now_ms = self.clock.monotonic_ms();
+        let durable = now_ms >= self.durable_at_ms + DURABLE_EVERY_MS;
+        if durable {
+            self.durable_at_ms = now_ms;
+        }
+        self.dirty = !durable;
+        batch.commit(
+            Some(self.position.0),
+            if durable { Commit::Durable } else { Commit::Visible },
+        )
+    }
+
+    /// Makes the projection durable up to here.
+    pub(in crate::engine) fn flush_projection(&mut self) -> Result<(), Fatal> {
+        let flush = || -> Result<(), StoreError> {
+            let store = self
+                .shared
+                .store()
+                .map_err(|_| StoreError::Failed("closed".to_owned()))?;
+            store.begin()?.commit(Some(self.position.0), Commit::Durable)
+        };
+        flush().map_err(|error| Fatal(format!("the projection: {error}")))?;
+        self.durable_at_ms = self.clock.monotonic_ms();
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Throws the projection away and folds it anew from the ledgers.
+    pub(in crate::engine) fn rebuild(&mut self, why: &str) -> Result<(), Fatal> {
+        tracing::error!(why, "the projection is damaged and is being rebuilt");
+        let active = self
+            .shared
+            .rebuild_projection(self.position.0, self.clock.monotonic_ms())
+            .map_err(|error| Fatal(format!("rebuilding the projection: {error}")))?;
+        self.active = active;
+        self.cache = RowCache::default();
+        self.durable_at_ms = self.clock.monotonic_ms();
+        self.dirty = false;
+        Ok(())
+    }
+}

@@ -1,0 +1,144 @@
+//! One batch of the writer: rows, their secondary orders, heads and position, committed together.
+//!
+//! Promises: all or nothing; a row and the orders it stands in change in the same commit. It must never read or write
+//! outside its own transaction.
+
+use std::sync::Arc;
+
+use redb::Durability;
+
+use super::codec::{Index, event_key, index_keys, open_row, prefix, row_key, seal_value};
+use super::snapshot::get_row;
+use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
+use crate::domain::state::{Changes, Key, Kind, Row};
+use crate::domain::{JobId, RunId, Seq, TenantName};
+
+/// One batch of the writer: all or nothing.
+pub struct Batch {
+    pub(super) transaction: redb::WriteTransaction,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Batch")
+    }
+}
+
+impl Batch {
+    /// Writes what changed of a tenant, and keeps the secondary orders.
+    ///
+    /// # Errors
+    /// What redb said; drop the batch then.
+    pub fn write(&mut self, tenant: &TenantName, changes: &Changes) -> Result<(), StoreError> {
+        let mut rows = self.transaction.open_table(ROWS)?;
+        for (key, row) in changes.iter() {
+            let stored_key = row_key(tenant, key);
+            let kind = key.kind();
+            let indexed = matches!(kind, Kind::Job | Kind::Run);
+            let old = match row {
+                Some(row) => {
+                    let value = seal_value(&stored_key, &row.to_canonical());
+                    let old = rows.insert(stored_key.as_slice(), value.as_slice())?;
+                    old.filter(|_| indexed)
+                        .map(|old| open_row(kind, &stored_key, old.value()))
+                        .transpose()?
+                }
+                None => {
+                    let old = rows.remove(stored_key.as_slice())?;
+                    old.filter(|_| indexed)
+                        .map(|old| open_row(kind, &stored_key, old.value()))
+                        .transpose()?
+                }
+            };
+            let before = old.map(|old| index_keys(tenant, &old)).unwrap_or_default();
+            let after = row.map(|row| index_keys(tenant, row)).unwrap_or_default();
+            for gone in before.iter().filter(|key| !after.contains(key)) {
+                rows.remove(gone.as_slice())?;
+            }
+            for new in after.iter().filter(|key| !before.contains(key)) {
+                rows.insert(new.as_slice(), [].as_slice())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Files events under their jobs and runs.
+    ///
+    /// # Errors
+    /// What redb said.
+    pub fn index_events(
+        &mut self,
+        tenant: &TenantName,
+        events: &[(Seq, Option<JobId>, Option<RunId>)],
+    ) -> Result<(), StoreError> {
+        let mut rows = self.transaction.open_table(ROWS)?;
+        for (seq, job, run) in events {
+            if let Some(job) = job {
+                let key = event_key(tenant, Index::EventByJob, job.as_bytes(), *seq);
+                rows.insert(key.as_slice(), [].as_slice())?;
+            }
+            if let Some(run) = run {
+                let key = event_key(tenant, Index::EventByRun, run.as_bytes(), *seq);
+                rows.insert(key.as_slice(), [].as_slice())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes how far a ledger has come.
+    ///
+    /// # Errors
+    /// What redb said.
+    pub fn set_head(&mut self, tenant: &TenantName, head: Head) -> Result<(), StoreError> {
+        let key = head_key(tenant);
+        let mut content = head.size.to_be_bytes().to_vec();
+        content.extend_from_slice(&head.at.as_ms().to_be_bytes());
+        let mut meta = self.transaction.open_table(META)?;
+        meta.insert(key.as_slice(), seal_value(&key, &content).as_slice())?;
+        Ok(())
+    }
+
+    /// Removes everything of a tenant; for foreign ledgers that are built anew.
+    ///
+    /// # Errors
+    /// What redb said.
+    pub fn clear_tenant(&mut self, tenant: &TenantName) -> Result<(), StoreError> {
+        let mut start = prefix(tenant, 0);
+        start.pop();
+        let mut end = start.clone();
+        end.push(u8::MAX);
+        let mut rows = self.transaction.open_table(ROWS)?;
+        rows.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        let mut meta = self.transaction.open_table(META)?;
+        meta.remove(head_key(tenant).as_slice())?;
+        Ok(())
+    }
+
+    /// The rows of a tenant as they were before this batch and as this batch has written them so far.
+    ///
+    /// # Errors
+    /// What redb said.
+    pub fn get(&self, tenant: &TenantName, key: &Key) -> Result<Option<Arc<Row>>, StoreError> {
+        let rows = self.transaction.open_table(ROWS)?;
+        get_row(&rows, tenant, key)
+    }
+
+    /// Ends the batch; `position` is the journal position up to which it is folded in, when that changes.
+    ///
+    /// # Errors
+    /// What redb said. The caller must not go on with this store then.
+    pub fn commit(mut self, position: Option<u64>, commit: Commit) -> Result<(), StoreError> {
+        if let Some(position) = position {
+            let mut meta = self.transaction.open_table(META)?;
+            meta.insert(POSITION, seal_value(POSITION, &position.to_be_bytes()).as_slice())?;
+        }
+        match commit {
+            Commit::Visible => self.transaction.set_durability(Durability::None)?,
+            Commit::Durable => {
+                self.transaction.set_durability(Durability::Immediate)?;
+                self.transaction.set_quick_repair(true);
+            }
+        }
+        Ok(self.transaction.commit()?)
+    }
+}

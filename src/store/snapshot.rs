@@ -1,0 +1,290 @@
+//! Reading: one consistent view of every tenant, and lists in pieces.
+//!
+//! Promises: whole batches only; a value that fails its checksum is an error. It must never be held across a stream or an
+//! export: it holds back the reuse of pages.
+
+use std::ops::Bound;
+use std::sync::Arc;
+
+use redb::ReadableTable;
+
+use super::codec::{Index, job_status_key, open_row, open_value, prefix, row_key, run_status_key};
+use super::{Head, POSITION, StoreError, head_key, open_u64};
+use crate::domain::job::JobStatus;
+use crate::domain::run::RunStatus;
+use crate::domain::state::{Key, Kind, Row, Unavailable, View};
+use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
+
+/// A consistent view of everything, as of one batch.
+pub struct Snapshot {
+    pub(super) rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) meta: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+}
+
+impl std::fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Snapshot")
+    }
+}
+
+/// Which way a list runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// Oldest first.
+    Forward,
+    /// Newest first.
+    Backward,
+}
+
+/// A piece of a list: what lies strictly beyond `after`, in the direction, at most `limit` entries.
+#[derive(Debug, Clone, Copy)]
+pub struct Page<'a> {
+    /// The tail of the last entry already seen.
+    pub after: Option<&'a [u8]>,
+    /// Which way.
+    pub direction: Direction,
+    /// At most so many.
+    pub limit: usize,
+}
+
+impl Snapshot {
+    /// The journal position up to which everything is folded in.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn position(&self) -> Result<u64, StoreError> {
+        match self.meta.get(POSITION)? {
+            Some(value) => open_u64(POSITION, value.value()),
+            None => Ok(0),
+        }
+    }
+
+    /// How far a ledger has come; none when it has no event.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn head(&self, tenant: &TenantName) -> Result<Option<Head>, StoreError> {
+        let key = head_key(tenant);
+        let Some(value) = self.meta.get(key.as_slice())? else {
+            return Ok(None);
+        };
+        let content = open_value(&key, value.value())?;
+        let (Some(size), Some(at)) = (content.first_chunk::<8>(), content.last_chunk::<8>()) else {
+            return Err(StoreError::Damaged("a head of the wrong length".to_owned()));
+        };
+        let at = Timestamp::from_ms(i64::from_be_bytes(*at));
+        Ok(Some(Head {
+            size: u64::from_be_bytes(*size),
+            at,
+        }))
+    }
+
+    /// The rows of one tenant.
+    pub fn view<'s>(&'s self, tenant: &'s TenantName) -> TenantView<'s> {
+        TenantView {
+            snapshot: self,
+            tenant,
+        }
+    }
+
+    /// Rows of one kind, in the order of their keys.
+    ///
+    /// # Errors
+    /// When one cannot be read.
+    pub fn rows(
+        &self,
+        tenant: &TenantName,
+        kind: Kind,
+        page: Page<'_>,
+    ) -> Result<Vec<(Vec<u8>, Row)>, StoreError> {
+        let start = prefix(tenant, kind as u8);
+        let mut found = Vec::new();
+        self.walk(&start, page, |key, value| {
+            found.push((key[start.len()..].to_vec(), open_row(kind, key, value)?));
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    /// Jobs in one state, by creation.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn jobs_by_status(
+        &self,
+        tenant: &TenantName,
+        status: JobStatus,
+        page: Page<'_>,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.job_ids(&job_status_key(tenant, Index::JobByStatus, status, None), page)
+    }
+
+    /// The same without failed jobs that are not tried again.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn open_jobs_by_status(
+        &self,
+        tenant: &TenantName,
+        status: JobStatus,
+        page: Page<'_>,
+    ) -> Result<Vec<JobId>, StoreError> {
+        let index = match status {
+            JobStatus::Failed => Index::RetryingJob,
+            _ => Index::JobByStatus,
+        };
+        self.job_ids(&job_status_key(tenant, index, status, None), page)
+    }
+
+    fn job_ids(&self, start: &[u8], page: Page<'_>) -> Result<Vec<JobId>, StoreError> {
+        let tails = self.tails(start, page)?;
+        tails
+            .iter()
+            .map(|tail| Ok(JobId::from_bytes(id_bytes(tail)?)))
+            .collect()
+    }
+
+    /// Runs in one state, by creation.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn runs_by_status(
+        &self,
+        tenant: &TenantName,
+        status: RunStatus,
+        page: Page<'_>,
+    ) -> Result<Vec<RunId>, StoreError> {
+        let tails = self.tails(&run_status_key(tenant, status, None), page)?;
+        tails
+            .iter()
+            .map(|tail| Ok(RunId::from_bytes(id_bytes(tail)?)))
+            .collect()
+    }
+
+    /// Sequences of the events that name a job.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn events_of_job(
+        &self,
+        tenant: &TenantName,
+        job: JobId,
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        self.events(Index::EventByJob, tenant, job.as_bytes(), page)
+    }
+
+    /// Sequences of the events that name a run.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn events_of_run(
+        &self,
+        tenant: &TenantName,
+        run: RunId,
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        self.events(Index::EventByRun, tenant, run.as_bytes(), page)
+    }
+
+    fn events(
+        &self,
+        index: Index,
+        tenant: &TenantName,
+        subject: &[u8; 16],
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let mut start = prefix(tenant, index as u8);
+        start.extend_from_slice(subject);
+        let tails = self.tails(&start, page)?;
+        tails
+            .iter()
+            .map(|tail| match <[u8; 8]>::try_from(tail.as_slice()) {
+                Ok(seq) => Ok(Seq(u64::from_be_bytes(seq))),
+                Err(_) => Err(StoreError::Damaged(
+                    "an index entry of the wrong length".to_owned(),
+                )),
+            })
+            .collect()
+    }
+
+    fn tails(&self, start: &[u8], page: Page<'_>) -> Result<Vec<Vec<u8>>, StoreError> {
+        let mut found = Vec::new();
+        self.walk(start, page, |key, _| {
+            found.push(key[start.len()..].to_vec());
+            Ok(())
+        })?;
+        Ok(found)
+    }
+
+    fn walk(
+        &self,
+        start: &[u8],
+        page: Page<'_>,
+        mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
+    ) -> Result<(), StoreError> {
+        let mut end = start.to_vec();
+        // No prefix ends in 0xff: it ends in a kind, a status or an id behind them.
+        increment(&mut end);
+        let after = page.after.map(|after| [start, after].concat());
+        let range = match (&after, page.direction) {
+            (Some(after), Direction::Forward) => {
+                (Bound::Excluded(after.as_slice()), Bound::Excluded(end.as_slice()))
+            }
+            (Some(after), Direction::Backward) => (Bound::Included(start), Bound::Excluded(after.as_slice())),
+            (None, _) => (Bound::Included(start), Bound::Excluded(end.as_slice())),
+        };
+        let mut entries = self.rows.range::<&[u8]>(range)?;
+        for _ in 0..page.limit {
+            let entry = match page.direction {
+                Direction::Forward => entries.next(),
+                Direction::Backward => entries.next_back(),
+            };
+            let Some(entry) = entry else { break };
+            let (key, value) = entry?;
+            visit(key.value(), value.value())?;
+        }
+        Ok(())
+    }
+}
+
+/// The smallest key above everything that starts with `prefix`.
+fn increment(prefix: &mut Vec<u8>) {
+    while let Some(last) = prefix.last_mut() {
+        if *last < u8::MAX {
+            *last += 1;
+            return;
+        }
+        prefix.pop();
+    }
+}
+
+/// The rows of one tenant in a snapshot.
+#[derive(Debug)]
+pub struct TenantView<'s> {
+    snapshot: &'s Snapshot,
+    tenant: &'s TenantName,
+}
+
+impl View for TenantView<'_> {
+    fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
+        Ok(get_row(&self.snapshot.rows, self.tenant, key)?)
+    }
+}
+
+pub(super) fn get_row(
+    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    tenant: &TenantName,
+    key: &Key,
+) -> Result<Option<Arc<Row>>, StoreError> {
+    let stored_key = row_key(tenant, key);
+    let Some(value) = rows.get(stored_key.as_slice())? else {
+        return Ok(None);
+    };
+    Ok(Some(Arc::new(open_row(key.kind(), &stored_key, value.value())?)))
+}
+
+fn id_bytes(tail: &[u8]) -> Result<[u8; 16], StoreError> {
+    tail.try_into()
+        .map_err(|_| StoreError::Damaged("an index entry of the wrong length".to_owned()))
+}
