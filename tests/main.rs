@@ -14,6 +14,7 @@ mod ledger;
 mod licences;
 mod output;
 mod output_faults;
+mod packs;
 mod runner;
 mod runner_ends;
 mod runner_support;
