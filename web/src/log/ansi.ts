@@ -28,12 +28,16 @@ const UNSAFE = /[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u20
 
 export function plainText(line: string): string {
   if (!/[\x00-\x1f\x7f-\x9f\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb]/.test(line)) return line;
-  return shown(line.replace(ESCAPE, ''));
+  return shown(unended(line).replace(ESCAPE, ''));
+}
+
+/** Without the carriage return of a line end; any other is content. */
+function unended(line: string): string {
+  return line.endsWith('\r') ? line.slice(0, -1) : line;
 }
 
 function shown(text: string): string {
   return text
-    .replace(/\r$/, '')
     .replaceAll('\t', '    ')
     .replace(UNSAFE, (character) => {
       const code = character.charCodeAt(0).toString(16).toUpperCase();
@@ -54,7 +58,8 @@ interface Look {
 
 const PLAIN: Look = { ink: null, ground: null, bold: false, dim: false, italic: false, underline: false, inverse: false, struck: false };
 
-export function pieces(line: string): Piece[] {
+export function pieces(raw: string): Piece[] {
+  const line = unended(raw);
   const found: Piece[] = [];
   let look = PLAIN;
   let from = 0;

@@ -190,18 +190,20 @@ function place(layers: Slot[][], measures: Measures): void {
   const passes = Math.max(4, Math.min(RELAXATIONS, Math.floor(RELAXED_SLOTS_MAX / Math.max(1, layers.reduce((sum, layer) => sum + layer.length, 0)))));
   for (let pass = 0; pass < passes; pass += 1) {
     for (const layer of pass % 2 === 0 ? layers : [...layers].reverse()) {
-      settle(layer, extent);
+      settle(layer, extent, (slot) => [...slot.before, ...slot.after]);
     }
   }
+  // At last towards what comes before alone, so that chains run straight.
+  for (const layer of layers) settle(layer, extent, (slot) => slot.before);
 }
 
 /** Moves a layer towards the means of its neighbours, as near as order and extents allow. */
-function settle(layer: Slot[], extent: (slot: Slot) => number): void {
+function settle(layer: Slot[], extent: (slot: Slot) => number, pulledBy: (slot: Slot) => Slot[]): void {
   let offset = 0;
   const blocks: { sum: number; weight: number; slots: { slot: Slot; offset: number }[] }[] = [];
   for (const slot of layer) {
     offset += extent(slot) / 2;
-    const neighbours = [...slot.before, ...slot.after];
+    const neighbours = pulledBy(slot);
     const wanted = neighbours.length > 0 ? neighbours.reduce((sum, other) => sum + other.place, 0) / neighbours.length : slot.place;
     // A bend that moves bends two edges: it holds its wish harder than a box.
     const weight = slot.name === null ? 4 : 1;
