@@ -29,3 +29,6 @@ pub mod api;
 
 pub mod bundle;
 pub mod console;
+pub mod egress;
+
+pub mod cli;
