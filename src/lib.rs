@@ -31,3 +31,6 @@ pub mod console;
 
 pub mod app;
 pub mod config;
+pub mod egress;
+
+pub mod cli;

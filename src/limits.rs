@@ -197,6 +197,16 @@ pub const LOG_PAGE_LINES_MAX: usize = 1_000;
 pub const STATE_EVENTS_MAX: u64 = 1_000_000;
 /// Bytes of one read of an artifact.
 pub const ARTIFACT_CHUNK_BYTES: usize = 256 * 1024;
+/// Longest wait of the command line for a connection.
+pub const CONNECT_MS_MAX: u64 = 10_000;
+/// Largest answer that the command line holds in memory; bundles, logs and streams are read as they come.
+pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 << 20;
+/// Largest message of a stream: the longest event or log line, and what stands around it.
+pub const CLIENT_MESSAGE_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
+/// How long the command line tries to reach a server again that was there before.
+pub const CLIENT_PATIENCE_MS_MAX: u64 = 60_000;
+/// Largest document that the command line canonicalises or hashes.
+pub const CANON_BYTES_MAX: u64 = 64 << 20;
 
 /// Largest member of a bundle (a ustar size field holds less than 8 GiB).
 pub const BUNDLE_MEMBER_BYTES_MAX: u64 = (8 << 30) - 1;

@@ -112,6 +112,12 @@ impl ScratchReplay {
         })
     }
 
+    /// Goes on with the next bundle: only what its events, from `first` on, name is given by [`Replay::finish`].
+    pub fn continue_at(&mut self, first: u64) {
+        self.first = first;
+        self.touched = Touched::default();
+    }
+
     /// Digest of the complete state as it stands.
     ///
     /// # Errors
