@@ -23,6 +23,7 @@ pub mod ledger;
 pub mod engine;
 
 pub mod bundle;
+pub mod egress;
 pub mod runner;
 pub mod stream;
 
@@ -31,6 +32,5 @@ pub mod console;
 
 pub mod app;
 pub mod config;
-pub mod egress;
 
 pub mod cli;

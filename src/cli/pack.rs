@@ -135,7 +135,7 @@ fn lint(file: &Path, format: Format) -> Result<Exit> {
 
 fn tell_findings(errors: &PackErrors, file: &Path, source: &[u8], format: Format) -> Result<Exit> {
     if format.is_json() {
-        let found: Vec<Value> = errors.all().iter().map(|error| {
+        let found = errors.all().iter().map(|error| {
             serde_json::json!({"code": error.code.as_str(), "column": error.column, "line": error.line,
                 "message": error.message, "pointer": error.pointer})
         });
