@@ -255,9 +255,10 @@ impl Client {
         Err(Problem::read(&body, &status, is_server_fault).into_failure(self.token.is_some()))
     }
 
-    /// Gives the connection up with what is left of its answer, for a stream that outlives the client's next request.
-    pub fn detach(&mut self) -> Option<Channel> {
-        self.channel.take()
+    /// The same server as the same person, over a connection of its own.
+    pub fn another(&self) -> Self {
+        let (target, token, tenant) = (self.target.clone(), self.token.clone(), self.tenant.clone());
+        Client { target, token, tenant, channel: None }
     }
 
     fn request(&self, ask: Ask) -> Result<Request<Body>> {

@@ -226,10 +226,7 @@ async fn show_one(mut client: Client, show: Show, format: Format) -> Result<Exit
 /// The version of a pack that a run takes when none is named.
 async fn latest_version(client: &mut Client, name: &str) -> Result<u32> {
     let pack: Value = client.get(format!("/api/v1/packs/{name}")).await?;
-    let newest = pack.get("version").or_else(|| pack.get("latest")).and_then(Value::as_u64);
-    let listed = pack.get("versions").and_then(Value::as_array).and_then(|versions| {
-        versions.iter().filter_map(|version| version.get("version").and_then(Value::as_u64)).max()
-    });
-    let found = newest.or(listed).and_then(|version| u32::try_from(version).ok());
-    found.ok_or_else(|| Failure::new(Exit::NotFound, format!("pack {name} has no version")).into())
+    let latest = pack.pointer("/latest/version").and_then(Value::as_u64);
+    let latest = latest.and_then(|version| u32::try_from(version).ok());
+    latest.ok_or_else(|| Failure::new(Exit::NotFound, format!("pack {name} has no version")).into())
 }
