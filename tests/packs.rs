@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 
 use fastness::domain::Digest;
 use fastness::domain::canonical::Value;
-use fastness::domain::pack::{ArtifactFrom, PackSpec, StepSpec, plan_hash, resolve_inputs};
+use fastness::domain::pack::{Action, ArtifactFrom, PackSpec, StepSpec, plan_hash, resolve_inputs};
 use tempfile::TempDir;
 
 /// The user `nobody` and its group.
@@ -328,6 +328,106 @@ fn the_inventory_agrees_with_the_package_database_the_files_and_the_sockets() {
             .iter()
             .filter(|it| it.starts_with("pkg:"))
             .all(|it| !it.contains('+') && !it.contains(' '))
+    );
+}
+
+/// A package database and socket tables as another host might have them.
+fn foreign_host(dir: &Path) -> PackSpec {
+    let package = |name: &str, status: &str, version: &str| {
+        format!(
+            "Package: {name}\nStatus: {status}\nVersion: {version}\nArchitecture: amd64\nMaintainer: x\nDescription: x\n\n"
+        )
+    };
+    let status = [
+        package("libstdc++6", "install ok installed", "1:2.0+b~1-3"),
+        package("gone", "deinstall ok config-files", "1.0"),
+    ];
+    fs::create_dir(dir.join("dpkg")).unwrap();
+    fs::write(dir.join("dpkg/status"), status.concat()).unwrap();
+    let row = |address: &str, state: &str| {
+        format!(
+            "  0: {address} 00000000:0000 {state} 00000000:00000000 00:00000000 00000000  1000 0 77 1 0\n"
+        )
+    };
+    let table = |rows: &[(&str, &str)]| {
+        rows.iter().fold("head\n".to_owned(), |text, (address, state)| {
+            text + &row(address, state)
+        })
+    };
+    let table_of = |name: &str, rows: &[(&str, &str)]| fs::write(dir.join(name), table(rows)).unwrap();
+    table_of(
+        "tcp",
+        &[
+            ("0100007F:0050", "0A"),
+            ("0A01A8C0:1F90", "0A"),
+            ("0100007F:0051", "01"),
+        ],
+    );
+    table_of(
+        "tcp6",
+        &[
+            ("B80D0120000000000000000001000000:01BB", "0A"),
+            ("0000000000000000FFFF00000100007F:0019", "0A"),
+        ],
+    );
+    table_of("udp", &[("00000000:0035", "07")]);
+    let mut spec = pack("host-inventory");
+    spec.env.insert(
+        "DPKG_ADMINDIR".to_owned(),
+        dir.join("dpkg").to_str().unwrap().to_owned(),
+    );
+    for step in &mut spec.steps {
+        if let Action::Shell(text) = &mut step.action {
+            *text = text.replace("/proc/net/$table", &format!("{}/$table", dir.display()));
+        }
+    }
+    spec
+}
+
+#[test]
+fn the_tables_of_another_host_are_read_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().to_str().unwrap().to_owned();
+    let spec = foreign_host(dir.path());
+    let run = PackRun::run(
+        &spec,
+        &[("root", &folder), ("setuid-root", &folder)],
+        None,
+        |_, _| {},
+    );
+    run.succeeded(&spec);
+    let inventory = run.json("inventory", "inventory.json");
+    assert_eq!(texts(&inventory, "packages", "name"), ["libstdc++6"]);
+    assert!(
+        String::from_utf8(run.artifact("packages", "leftovers.tsv"))
+            .unwrap()
+            .starts_with("gone\t")
+    );
+    let sockets: Vec<String> = rows(&inventory, "sockets")
+        .iter()
+        .map(|row| {
+            format!(
+                "{} {} {} {}",
+                row["protocol"], row["address"], row["port"], row["uid"]
+            )
+            .replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        sockets,
+        [
+            "tcp 127.0.0.1 80 1000",
+            "tcp 192.168.1.10 8080 1000",
+            "tcp6 ::ffff:127.0.0.1 25 1000",
+            "tcp6 2001:db8:0:0:0:0:0:1 443 1000",
+            "udp 0.0.0.0 53 1000",
+        ]
+    );
+    let bom = run.json("cyclonedx", "inventory.cdx.json");
+    let first = bom["components"][0]["purl"].as_str().unwrap();
+    assert!(
+        first.contains("/libstdc%2B%2B6@1%3A2.0%2Bb~1-3?arch=amd64&distro="),
+        "{first}"
     );
 }
 
