@@ -115,7 +115,10 @@ impl FromStr for Target {
                 return Err(EgressError::NotLoopback(text.to_owned()));
             }
             let host = Host::Ip(address.ip());
-            return Ok(Target { host, port: address.port() });
+            return Ok(Target {
+                host,
+                port: address.port(),
+            });
         }
         let (name, port) = authority.rsplit_once(':').ok_or_else(not_an_address)?;
         let port: u16 = port.parse().map_err(|_| not_an_address())?;
@@ -125,7 +128,10 @@ impl FromStr for Target {
         if !name.eq_ignore_ascii_case("localhost") {
             return Err(EgressError::NotLoopback(text.to_owned()));
         }
-        Ok(Target { host: Host::Localhost, port })
+        Ok(Target {
+            host: Host::Localhost,
+            port,
+        })
     }
 }
 
@@ -153,14 +159,22 @@ pub async fn open(target: &Target) -> Result<Channel, EgressError> {
     let socket = tokio::time::timeout(limit, connect(target))
         .await
         .map_err(|_| EgressError::Slow(target.clone()))??;
-    let (sender, connection) = http1::handshake(TokioIo::new(socket))
-        .await
-        .map_err(|source| EgressError::Broken { target: target.clone(), source })?;
+    let (sender, connection) =
+        http1::handshake(TokioIo::new(socket))
+            .await
+            .map_err(|source| EgressError::Broken {
+                target: target.clone(),
+                source,
+            })?;
     let driver = tokio::spawn(async move {
         // How it ended is seen by whoever waits for an answer.
         let _ = connection.await;
     });
-    Ok(Channel { target: target.clone(), sender, driver })
+    Ok(Channel {
+        target: target.clone(),
+        sender,
+        driver,
+    })
 }
 
 async fn connect(target: &Target) -> Result<TcpStream, EgressError> {
@@ -179,7 +193,10 @@ async fn connect(target: &Target) -> Result<TcpStream, EgressError> {
             Err(error) => failure = error,
         }
     }
-    Err(EgressError::Connect { target: target.clone(), source: failure })
+    Err(EgressError::Connect {
+        target: target.clone(),
+        source: failure,
+    })
 }
 
 impl Channel {
@@ -188,7 +205,10 @@ impl Channel {
     /// # Errors
     /// [`EgressError::Broken`]; whether the request arrived is then unknown.
     pub async fn send(&mut self, request: Request<Body>) -> Result<Response<Incoming>, EgressError> {
-        let broken = |source| EgressError::Broken { target: self.target.clone(), source };
+        let broken = |source| EgressError::Broken {
+            target: self.target.clone(),
+            source,
+        };
         self.sender.ready().await.map_err(broken)?;
         self.sender.send_request(request).await.map_err(broken)
     }
@@ -215,21 +235,42 @@ mod tests {
             let target: Target = text.parse().unwrap();
             assert_eq!(target.authority(), authority, "{text}");
         }
-        for text in ["http://192.0.2.1:80", "http://example.com:80", "http://[2001:db8::1]:80", "0.0.0.0:1"] {
+        for text in [
+            "http://192.0.2.1:80",
+            "http://example.com:80",
+            "http://[2001:db8::1]:80",
+            "0.0.0.0:1",
+        ] {
             let refused = text.parse::<Target>().unwrap_err();
-            assert!(matches!(refused, EgressError::NotLoopback(_)), "{text}: {refused}");
+            assert!(
+                matches!(refused, EgressError::NotLoopback(_)),
+                "{text}: {refused}"
+            );
             assert!(refused.to_string().contains(text), "{refused}");
         }
-        for text in ["", "http://", "http://127.0.0.1", "http://localhost:x", "http://a@127.0.0.1:1", "http://127.0.0.1:1/x"] {
+        for text in [
+            "",
+            "http://",
+            "http://127.0.0.1",
+            "http://localhost:x",
+            "http://a@127.0.0.1:1",
+            "http://127.0.0.1:1/x",
+        ] {
             let refused = text.parse::<Target>().unwrap_err();
             assert!(matches!(refused, EgressError::Address(_)), "{text}: {refused}");
         }
-        assert!(matches!("https://127.0.0.1:1".parse::<Target>(), Err(EgressError::Tls(_))));
+        assert!(matches!(
+            "https://127.0.0.1:1".parse::<Target>(),
+            Err(EgressError::Tls(_))
+        ));
     }
 
     #[tokio::test]
     async fn a_target_made_by_other_means_is_refused_before_a_socket_is_opened() {
-        let target = Target { host: Host::Ip([192, 0, 2, 1].into()), port: 9 };
+        let target = Target {
+            host: Host::Ip([192, 0, 2, 1].into()),
+            port: 9,
+        };
         assert!(matches!(open(&target).await, Err(EgressError::NotLoopback(_))));
     }
 }

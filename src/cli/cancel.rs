@@ -28,7 +28,9 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let server = arguments.server.clone();
     online(&server, async move |mut client: Client| {
         let answer = match cancel(&mut client, "pack-runs", &arguments).await {
-            Err(error) if exit_of(&error) == Exit::NotFound => cancel(&mut client, "jobs", &arguments).await?,
+            Err(error) if exit_of(&error) == Exit::NotFound => {
+                cancel(&mut client, "jobs", &arguments).await?
+            }
             answered => answered?,
         };
         listing::show_one(&answer, format)?;
@@ -51,5 +53,7 @@ pub fn job(arguments: Arguments, format: Format) -> Result<Exit> {
 
 async fn cancel(client: &mut Client, kind: &str, arguments: &Arguments) -> Result<Answer> {
     let path = format!("/api/v1/{kind}/{}/cancel", escaped(&arguments.id));
-    client.ask(Ask::post(path, &serde_json::json!({"reason": arguments.reason}))?).await
+    client
+        .ask(Ask::post(path, &serde_json::json!({"reason": arguments.reason}))?)
+        .await
 }

@@ -29,7 +29,12 @@ use crate::limits;
 #[command(next_help_heading = "Server")]
 pub struct Server {
     /// Address of the server
-    #[arg(long, env = "FASTNESS_SERVER", value_name = "URL", default_value = "http://127.0.0.1:8420")]
+    #[arg(
+        long,
+        env = "FASTNESS_SERVER",
+        value_name = "URL",
+        default_value = "http://127.0.0.1:8420"
+    )]
     server: String,
     /// File that holds the token [or the token itself in FASTNESS_TOKEN]
     #[arg(long, env = "FASTNESS_TOKEN_FILE", value_name = "FILE")]
@@ -46,7 +51,12 @@ impl Server {
     /// A server that needs no more than this.
     pub fn new(server: &str, token_file: PathBuf, tenant: Option<String>) -> Self {
         let server = server.to_owned();
-        Server { server, token_file: Some(token_file), tenant, timeout: None }
+        Server {
+            server,
+            token_file: Some(token_file),
+            tenant,
+            timeout: None,
+        }
     }
 
     /// Which tenant was named.
@@ -77,7 +87,9 @@ where
     W: Future<Output = Result<Exit>>,
 {
     let client = Client::new(server)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
     let ended = runtime.block_on(async {
         let limit = async {
             match server.timeout {
@@ -115,7 +127,8 @@ impl Answer {
     /// # Errors
     /// When it has another shape: a server of another version.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.0).context("the server's answer has a shape that this version does not know")
+        serde_json::from_slice(&self.0)
+            .context("the server's answer has a shape that this version does not know")
     }
 }
 
@@ -131,7 +144,12 @@ pub struct Ask {
 impl Ask {
     /// Reads what is at `path`.
     pub fn get(path: impl Into<String>) -> Self {
-        Ask { method: Method::GET, path: path.into(), headers: Vec::new(), body: None }
+        Ask {
+            method: Method::GET,
+            path: path.into(),
+            headers: Vec::new(),
+            body: None,
+        }
     }
 
     /// Posts a JSON body to `path`.
@@ -139,7 +157,11 @@ impl Ask {
     /// # Errors
     /// When the body cannot be written.
     pub fn post(path: impl Into<String>, body: &impl Serialize) -> Result<Self> {
-        Ok(Ask::post_bytes(path, "application/json", serde_json::to_vec(body)?.into()))
+        Ok(Ask::post_bytes(
+            path,
+            "application/json",
+            serde_json::to_vec(body)?.into(),
+        ))
     }
 
     /// Posts bytes.
@@ -151,12 +173,20 @@ impl Ask {
     /// Posts what a body brings.
     pub fn post_body(path: impl Into<String>, media_type: &'static str, body: Body) -> Self {
         let headers = vec![(hyper::header::CONTENT_TYPE, HeaderValue::from_static(media_type))];
-        Ask { method: Method::POST, path: path.into(), headers, body: Some(body) }
+        Ask {
+            method: Method::POST,
+            path: path.into(),
+            headers,
+            body: Some(body),
+        }
     }
 
     /// Removes what is at `path`.
     pub fn delete(path: impl Into<String>) -> Self {
-        Ask { method: Method::DELETE, ..Ask::get(path) }
+        Ask {
+            method: Method::DELETE,
+            ..Ask::get(path)
+        }
     }
 
     /// Adds a header.
@@ -190,7 +220,9 @@ impl Client {
             let fits = HeaderValue::from_str(&text);
             fits.map_err(|_| Failure::usage(format!("the {what} holds characters that no {what} has")))
         };
-        let token = server.token()?.map(|token| as_header("token", format!("Bearer {token}")));
+        let token = server
+            .token()?
+            .map(|token| as_header("token", format!("Bearer {token}")));
         let tenant = server.tenant.clone().map(|tenant| as_header("tenant", tenant));
         Ok(Client {
             target,
@@ -258,7 +290,12 @@ impl Client {
     /// The same server as the same person, over a connection of its own.
     pub fn another(&self) -> Self {
         let (target, token, tenant) = (self.target.clone(), self.token.clone(), self.tenant.clone());
-        Client { target, token, tenant, channel: None }
+        Client {
+            target,
+            token,
+            tenant,
+            channel: None,
+        }
     }
 
     fn request(&self, ask: Ask) -> Result<Request<Body>> {
@@ -278,7 +315,9 @@ impl Client {
         }
         let empty = || Full::default().map_err(|never| match never {}).boxed_unsync();
         let body = ask.body.unwrap_or_else(empty);
-        request.body(body).with_context(|| format!("{} cannot be asked for", ask.path))
+        request
+            .body(body)
+            .with_context(|| format!("{} cannot be asked for", ask.path))
     }
 }
 
@@ -328,7 +367,11 @@ mod tests {
 
     #[test]
     fn a_value_cannot_leave_its_place_in_a_path() {
-        let query = [("a", Some("x&b=1 ü/%".to_owned())), ("none", None), ("c", Some("*".to_owned()))];
+        let query = [
+            ("a", Some("x&b=1 ü/%".to_owned())),
+            ("none", None),
+            ("c", Some("*".to_owned())),
+        ];
         assert_eq!(with_query("/p", &query), "/p?a=x%26b%3D1%20%C3%BC%2F%25&c=%2A");
         assert_eq!(with_query("/p", &[]), "/p");
     }

@@ -74,17 +74,15 @@ pub struct Failure {
 impl Failure {
     /// Says `message` and ends with `exit`.
     pub fn new(exit: Exit, message: impl Into<String>) -> Self {
-        Failure { exit, message: message.into() }
+        Failure {
+            exit,
+            message: message.into(),
+        }
     }
 
     /// The command line cannot be used as it is.
     pub fn usage(message: impl Into<String>) -> Self {
         Failure::new(Exit::Usage, message)
-    }
-
-    /// Its exit code.
-    pub fn exit(&self) -> Exit {
-        self.exit
     }
 }
 
@@ -128,7 +126,9 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
     match code {
         "unauthenticated" | "csrf_required" | "host_not_allowed" => return Exit::Denied,
         "limit_reached" | "rate_limited" => return Exit::Busy,
-        "busy" | "stopping" | "projection_rebuilding" | "storage_full" | "outcome_unknown" => return Exit::Busy,
+        "busy" | "stopping" | "projection_rebuilding" | "storage_full" | "outcome_unknown" => {
+            return Exit::Busy;
+        }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
         "foreign_read_only" | "sealed_mode" => return Exit::Conflict,
         _ => {}
@@ -185,7 +185,9 @@ mod tests {
         let error = anyhow::Error::new(Failure::new(Exit::Conflict, "taken")).context("making it");
         assert_eq!(exit_of(&error), Exit::Conflict);
         assert_eq!(exit_of(&anyhow::anyhow!("anything")), Exit::Failed);
-        let refused = "https://127.0.0.1:1".parse::<crate::egress::Target>().unwrap_err();
+        let refused = "https://127.0.0.1:1"
+            .parse::<crate::egress::Target>()
+            .unwrap_err();
         assert_eq!(exit_of(&refused.into()), Exit::Usage);
     }
 }

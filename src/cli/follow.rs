@@ -117,7 +117,10 @@ impl Follow {
             ask = ask.header("last-event-id", cursor)?;
         }
         let response = self.client.open(ask).await?;
-        self.live = Some(Live { response, parser: Parser::default() });
+        self.live = Some(Live {
+            response,
+            parser: Parser::default(),
+        });
         Ok(())
     }
 
@@ -134,7 +137,10 @@ impl Follow {
             }
             let is_over = self.clock.monotonic_ms().saturating_sub(from_ms) > limits::CLIENT_PATIENCE_MS_MAX;
             if self.patience == Patience::Bounded && is_over {
-                let message = format!("{error:#}; given up after {} s", limits::CLIENT_PATIENCE_MS_MAX / 1_000);
+                let message = format!(
+                    "{error:#}; given up after {} s",
+                    limits::CLIENT_PATIENCE_MS_MAX / 1_000
+                );
                 return Err(Failure::new(Exit::Unreachable, message).into());
             }
             if !is_told {
@@ -144,7 +150,10 @@ impl Follow {
             tokio::time::sleep(Duration::from_millis(RETRY_MS)).await;
         }
         if is_told {
-            print::say(paint(Look::Green, "the server is back; going on where it stopped"));
+            print::say(paint(
+                Look::Green,
+                "the server is back; going on where it stopped",
+            ));
         }
         Ok(())
     }

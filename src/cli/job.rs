@@ -110,7 +110,11 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
                 ("correlationId", filter.correlation_id.clone()),
             ];
             let jobs = listing::fetch(&mut client, "/api/v1/jobs", &query, &filter.listing).await?;
-            listing::show(&jobs, format, &["id", "type", "status", "attempt", "queue", "createdAt"])?;
+            listing::show(
+                &jobs,
+                format,
+                &["id", "type", "status", "attempt", "queue", "createdAt"],
+            )?;
             Ok(Exit::Good)
         }),
         Verb::Cancel(arguments) => cancel::job(arguments, format),

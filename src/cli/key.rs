@@ -10,11 +10,12 @@ use super::client::{Client, Server, online};
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
 use super::read;
+use crate::app::FIRST_TENANT;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{self, Disk, OsDisk};
 use crate::domain::TenantName;
 use crate::ledger::Origin;
-use crate::trust::{EnclaveId, NoteKey, PrivateKey, PublicKey};
+use crate::trust::{EnclaveId, NoteKey, PrivateKey};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -113,9 +114,6 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     }
 }
 
-/// Whose ledger is meant when none is named.
-const FIRST_TENANT: &str = "default";
-
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Made {
@@ -125,13 +123,18 @@ struct Made {
 }
 
 fn make(out: &Path, name: &str, format: Format) -> Result<Exit> {
-    let is_plain = !name.is_empty() && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
+    let is_plain = !name.is_empty()
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-_".contains(letter));
     if !is_plain {
         return Err(Failure::usage(format!("{name:?} is not a plain name for a file")).into());
     }
     let private_key = out.join(format!("{name}.pem"));
     let public_key = out.join(format!("{name}.pub.pem"));
-    OsDisk.create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    OsDisk
+        .create_dir_all(out)
+        .with_context(|| format!("cannot make {}", out.display()))?;
     for path in [&private_key, &public_key] {
         if path.exists() {
             let message = format!("{} exists; a key is never written over", path.display());
@@ -141,11 +144,16 @@ fn make(out: &Path, name: &str, format: Format) -> Result<Exit> {
     let clock = SystemClock::default();
     let key = PrivateKey::generate(&mut |bytes| clock.fill_random(bytes));
     let write = |path: &Path, text: &str| {
-        disk::replace_file(&OsDisk, path, text.as_bytes()).with_context(|| format!("cannot write {}", path.display()))
+        disk::replace_file(&OsDisk, path, text.as_bytes())
+            .with_context(|| format!("cannot write {}", path.display()))
     };
     write(&private_key, &key.to_pem()?)?;
     write(&public_key, &key.public().to_pem()?)?;
-    let made = Made { id: key.public().id().to_string(), private_key, public_key };
+    let made = Made {
+        id: key.public().id().to_string(),
+        private_key,
+        public_key,
+    };
     if format.is_json() {
         print::json(&made)?;
     } else {
@@ -161,17 +169,21 @@ fn from_folder(data: &Path, role: Role, tenant: &str) -> Result<Shown> {
     let keys = data.join("keys");
     let key = read::public_key(&keys.join(format!("{}.pub.pem", role.as_str())))?;
     let log = read::public_key(&keys.join("log.pub.pem"))?;
-    let tenant: TenantName = tenant.parse().map_err(|_| Failure::usage(format!("{tenant:?} is not a tenant")))?;
+    let tenant: TenantName = tenant
+        .parse()
+        .map_err(|_| Failure::usage(format!("{tenant:?} is not a tenant")))?;
     let origin = Origin::new(EnclaveId::of(&log), tenant);
-    let origin = origin.ok_or_else(|| Failure::usage("an imported ledger is signed with the keys of its own enclave"))?;
-    forms(&key, &origin)
-}
-
-fn forms(key: &PublicKey, origin: &Origin) -> Result<Shown> {
+    let origin = origin
+        .ok_or_else(|| Failure::usage("an imported ledger is signed with the keys of its own enclave"))?;
+    // Checkpoints are signed under the name of their ledger; bundles are signed by no name.
+    let name = match role {
+        Role::Log => origin.to_string(),
+        Role::Export => format!("fastness/{}/export", origin.enclave()),
+    };
     Ok(Shown {
         id: key.id().to_string(),
         pem: key.to_pem()?,
-        vkey: NoteKey::new(&origin.to_string(), *key)?.to_string(),
+        vkey: NoteKey::new(&name, key)?.to_string(),
     })
 }
 

@@ -48,7 +48,10 @@ pub async fn fetch(
     loop {
         let left = listing.limit.saturating_sub(items.len());
         if left == 0 {
-            return Ok(Listed { items, is_cut: cursor.is_some() });
+            return Ok(Listed {
+                items,
+                is_cut: cursor.is_some(),
+            });
         }
         let mut query = filter.to_vec();
         query.push(("limit", Some(left.min(limits::PAGE_ITEMS_MAX).to_string())));
@@ -87,7 +90,10 @@ pub fn show(listed: &Listed, format: Format, columns: &[&str]) -> Result<()> {
         }
     }
     if listed.is_cut {
-        print::say(format_args!("these are the first {}; more with --limit", listed.items.len()));
+        print::say(format_args!(
+            "these are the first {}; more with --limit",
+            listed.items.len()
+        ));
     }
     Ok(())
 }
@@ -140,7 +146,10 @@ mod tests {
     #[test]
     fn fields_become_cells() {
         let item = serde_json::json!({"a": null, "b": "x", "c": ["y", "z"], "d": 7, "e": {"f": true}});
-        let cells: Vec<String> = ["a", "b", "c", "d", "e", "missing"].iter().map(|name| cell(item.get(name))).collect();
+        let cells: Vec<String> = ["a", "b", "c", "d", "e", "missing"]
+            .iter()
+            .map(|name| cell(item.get(name)))
+            .collect();
         assert_eq!(cells, ["–", "x", "y z", "7", "{\"f\":true}", "–"]);
     }
 }

@@ -55,7 +55,10 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
             ("attempt", arguments.attempt.map(|attempt| attempt.to_string())),
             ("follow", arguments.follow.then(|| "true".to_owned())),
         ];
-        let path = with_query(&format!("/api/v1/pack-runs/{}/logs", escaped(&arguments.run)), &query);
+        let path = with_query(
+            &format!("/api/v1/pack-runs/{}/logs", escaped(&arguments.run)),
+            &query,
+        );
         if arguments.follow {
             follow(client, &path, &arguments, format).await
         } else {
@@ -105,9 +108,18 @@ fn tell(json: &[u8], arguments: &Arguments, format: Format) -> Result<()> {
     let view: LineView = serde_json::from_slice(json)?;
     let mut out = anstream::stdout().lock();
     if !arguments.bare {
-        let look = if view.stream == "stderr" { Look::Yellow } else { Look::Cyan };
+        let look = if view.stream == "stderr" {
+            Look::Yellow
+        } else {
+            Look::Cyan
+        };
         let step = view.step.as_deref().unwrap_or("–");
-        write!(out, "{} {} ", paint(look, format_args!("{step:16}")), paint(Look::Dim, "│"))?;
+        write!(
+            out,
+            "{} {} ",
+            paint(look, format_args!("{step:16}")),
+            paint(Look::Dim, "│")
+        )?;
     }
     writeln!(out, "{}", shown(&view.line))?;
     Ok(())

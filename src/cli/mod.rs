@@ -5,24 +5,47 @@
 //!
 //! Reading order: this table; `exit`, `print`, `client`; then any verb.
 
+mod cancel;
 mod canon;
 mod client;
 mod completions;
+mod demo;
 mod diagnostic;
+mod doctor;
+mod event_line;
+mod events;
 mod exit;
+mod export;
+mod follow;
 mod hash;
+mod import;
+mod init;
+mod job;
 mod key;
+mod ledger;
 mod listing;
+mod logs;
 mod pack;
 mod print;
 mod problem;
+mod progress;
 mod read;
 mod replay_bundle;
+mod run;
+mod run_view;
+mod serve;
+mod sse;
 mod style;
+mod tenant;
+mod token;
+mod trust;
 mod verify;
 mod version;
+mod wait;
+mod watch;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -30,38 +53,92 @@ use clap_complete::Shell;
 
 use self::exit::{Exit, exit_of};
 use self::print::Format;
-use crate::runner;
+use crate::{app, runner};
 
 /// A job orchestrator for hosts behind an air gap.
 #[derive(Debug, Parser)]
-#[command(name = "fastness", version, max_term_width = 100, disable_help_subcommand = true)]
-#[command(after_help = "Exit codes: 0 good, 1 the job or run failed, 2 usage, 3 not found, 4 denied, 5 conflict, \
-    6 unreachable, 7 busy or full, 9 cannot start, 10 to 14 verification, 124 timeout, 130 interrupted.")]
+#[command(
+    name = "fastness",
+    version,
+    max_term_width = 100,
+    disable_help_subcommand = true
+)]
+#[command(
+    after_help = "Exit codes: 0 good, 1 the job or run failed, 2 usage, 3 not found, 4 denied, 5 conflict, \
+    6 unreachable, 7 busy or full, 9 cannot start, 10 to 14 verification, 124 timeout, 130 interrupted."
+)]
 struct Line {
     #[command(subcommand)]
     verb: Verb,
     /// Form of the data on standard output
-    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT", help_heading = "Output")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Output"
+    )]
     output: Format,
 }
 
 /// What to do.
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Make a data folder with its keys
+    Init(init::Arguments),
+    /// Run the server
+    Serve(serve::Arguments),
+    /// See it work: two enclaves, a run, a bundle, its verification and replay
+    Demo(demo::Arguments),
     /// Check pack files, register packs, look at them
     #[command(subcommand)]
     Pack(pack::Verb),
+    /// Start a run of a pack
+    Run(run::Arguments),
+    /// Submit, show, list, cancel jobs
+    #[command(subcommand)]
+    Job(job::Verb),
+    /// Print what the steps of a run wrote
+    Logs(logs::Arguments),
+    /// Print the events of the ledger
+    Events(events::Arguments),
+    /// Show what happens, live
+    Watch(watch::Arguments),
+    /// Wait until a run or a job has ended
+    Wait(wait::Arguments),
+    /// Cancel a run or a job
+    Cancel(cancel::Arguments),
+    /// Write a signed bundle of the ledger
+    Export(export::Arguments),
     /// Verify a bundle, offline
     Verify(verify::Arguments),
+    /// Take a bundle in as a read-only tenant
+    Import(import::Arguments),
     /// Rebuild the state of a ledger from its bundles, offline
     ReplayBundle(replay_bundle::Arguments),
+    /// Checkpoints, proofs, a check of the whole ledger
+    #[command(subcommand)]
+    Ledger(ledger::Verb),
     /// Make keys, show public keys
     #[command(subcommand)]
     Key(key::Verb),
+    /// Pin the keys of foreign ledgers
+    #[command(subcommand)]
+    Trust(trust::Verb),
+    /// Make, list, revoke tokens
+    #[command(subcommand)]
+    Token(token::Verb),
+    /// Make and list tenants
+    #[command(subcommand)]
+    Tenant(tenant::Verb),
     /// Bring the JSON on standard input into canonical form
     Canon,
     /// Print the leaf hash of the JSON on standard input
     Hash,
+    /// Examine a data folder, or ask a server how it is
+    Doctor(doctor::Arguments),
     /// Print the version
     Version,
     /// Print what a shell needs to complete this command line
@@ -78,18 +155,35 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     if arguments.get(1).is_some_and(|verb| verb == runner::STEP_VERB) {
         return runner::step_main();
     }
+    // A child that looks whether a projection can be opened; a damaged one may abort it.
+    if let [_, verb, path] = arguments.as_slice()
+        && verb == app::PROBE_VERB
+    {
+        return if app::probe_store(Path::new(path)).is_ok() {
+            Exit::Good.into()
+        } else {
+            Exit::Failed.into()
+        };
+    }
     let line = match Line::try_parse_from(arguments) {
         Ok(line) => line,
         Err(told) => {
             // Help and version are told the same way, and are no errors.
             let _ = told.print();
-            return if told.use_stderr() { Exit::Usage.into() } else { Exit::Good.into() };
+            return if told.use_stderr() {
+                Exit::Usage.into()
+            } else {
+                Exit::Good.into()
+            };
         }
     };
     let exit = run(line).unwrap_or_else(|error| {
         let exit = exit_of(&error);
         if exit != Exit::Good {
-            print::say(format_args!("{} {error:#}", style::paint(style::Look::Red, "error:")));
+            print::say(format_args!(
+                "{} {error:#}",
+                style::paint(style::Look::Red, "error:")
+            ));
         }
         exit
     });
@@ -99,10 +193,27 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(line: Line) -> anyhow::Result<Exit> {
     let format = line.output;
     match line.verb {
+        Verb::Init(arguments) => init::run(arguments, format),
+        Verb::Serve(arguments) => serve::run(arguments),
+        Verb::Demo(arguments) => demo::run(&arguments),
         Verb::Pack(verb) => pack::run(verb, format),
+        Verb::Run(arguments) => run::run(arguments, format),
+        Verb::Job(verb) => job::run(verb, format),
+        Verb::Logs(arguments) => logs::run(arguments, format),
+        Verb::Events(arguments) => events::run(arguments, format),
+        Verb::Watch(arguments) => watch::run(arguments, format),
+        Verb::Wait(arguments) => wait::run(arguments, format),
+        Verb::Cancel(arguments) => cancel::run(arguments, format),
+        Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
+        Verb::Import(arguments) => import::run(arguments, format),
         Verb::ReplayBundle(arguments) => replay_bundle::run(arguments, format),
+        Verb::Ledger(verb) => ledger::run(verb, format),
         Verb::Key(verb) => key::run(verb, format),
+        Verb::Trust(verb) => trust::run(verb, format),
+        Verb::Token(verb) => token::run(verb, format),
+        Verb::Tenant(verb) => tenant::run(verb, format),
+        Verb::Doctor(arguments) => doctor::run(arguments, format),
         Verb::Canon => canon::run(),
         Verb::Hash => hash::run(),
         Verb::Version => version::run(format),

@@ -71,11 +71,16 @@ impl std::str::FromStr for PackChoice {
         let (name, version) = match text.split_once('@') {
             None => (text, None),
             Some((name, version)) => {
-                let number = version.parse().map_err(|_| format!("{version:?} is not a version number"))?;
+                let number = version
+                    .parse()
+                    .map_err(|_| format!("{version:?} is not a version number"))?;
                 (name, Some(number))
             }
         };
-        Ok(PackChoice { name: name.to_owned(), version })
+        Ok(PackChoice {
+            name: name.to_owned(),
+            version,
+        })
     }
 }
 
@@ -127,7 +132,12 @@ fn lint(file: &Path, format: Format) -> Result<Exit> {
         print::json(&linted)?;
     } else {
         let good = style::paint(style::Look::Green, "✓");
-        let Linted { name, steps, plan_hash, .. } = linted;
+        let Linted {
+            name,
+            steps,
+            plan_hash,
+            ..
+        } = linted;
         print::line(format_args!("{good} {name}: {steps} steps, plan {plan_hash}"))?;
     }
     Ok(Exit::Good)
@@ -152,7 +162,11 @@ fn tell_findings(errors: &PackErrors, file: &Path, source: &[u8], format: Format
         print::say(format_args!("{}\n", draw(&finding, &name, &text)));
     }
     let count = errors.all().len();
-    let findings = if count == 1 { "one finding".to_owned() } else { format!("{count} findings") };
+    let findings = if count == 1 {
+        "one finding".to_owned()
+    } else {
+        format!("{count} findings")
+    };
     Err(Failure::usage(format!("{name} is not a pack: {findings}")).into())
 }
 
@@ -173,7 +187,11 @@ pub struct Pushed {
 /// The request that registers a pack.
 pub fn push_request(source: Vec<u8>) -> Ask {
     let is_json = source.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
-    let media_type = if is_json { "application/json" } else { "application/yaml" };
+    let media_type = if is_json {
+        "application/json"
+    } else {
+        "application/yaml"
+    };
     Ask::post_bytes("/api/v1/packs", media_type, source.into())
 }
 
@@ -190,8 +208,15 @@ async fn push(mut client: Client, file: PathBuf, source: Vec<u8>, format: Format
         return Ok(Exit::Good);
     }
     let pushed: Pushed = answer.json()?;
-    let verb = if pushed.created { "registered" } else { "was registered before" };
-    print::line(format_args!("{}@{} {verb}, plan {}", pushed.name, pushed.version, pushed.plan_hash))?;
+    let verb = if pushed.created {
+        "registered"
+    } else {
+        "was registered before"
+    };
+    print::line(format_args!(
+        "{}@{} {verb}, plan {}",
+        pushed.name, pushed.version, pushed.plan_hash
+    ))?;
     Ok(Exit::Good)
 }
 
@@ -201,7 +226,12 @@ fn draw_refusal(error: &anyhow::Error, file: &Path, source: &[u8]) {
     let (name, text) = (file.display().to_string(), String::from_utf8_lossy(source));
     for found in &problem.errors {
         if let (Some(line), Some(column)) = (found.line, found.column) {
-            let finding = Finding { code: &problem.code, message: &found.detail, line, column };
+            let finding = Finding {
+                code: &problem.code,
+                message: &found.detail,
+                line,
+                column,
+            };
             print::say(format_args!("{}\n", draw(&finding, &name, &text)));
         }
     }

@@ -15,6 +15,8 @@ pub struct Problem {
     pub detail: String,
     /// Bad fields.
     pub errors: Vec<FieldProblem>,
+    /// The checklist of a bundle that was refused.
+    pub report: Option<RefusedReport>,
     /// Finds the request in the server's log.
     #[serde(rename = "traceId")]
     pub trace_id: String,
@@ -36,6 +38,14 @@ pub struct FieldProblem {
     pub pointer: String,
 }
 
+/// What of a checklist decides how the program ends.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub struct RefusedReport {
+    /// 10 to 14.
+    pub exit_code: u8,
+}
+
 /// A refusal as an error: keeps the problem for verbs that can say more about it.
 #[derive(Debug, thiserror::Error)]
 #[error("{source}")]
@@ -49,14 +59,26 @@ pub struct Refused {
 impl Problem {
     /// Reads an answer that is not a success. Whatever else it is, the status line says something.
     pub fn read(body: &[u8], status: &str, is_server_fault: bool) -> Self {
-        let problem = serde_json::from_slice(body).ok().filter(|problem: &Problem| !problem.code.is_empty());
-        let unknown = || Problem { detail: format!("the server answered {status}"), ..Problem::default() };
-        Problem { is_server_fault, ..problem.unwrap_or_else(unknown) }
+        let problem = serde_json::from_slice(body)
+            .ok()
+            .filter(|problem: &Problem| !problem.code.is_empty());
+        let unknown = || Problem {
+            detail: format!("the server answered {status}"),
+            ..Problem::default()
+        };
+        Problem {
+            is_server_fault,
+            ..problem.unwrap_or_else(unknown)
+        }
     }
 
     /// Its exit code.
     pub fn exit(&self) -> Exit {
-        let fault = if self.is_server_fault { Fault::Server } else { Fault::Request };
+        let fault = if self.is_server_fault {
+            Fault::Server
+        } else {
+            Fault::Request
+        };
         exit_of_problem(&self.code, fault)
     }
 
@@ -68,7 +90,11 @@ impl Problem {
             format!("{} ({})", shown(&self.detail), shown(&self.code))
         };
         for error in self.errors.iter().filter(|error| error.detail != self.detail) {
-            message.push_str(&format!("\n  {}: {}", shown(&error.pointer), shown(&error.detail)));
+            message.push_str(&format!(
+                "\n  {}: {}",
+                shown(&error.pointer),
+                shown(&error.detail)
+            ));
         }
         if let [only] = self.errors.as_slice()
             && only.detail == self.detail
@@ -80,10 +106,17 @@ impl Problem {
             message.push_str("\n  give the token with --token-file FILE, or in FASTNESS_TOKEN_FILE");
         }
         if self.is_server_fault && !self.trace_id.is_empty() {
-            message.push_str(&format!("\n  trace {} in the server's log", shown(&self.trace_id)));
+            message.push_str(&format!(
+                "\n  trace {} in the server's log",
+                shown(&self.trace_id)
+            ));
         }
         let source = Failure::new(self.exit(), message);
-        Refused { problem: self, source }.into()
+        Refused {
+            problem: self,
+            source,
+        }
+        .into()
     }
 }
 
@@ -104,7 +137,10 @@ mod tests {
         let error = Problem::read(body, "422", false).into_failure(true);
         assert_eq!(exit_of(&error), Exit::Usage);
         let text = format!("{error:#}");
-        assert!(text.contains("/inputs/b: nor this") && text.contains("missing_input"), "{text}");
+        assert!(
+            text.contains("/inputs/b: nor this") && text.contains("missing_input"),
+            "{text}"
+        );
         assert_eq!(problem_of(&error).unwrap().errors.len(), 2);
     }
 
@@ -113,7 +149,11 @@ mod tests {
         let error = Problem::read(b"<html>", "502 Bad Gateway", true).into_failure(true);
         assert_eq!(exit_of(&error), Exit::Failed);
         assert!(error.to_string().contains("502 Bad Gateway"));
-        let error = Problem::read(br#"{"code":"unauthenticated","detail":"a token is needed"}"#, "401", false);
+        let error = Problem::read(
+            br#"{"code":"unauthenticated","detail":"a token is needed"}"#,
+            "401",
+            false,
+        );
         let error = error.into_failure(false);
         assert_eq!(exit_of(&error), Exit::Denied);
         assert!(error.to_string().contains("--token-file"));

@@ -29,7 +29,13 @@ impl Board {
     /// A board whose lines begin with `indent`.
     pub fn new(indent: &'static str) -> Self {
         let is_terminal = io::stderr().is_terminal();
-        Board { is_terminal, indent, drawn: 0, frame: 0, told: BTreeMap::new() }
+        Board {
+            is_terminal,
+            indent,
+            drawn: 0,
+            frame: 0,
+            told: BTreeMap::new(),
+        }
     }
 
     /// Whether it wants to be drawn again although nothing happened.
@@ -39,7 +45,11 @@ impl Board {
 
     /// Shows how the run stands.
     pub fn show(&mut self, run: &RunView, now: Timestamp) {
-        let text = if self.is_terminal { self.redraw(run, now) } else { self.changes(run, now) };
+        let text = if self.is_terminal {
+            self.redraw(run, now)
+        } else {
+            self.changes(run, now)
+        };
         // Nobody hears what cannot be said.
         let _ = anstream::stderr().lock().write_all(text.as_bytes());
     }
@@ -49,7 +59,11 @@ impl Board {
         let mut lines: Vec<String> = chosen(run).map(|step| self.step_line(step, now)).collect();
         let left_out = run.steps.len().saturating_sub(lines.len());
         if left_out > 0 {
-            lines.push(format!("{}{}", self.indent, paint(Look::Dim, format_args!("… and {left_out} more steps"))));
+            lines.push(format!(
+                "{}{}",
+                self.indent,
+                paint(Look::Dim, format_args!("… and {left_out} more steps"))
+            ));
         }
         lines.push(format!("{}{}", self.indent, self.bar(run, now)));
         let mut text = String::new();
@@ -69,7 +83,11 @@ impl Board {
     fn step_line(&self, step: &StepView, now: Timestamp) -> String {
         let (glyph, look) = state(&step.status);
         let is_running = step.status == "running" && self.is_terminal;
-        let glyph = if is_running { SPINNER[self.frame % SPINNER.len()] } else { glyph };
+        let glyph = if is_running {
+            SPINNER[self.frame % SPINNER.len()]
+        } else {
+            glyph
+        };
         let took = step.took_ms(now).map_or(String::new(), duration);
         let remark = step.remark();
         format!(
@@ -77,7 +95,14 @@ impl Board {
             self.indent,
             paint(look, glyph),
             shown(&step.id),
-            paint(if step.error.is_some() { Look::Red } else { Look::Dim }, shown(&remark.replace('\n', " "))),
+            paint(
+                if step.error.is_some() {
+                    Look::Red
+                } else {
+                    Look::Dim
+                },
+                shown(&remark.replace('\n', " "))
+            ),
         )
     }
 
@@ -109,9 +134,18 @@ impl Board {
                     _ => String::new(),
                 };
                 let remark = step.remark();
-                let remark = if remark.is_empty() { remark } else { format!(": {}", remark.replace('\n', " ")) };
+                let remark = if remark.is_empty() {
+                    remark
+                } else {
+                    format!(": {}", remark.replace('\n', " "))
+                };
                 let (glyph, id) = (paint(look, glyph), shown(&step.id));
-                text.push_str(&format!("{}{glyph} {id} {}{took}{}\n", self.indent, step.status, shown(&remark)));
+                text.push_str(&format!(
+                    "{}{glyph} {id} {}{took}{}\n",
+                    self.indent,
+                    step.status,
+                    shown(&remark)
+                ));
                 self.told.insert(step.id.clone(), stands);
             }
         }
@@ -161,13 +195,21 @@ mod tests {
                     "startedAt": "2026-01-31T12:00:00.000Z", "endedAt": null, "error": null, "exitCode": null})
             })
             .collect();
-        serde_json::from_value(serde_json::json!({"id": "r", "status": "running", "createdAt": "2026-01-31T12:00:00.000Z",
-            "endedAt": null, "pack": {"name": "p", "version": 1}, "steps": steps}))
+        serde_json::from_value(
+            serde_json::json!({"id": "r", "status": "running", "createdAt": "2026-01-31T12:00:00.000Z",
+            "endedAt": null, "pack": {"name": "p", "version": 1}, "steps": steps}),
+        )
         .unwrap()
     }
 
     fn board(is_terminal: bool) -> Board {
-        Board { is_terminal, indent: "", drawn: 0, frame: 0, told: BTreeMap::new() }
+        Board {
+            is_terminal,
+            indent: "",
+            drawn: 0,
+            frame: 0,
+            told: BTreeMap::new(),
+        }
     }
 
     #[test]
@@ -177,7 +219,10 @@ mod tests {
         assert!(first.contains("s0 running\n") && !first.contains("s1"), "{first}");
         assert_eq!(board.changes(&run(&["running", "scheduled"]), now), "");
         let then = board.changes(&run(&["completed", "running"]), now);
-        assert!(then.contains("s0 completed in 1.5 s") && then.contains("s1 running"), "{then}");
+        assert!(
+            then.contains("s0 completed in 1.5 s") && then.contains("s1 running"),
+            "{then}"
+        );
     }
 
     #[test]
@@ -186,7 +231,10 @@ mod tests {
         let mut statuses = vec!["completed"; 40];
         statuses.push("running");
         let first = board.redraw(&run(&statuses), now);
-        assert!(first.contains("s40") && first.contains("16") || first.contains("17 more steps"), "{first}");
+        assert!(
+            first.contains("s40") && first.contains("16") || first.contains("17 more steps"),
+            "{first}"
+        );
         assert_eq!(board.drawn, BOARD_STEPS_MAX + 2);
         let again = board.redraw(&run(&statuses), now);
         assert!(again.starts_with(&format!("\x1b[{}A", BOARD_STEPS_MAX + 2)));

@@ -37,7 +37,10 @@ pub fn file_or_stdin(path: &Path, bytes_max: u64) -> Result<Vec<u8>> {
 /// Usage: more than `bytes_max` bytes, or what the system said.
 pub fn stdin(bytes_max: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    let read = std::io::stdin().lock().take(bytes_max + 1).read_to_end(&mut bytes);
+    let read = std::io::stdin()
+        .lock()
+        .take(bytes_max + 1)
+        .read_to_end(&mut bytes);
     read.map_err(|error| Failure::usage(format!("cannot read standard input: {error}")))?;
     if bytes.len() as u64 > bytes_max {
         return Err(Failure::usage(format!("standard input has more than {bytes_max} bytes")).into());
@@ -69,8 +72,12 @@ pub fn duration(text: &str) -> Result<Duration, String> {
         "h" => 3_600_000,
         _ => return Err("a time is a number with its unit: 500ms, 30s, 5m, 2h".to_owned()),
     };
-    let ms = number.parse::<u64>().ok().and_then(|number| number.checked_mul(unit_ms));
-    ms.map(Duration::from_millis).ok_or_else(|| "a time needs a number that fits".to_owned())
+    let ms = number
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(unit_ms));
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| "a time needs a number that fits".to_owned())
 }
 
 #[cfg(test)]
@@ -81,7 +88,16 @@ mod tests {
     fn times_have_a_unit() {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert_eq!(duration("2h"), Ok(Duration::from_secs(7_200)));
-        for bad in ["", "5", "s", "-1s", "1.5s", "1 s", "99999999999999999999s", "18446744073709551615h"] {
+        for bad in [
+            "",
+            "5",
+            "s",
+            "-1s",
+            "1.5s",
+            "1 s",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(duration(bad).is_err(), "{bad:?}");
         }
     }

@@ -85,7 +85,11 @@ impl Chain {
         if predicate.first != 0 {
             return Err(out_of_order(file, &predicate, 0));
         }
-        let mut chain = Chain { replay: scratch(&predicate)?, last: predicate, parts: Vec::new() };
+        let mut chain = Chain {
+            replay: scratch(&predicate)?,
+            last: predicate,
+            parts: Vec::new(),
+        };
         let added = chain.take(file, keys, None)?;
         Ok(added.map(|()| chain))
     }
@@ -101,8 +105,15 @@ impl Chain {
             return Err(out_of_order(file, &predicate, self.last.size));
         }
         self.replay.continue_at(predicate.first);
-        let tip = HeldTip { size: self.last.size, root: self.last.root, trust_version: self.last.trust_version };
-        let held = Behind { origin: self.last.origin.clone(), tip };
+        let tip = HeldTip {
+            size: self.last.size,
+            root: self.last.root,
+            trust_version: self.last.trust_version,
+        };
+        let held = Behind {
+            origin: self.last.origin.clone(),
+            tip,
+        };
         self.last = predicate;
         self.take(file, keys, Some(&held))
     }
@@ -117,14 +128,24 @@ impl Chain {
             require_replay: true,
         };
         let outcome = verify(&opener(file), options).with_context(|| file.display().to_string())?;
-        let Outcome { report, tar_sha256: Some(tar_sha256), .. } = outcome else {
+        let Outcome {
+            report,
+            tar_sha256: Some(tar_sha256),
+            ..
+        } = outcome
+        else {
             return Ok(Err(Box::new(outcome.report)));
         };
         if !report.ok {
             return Ok(Err(Box::new(report)));
         }
         let (first, size) = (self.last.first, self.last.size);
-        self.parts.push(Part { file: file.display().to_string(), first, size, tar_sha256 });
+        self.parts.push(Part {
+            file: file.display().to_string(),
+            first,
+            size,
+            tar_sha256,
+        });
         Ok(Ok(()))
     }
 }
@@ -161,7 +182,11 @@ fn refuse(file: &Path, report: &Report, format: Format) -> Result<Exit> {
         print::json(report)?;
     }
     print::say(format_args!("{} is refused:", file.display()));
-    for check in report.checks.iter().filter(|check| check.status == Status::Failed) {
+    for check in report
+        .checks
+        .iter()
+        .filter(|check| check.status == Status::Failed)
+    {
         print::say(check_line(check));
     }
     Ok(exit_of(report))

@@ -43,7 +43,9 @@ pub struct Arguments {
 }
 
 fn key_value(text: &str) -> Result<(String, String), String> {
-    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
@@ -118,12 +120,24 @@ async fn typed_inputs(
     }
     let name = escaped(&pack.name);
     let declared = match pack.version {
-        Some(version) => client.get::<Pack>(format!("/api/v1/packs/{name}/versions/{version}")).await?,
-        None => client.get::<Versions>(format!("/api/v1/packs/{name}")).await?.latest,
+        Some(version) => {
+            client
+                .get::<Pack>(format!("/api/v1/packs/{name}/versions/{version}"))
+                .await?
+        }
+        None => {
+            client
+                .get::<Versions>(format!("/api/v1/packs/{name}"))
+                .await?
+                .latest
+        }
     };
     let mut inputs = BTreeMap::new();
     for (key, text) in given {
-        let input_type = declared.inputs.get(&key).map_or("string", |declared| declared.input_type.as_str());
+        let input_type = declared
+            .inputs
+            .get(&key)
+            .map_or("string", |declared| declared.input_type.as_str());
         let value = typed(&key, text, input_type)?;
         if inputs.insert(key.clone(), value).is_some() {
             return Err(Failure::usage(format!("the input {key} is given twice")).into());
@@ -135,12 +149,24 @@ async fn typed_inputs(
 fn typed(key: &str, text: String, input_type: &str) -> Result<Value> {
     let expected = |what: &str| Failure::usage(format!("the input {key} takes {what}, not {text:?}")).into();
     match input_type {
-        "int" => text.parse::<i64>().map(Value::from).map_err(|_| expected("a whole number")),
-        "bool" => text.parse::<bool>().map(Value::from).map_err(|_| expected("true or false")),
+        "int" => text
+            .parse::<i64>()
+            .map(Value::from)
+            .map_err(|_| expected("a whole number")),
+        "bool" => text
+            .parse::<bool>()
+            .map(Value::from)
+            .map_err(|_| expected("true or false")),
         "list" => match serde_json::from_str(&text) {
             Ok(Value::Array(items)) => Ok(Value::Array(items)),
-            _ if text.trim_start().starts_with('[') => Err(expected("a JSON array, or items with commas between")),
-            _ => Ok(text.split(',').filter(|item| !item.is_empty()).map(Value::from).collect()),
+            _ if text.trim_start().starts_with('[') => {
+                Err(expected("a JSON array, or items with commas between"))
+            }
+            _ => Ok(text
+                .split(',')
+                .filter(|item| !item.is_empty())
+                .map(Value::from)
+                .collect()),
         },
         _ => Ok(Value::from(text)),
     }
@@ -153,7 +179,11 @@ fn typed(key: &str, text: String, input_type: &str) -> Result<Value> {
 pub async fn wait_and_tell(client: Client, id: &str, format: Format) -> Result<Exit> {
     let (answer, run) = watch(client, id, Board::new("")).await?;
     tell(&answer, format)?;
-    Ok(if run.is_completed() { Exit::Good } else { Exit::Failed })
+    Ok(if run.is_completed() {
+        Exit::Good
+    } else {
+        Exit::Failed
+    })
 }
 
 /// Shows a run on a board until it ends.
@@ -166,7 +196,13 @@ pub async fn watch(mut client: Client, id: &str, mut board: Board) -> Result<(An
     let mut answer = client.ask(Ask::get(&path)).await?;
     let mut run: RunView = answer.json()?;
     let stream = format!("/api/v1/stream/runs/{}", escaped(id));
-    let mut events = Follow::open(client.another(), &stream, Some(run.as_of.to_string()), Patience::Bounded).await?;
+    let mut events = Follow::open(
+        client.another(),
+        &stream,
+        Some(run.as_of.to_string()),
+        Patience::Bounded,
+    )
+    .await?;
     loop {
         board.show(&run, Timestamp::from_ms(clock.wall_ms()));
         if run.is_over() {
@@ -215,7 +251,12 @@ fn tell(answer: &Answer, format: Format) -> Result<()> {
         None => String::new(),
     };
     let status = run.status.replace('_', " ");
-    print::line(format_args!("{} {} {} {status}{took}", paint(look, glyph), run.id, paint(Look::Bold, shown(&pack))))
+    print::line(format_args!(
+        "{} {} {} {status}{took}",
+        paint(look, glyph),
+        run.id,
+        paint(Look::Bold, shown(&pack))
+    ))
 }
 
 #[cfg(test)]

@@ -69,7 +69,10 @@ pub struct ErrorView {
 impl RunView {
     /// Nothing can happen to it any more.
     pub fn is_over(&self) -> bool {
-        matches!(self.status.as_str(), "completed" | "partially_failed" | "failed" | "cancelled")
+        matches!(
+            self.status.as_str(),
+            "completed" | "partially_failed" | "failed" | "cancelled"
+        )
     }
 
     /// All went well.

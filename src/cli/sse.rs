@@ -15,7 +15,10 @@ pub struct Message {
 
 /// A message longer than any that a server sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the stream holds a message of more than {} bytes", limits::CLIENT_MESSAGE_BYTES_MAX)]
+#[error(
+    "the stream holds a message of more than {} bytes",
+    limits::CLIENT_MESSAGE_BYTES_MAX
+)]
 pub struct TooLong;
 
 /// What was read of a stream and not given on yet.
@@ -85,7 +88,10 @@ mod tests {
             id: Some(id.to_owned()),
             data: data.as_bytes().to_vec(),
         };
-        let expected = [message("7", "job.created", "{\"a\": 1}"), message("8", "x", "é\nb")];
+        let expected = [
+            message("7", "job.created", "{\"a\": 1}"),
+            message("8", "x", "é\nb"),
+        ];
         for size in 1..text.len() {
             let mut parser = Parser::default();
             let mut found = Vec::new();

@@ -147,6 +147,9 @@ mod tests {
         assert_eq!(duration(59_999), "59.9 s");
         assert_eq!(duration(60_000), "1 min 00 s");
         assert_eq!(duration(3_723_000), "1 h 02 min");
-        assert_eq!([grouped(0), grouped(999), grouped(1_234_567)], ["0", "999", "1,234,567"]);
+        assert_eq!(
+            [grouped(0), grouped(999), grouped(1_234_567)],
+            ["0", "999", "1,234,567"]
+        );
     }
 }

@@ -47,7 +47,10 @@ impl KeyFiles {
         let (Some(log), Some(export)) = (&self.log_key, &self.export_key) else {
             return Ok(None);
         };
-        Ok(Some(Keys { log: read::public_key(log)?, export: read::public_key(export)? }))
+        Ok(Some(Keys {
+            log: read::public_key(log)?,
+            export: read::public_key(export)?,
+        }))
     }
 }
 
@@ -73,7 +76,11 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
 
 /// The exit code of a report.
 pub fn exit_of(report: &Report) -> Exit {
-    if report.exit_code == 0 { Exit::Good } else { Exit::Refused(report.exit_code) }
+    if report.exit_code == 0 {
+        Exit::Good
+    } else {
+        Exit::Refused(report.exit_code)
+    }
 }
 
 /// Verifies a file, with a replay when it begins at the first event.
@@ -102,7 +109,8 @@ pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<O
 /// # Errors
 /// Usage: the file cannot be read.
 pub fn look(file: &Path) -> Result<Outcome> {
-    std::fs::File::open(file).map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    std::fs::File::open(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
     verify(&opener(file), Options::none()).with_context(|| file.display().to_string())
 }
 
@@ -115,22 +123,39 @@ pub fn scratch(predicate: &Predicate) -> Result<ScratchReplay> {
     let entropy = SystemClock::default().entropy();
     let folder = ScratchFolder::new(&parent, entropy)
         .with_context(|| format!("making a scratch folder in {}", parent.display()))?;
-    Ok(ScratchReplay::new(folder, predicate.tenant.clone(), predicate.first)?)
+    Ok(ScratchReplay::new(
+        folder,
+        predicate.tenant.clone(),
+        predicate.first,
+    )?)
 }
 
 fn print_report(file: &Path, predicate: Option<&Predicate>, report: &Report) -> Result<()> {
     let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
     print::line(paint(Look::Bold, shown(&name)))?;
     if let Some(predicate) = predicate {
-        let Predicate { origin, first, size, .. } = predicate;
-        print::line(format_args!("  {}, events {first} to {}", shown(origin), size.saturating_sub(1)))?;
+        let Predicate {
+            origin, first, size, ..
+        } = predicate;
+        print::line(format_args!(
+            "  {}, events {first} to {}",
+            shown(origin),
+            size.saturating_sub(1)
+        ))?;
     }
     for check in &report.checks {
         print::line(check_line(check))?;
     }
     let verdict = match report.first_failure() {
         None => paint(Look::Green, "  good".to_owned()),
-        Some(failure) => paint(Look::Red, format!("  refused, exit code {}: {}", report.exit_code, failure_words(failure))),
+        Some(failure) => paint(
+            Look::Red,
+            format!(
+                "  refused, exit code {}: {}",
+                report.exit_code,
+                failure_words(failure)
+            ),
+        ),
     };
     print::line(verdict)
 }
@@ -144,7 +169,11 @@ pub fn check_line(check: &Check) -> String {
     };
     let rest = details(check);
     let (n, name) = (check.n, check.name);
-    let rest = if check.status == Status::Failed { paint(Look::Red, rest) } else { paint(Look::Dim, rest) };
+    let rest = if check.status == Status::Failed {
+        paint(Look::Red, rest)
+    } else {
+        paint(Look::Dim, rest)
+    };
     format!("  {} {n:2} {name:20} {rest}", paint(look, glyph))
 }
 
@@ -156,11 +185,19 @@ fn details(check: &Check) -> String {
         check.seq.map(|seq| format!("event {seq}")),
         check.detail.clone(),
     ];
-    let known: Vec<String> = parts.into_iter().flatten().map(|part| shown(&part).into_owned()).collect();
+    let known: Vec<String> = parts
+        .into_iter()
+        .flatten()
+        .map(|part| shown(&part).into_owned())
+        .collect();
     known.join(", ")
 }
 
 fn failure_words(check: &Check) -> String {
     let words = details(check);
-    if words.is_empty() { check.name.to_owned() } else { words }
+    if words.is_empty() {
+        check.name.to_owned()
+    } else {
+        words
+    }
 }

@@ -43,7 +43,13 @@ struct End {
 
 async fn job(mut client: Client, id: &str, format: Format) -> Result<Exit> {
     let stream = format!("/api/v1/stream/jobs/{id}");
-    let mut events = Follow::open(client.another(), &stream, Some("-1".to_owned()), Patience::Bounded).await?;
+    let mut events = Follow::open(
+        client.another(),
+        &stream,
+        Some("-1".to_owned()),
+        Patience::Bounded,
+    )
+    .await?;
     let end: End = loop {
         let message = events.next().await?;
         if message.event == "end" {
@@ -52,5 +58,9 @@ async fn job(mut client: Client, id: &str, format: Format) -> Result<Exit> {
     };
     let answer = client.ask(Ask::get(format!("/api/v1/jobs/{id}"))).await?;
     listing::show_one(&answer, format)?;
-    Ok(if end.status == "completed" { Exit::Good } else { Exit::Failed })
+    Ok(if end.status == "completed" {
+        Exit::Good
+    } else {
+        Exit::Failed
+    })
 }

@@ -28,8 +28,16 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let server = arguments.server.clone();
     online(&server, async move |mut client: Client| {
-        let after = if format.is_json() { None } else { Some(overview(&mut client).await?) };
-        let types: Vec<_> = arguments.r#type.iter().map(|glob| ("type", Some(glob.clone()))).collect();
+        let after = if format.is_json() {
+            None
+        } else {
+            Some(overview(&mut client).await?)
+        };
+        let types: Vec<_> = arguments
+            .r#type
+            .iter()
+            .map(|glob| ("type", Some(glob.clone())))
+            .collect();
         let path = with_query("/api/v1/stream", &types);
         let mut events = Follow::open(client, &path, after, Patience::Endless).await?;
         loop {
@@ -62,8 +70,15 @@ async fn overview(client: &mut Client) -> Result<String> {
             format!("{} {count} {status}", paint(look, glyph))
         })
         .collect();
-    let jobs = if parts.is_empty() { "none yet".to_owned() } else { parts.join("  ") };
+    let jobs = if parts.is_empty() {
+        "none yet".to_owned()
+    } else {
+        parts.join("  ")
+    };
     let server = client.target();
-    print::say(format_args!("{}  jobs: {jobs}", paint(Look::Bold, format_args!("watching {server}"))));
+    print::say(format_args!(
+        "{}  jobs: {jobs}",
+        paint(Look::Bold, format_args!("watching {server}"))
+    ));
     Ok(summary.as_of.to_string())
 }

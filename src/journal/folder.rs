@@ -36,10 +36,15 @@ impl Folder {
         if let Some(parent) = dir.parent() {
             disk.sync_dir(parent).map_err(failed("flush", parent))?;
         }
-        Ok(Folder {
+        Ok(Folder::at(disk, dir))
+    }
+
+    /// The folder at `dir`, whether it is there or not. Nothing is created.
+    pub(super) fn at(disk: Arc<dyn Disk>, dir: &Path) -> Folder {
+        Folder {
             disk,
             dir: dir.to_owned(),
-        })
+        }
     }
 
     pub(super) fn segment_path(&self, id: SegmentId) -> PathBuf {

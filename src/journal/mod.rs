@@ -7,8 +7,9 @@
 //! beyond damage, or know what a record means.
 //!
 //! Reading order: this file, `frame` (byte format), `segment` (one file), `segments` (the journal over
-//! them), `recover` (opening).
+//! them), `recover` (opening), `check` (looking only).
 
+mod check;
 mod error;
 mod folder;
 mod frame;
@@ -24,6 +25,7 @@ use bytes::Bytes;
 
 use crate::domain::{Seq, TenantName};
 
+pub use check::{CheckError, check};
 pub use error::{AppendError, Damage, DiskError, OpenError, ReadError, ReleaseError};
 pub use recover::{Cut, Floor, Recovery, open};
 pub use segment::SegmentReader;

@@ -80,17 +80,8 @@ pub fn open(
     let options = options.whole_sectors();
     let folder = Folder::open(disk, dir)?;
     let listing = folder.list()?;
-    let surveys = survey_all(&folder, &listing.segments)?;
-    let cut = match surveys.last() {
-        Some(tail) => check_tail(tail, floor)?,
-        None if floor.position() > Position(0) => {
-            return Err(OpenError::Empty {
-                dir: dir.to_owned(),
-                floor: floor.position(),
-            });
-        }
-        None => None,
-    };
+    let surveys = survey_all(&folder, &listing.segments, Access::Write)?;
+    let cut = check_tail(surveys.last(), dir, floor)?;
     for leftover in &listing.leftovers {
         folder.remove(leftover)?;
     }
@@ -108,10 +99,10 @@ pub fn open(
 }
 
 /// A segment as found.
-struct Survey {
+pub(super) struct Survey {
     /// Its whole batches.
-    segment: Segment,
-    term: Term,
+    pub(super) segment: Segment,
+    pub(super) term: Term,
     /// The whole file; kept for the last segment only.
     bytes: Bytes,
     /// Where the first frame stands that is not right.
@@ -119,7 +110,11 @@ struct Survey {
 }
 
 /// Reads and verifies all segments.
-fn survey_all(folder: &Folder, ids: &[SegmentId]) -> Result<Vec<Survey>, OpenError> {
+pub(super) fn survey_all(
+    folder: &Folder,
+    ids: &[SegmentId],
+    access: Access,
+) -> Result<Vec<Survey>, OpenError> {
     let mut surveys: Vec<Survey> = Vec::with_capacity(ids.len());
     for id in ids {
         if let Some(before) = surveys.last_mut() {
@@ -131,7 +126,7 @@ fn survey_all(folder: &Folder, ids: &[SegmentId]) -> Result<Vec<Survey>, OpenErr
             }
             before.bytes = Bytes::new();
         }
-        let survey = survey(folder, *id)?;
+        let survey = survey(folder, *id, access)?;
         if let Some(before) = surveys.last() {
             check_joint(before, &survey)?;
         }
@@ -140,9 +135,9 @@ fn survey_all(folder: &Folder, ids: &[SegmentId]) -> Result<Vec<Survey>, OpenErr
     Ok(surveys)
 }
 
-fn survey(folder: &Folder, id: SegmentId) -> Result<Survey, OpenError> {
+fn survey(folder: &Folder, id: SegmentId, access: Access) -> Result<Survey, OpenError> {
     let path = folder.segment_path(id);
-    let file = folder.open_file(&path, Access::Write)?;
+    let file = folder.open_file(&path, access)?;
     let length = file.len().map_err(failed("measure", &path))?;
     let mut sector = [0; SECTOR_BYTES];
     let header_length = sector.len().min(length as usize);
@@ -218,7 +213,14 @@ fn check_joint(before: &Survey, next: &Survey) -> Result<(), OpenError> {
 }
 
 /// Whether what lies behind the last whole batch may be cut; says where when there is something to cut.
-fn check_tail(tail: &Survey, floor: Floor) -> Result<Option<Cut>, OpenError> {
+pub(super) fn check_tail(tail: Option<&Survey>, dir: &Path, floor: Floor) -> Result<Option<Cut>, OpenError> {
+    let Some(tail) = tail else {
+        if floor.position() == Position(0) {
+            return Ok(None);
+        }
+        let (dir, floor) = (dir.to_owned(), floor.position());
+        return Err(OpenError::Empty { dir, floor });
+    };
     let end = tail.segment.info().end;
     let end_offset = tail.segment.end_offset();
     let damaged = |damage| OpenError::Damaged {
