@@ -5,6 +5,7 @@
     reason = "a test that finds nothing to unwrap has failed, and says so"
 )]
 
+mod api;
 mod architecture;
 mod bundle;
 mod console_stamp;

@@ -293,6 +293,8 @@ pub fn finish(response: Response, trace_id: &str) -> Response {
     let Some(error) = parts.extensions.remove::<ApiError>() else {
         return Response::from_parts(parts, body);
     };
+    // The router counted the empty body that stood here.
+    parts.headers.remove(header::CONTENT_LENGTH);
     let mut problem = serde_json::to_value(error.problem(trace_id)).unwrap_or_default();
     if let (Some((name, value)), Some(members)) = (error.0.extra, problem.as_object_mut()) {
         members.insert(name.to_owned(), value);

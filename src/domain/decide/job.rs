@@ -1,7 +1,7 @@
 //! Decisions about single jobs: submit, lease, report, expire, release, cancel.
 
 use super::{Draft, Labels};
-use crate::domain::canonical::Payload;
+use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{CompleteJob, LeaseEnd, Leased, Outcome, Reply, SubmitJob};
 use crate::domain::event::{EventBody, Subject};
 use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobSpec, JobStatus};
@@ -33,6 +33,8 @@ impl Draft<'_> {
             JobStatus::Pending
         };
         let (payload, payload_text) = match &request.payload {
+            // A recorded `null` reads back as nothing recorded.
+            Payload::Json(Value::Null) => (None, Some("null".to_owned())),
             Payload::Json(value) => (Some(value.clone()), None),
             Payload::Text(text) => (None, Some(text.clone())),
         };
@@ -178,7 +180,7 @@ impl Draft<'_> {
                     epoch: job.epoch,
                     exit_code: ended.exit_code,
                     logs: ended.logs,
-                    output: output.clone(),
+                    output: output.clone().filter(|output| *output != Value::Null),
                 };
                 self.emit_job(&job, EventBody::JobCompleted(Box::new(completed)))?;
                 self.settle(&job)?;

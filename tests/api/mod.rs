@@ -1,0 +1,9 @@
+//! The interface over a real socket, against a whole server in this process.
+
+mod errors;
+mod jobs;
+mod ledger;
+pub mod packs;
+mod scopes;
+mod sessions;
+mod streams;

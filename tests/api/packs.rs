@@ -1,0 +1,452 @@
+//! Packs and their runs over HTTP; the test plays the runner.
+
+use fastness::domain::TenantName;
+use fastness::domain::command::{Command, CompleteJob, Outcome, Reply as Answered};
+use fastness::domain::event::Actor;
+use fastness::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, OutputDigest};
+use fastness::engine::{Claim, Reach, Wanted};
+use fastness::output::{AttemptAsk, AttemptKey, RunScope, Stream, StreamSummary};
+use serde_json::{Value, json};
+
+use crate::support::appliance::{Ask, Reply, TestAppliance};
+
+const DEMO: &str = "apiVersion: fastness/v1
+kind: Pack
+metadata: {name: demo, description: Three steps}
+spec:
+  inputs:
+    root: {type: string, default: /usr}
+    count: {type: int}
+  maxParallel: 1
+  steps:
+    - id: first
+      run: [echo, one]
+    - id: second
+      needs: [first]
+      run: [echo, two]
+    - id: third
+      needs: [first]
+      run: [echo, three]
+      retries: {max: 0}
+";
+
+fn register(appliance: &TestAppliance, source: &str) -> Reply {
+    let asked = Ask::post("/api/v1/packs", source.as_bytes()).header("content-type", "application/yaml");
+    appliance.send(&asked.token(&appliance.admin))
+}
+
+pub fn start_run(appliance: &TestAppliance) -> String {
+    let reply = register(appliance, DEMO);
+    assert!(matches!(reply.status, 200 | 201), "{}", reply.json());
+    let run = appliance
+        .post("/api/v1/pack-runs", r#"{"pack":"demo","inputs":{"count":3}}"#)
+        .expect(201);
+    run["id"].as_str().unwrap().to_owned()
+}
+
+fn digest(stream: &StreamSummary) -> OutputDigest {
+    OutputDigest {
+        bytes: stream.bytes,
+        lines: stream.lines,
+        sha256: stream.sha256,
+        truncated: stream.truncated,
+    }
+}
+
+/// Runs the next step: writes lines, leaves an artifact, and ends. Gives the step's name; none when none is ready.
+pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> Option<String> {
+    let tenant: TenantName = "default".parse().unwrap();
+    let actor = Actor::worker("runner");
+    let claim = Claim {
+        worker: "runner".to_owned(),
+        reach: Reach::OneTenant,
+        wanted: Wanted {
+            queues: vec!["local".to_owned()],
+            types: vec![],
+        },
+        max: 1,
+        lease_ms: 30_000,
+        wait_ms: 0,
+    };
+    let engine = &appliance.engine;
+    let trip = engine.trip(&tenant, &actor, vec![], Some(claim));
+    let job = appliance
+        .runtime
+        .block_on(trip)
+        .unwrap()
+        .jobs
+        .into_iter()
+        .next()?
+        .job;
+    let step = job.name.clone().unwrap();
+    let scope = RunScope {
+        tenant: tenant.clone(),
+        run: job.run.unwrap(),
+    };
+    let key = AttemptKey {
+        scope,
+        job: job.id,
+        attempt: job.attempt,
+    };
+    let at = fastness::domain::Timestamp::from_ms(engine.clock().wall_ms());
+    let ask = AttemptAsk {
+        key,
+        step: Some(step.clone()),
+        bytes_max: 1 << 20,
+    };
+    let mut log = appliance.output.attempt(&ask, at).unwrap();
+    for line in lines {
+        log.append(Stream::Stdout, format!("{line}\n").as_bytes(), at)
+            .unwrap();
+    }
+    let summary = log.finish(at).unwrap();
+    let mut blob = appliance.output.blobs().create(1 << 20).unwrap();
+    blob.write(format!("content of {step}\n").as_bytes()).unwrap();
+    let blob = blob.finish().unwrap();
+    let artifact = Artifact {
+        mime: "text/plain".to_owned(),
+        name: "out.txt".parse().unwrap(),
+        sha256: blob.sha256,
+        size: blob.bytes,
+    };
+    let logs = AttemptLogs {
+        index_sha256: summary.index,
+        stderr: digest(&summary.stderr),
+        stdout: digest(&summary.stdout),
+    };
+    let command = Command::CompleteJob(Box::new(CompleteJob {
+        job: job.id,
+        epoch: job.epoch,
+        outcome,
+        artifacts: vec![artifact],
+        exit_code: Some(0),
+        logs: Some(logs),
+        step: Some(step.clone()),
+    }));
+    assert!(matches!(appliance.command(&tenant, command), Answered::Job(_)));
+    Some(step.to_string())
+}
+
+pub fn done() -> Outcome {
+    Outcome::Completed(None)
+}
+
+pub fn finished_pack_run(appliance: &TestAppliance) -> String {
+    let run = start_run(appliance);
+    while run_step(appliance, &["a line", "another"], done()).is_some() {}
+    run
+}
+
+#[test]
+fn a_pack_is_registered_once_per_content_and_comes_back_byte_for_byte() {
+    let appliance = TestAppliance::start();
+    let reply = register(&appliance, DEMO);
+    let first = reply.expect(201);
+    assert_eq!(
+        (&first["name"], &first["version"], &first["created"]),
+        (&json!("demo"), &json!(1), &json!(true))
+    );
+    assert_eq!(reply.header("location"), Some("/api/v1/packs/demo/versions/1"));
+    let again = register(&appliance, DEMO).expect(200);
+    assert_eq!((&again["version"], &again["created"]), (&json!(1), &json!(false)));
+    assert_eq!(again["planHash"], first["planHash"]);
+    let changed = DEMO.replace("two", "2nd");
+    assert_eq!(register(&appliance, &changed).expect(201)["version"], 2);
+    assert_eq!(
+        register(&appliance, DEMO).expect(200)["version"],
+        1,
+        "the same bytes as any version"
+    );
+
+    let source = appliance.get("/api/v1/packs/demo/versions/1/source");
+    assert_eq!(
+        (source.status, source.header("content-type")),
+        (200, Some("application/yaml"))
+    );
+    assert_eq!(source.body, DEMO.as_bytes());
+    let packs = appliance.get("/api/v1/packs").expect(200);
+    assert_eq!(packs["items"].as_array().unwrap().len(), 1);
+    let pack = &packs["items"][0];
+    assert_eq!(
+        (&pack["version"], &pack["description"]),
+        (&json!(2), &json!("Three steps"))
+    );
+    assert_eq!(
+        pack["inputs"]["root"],
+        json!({"type": "string", "default": "/usr"})
+    );
+    let versions = appliance.get("/api/v1/packs/demo").expect(200);
+    assert_eq!(versions["versions"].as_array().unwrap().len(), 2);
+    let version = appliance.get("/api/v1/packs/demo/versions/1").expect(200);
+    assert_eq!(version["spec"]["steps"][0]["id"], "first");
+    assert_eq!(
+        appliance.get("/api/v1/packs/demo/versions/3").problem(404),
+        "not_found"
+    );
+
+    let text = r#"{"apiVersion":"fastness/v1","kind":"Pack","metadata":{"name":"js"},"spec":{"steps":[{"id":"a","run":["true"]}]}}"#;
+    appliance.post("/api/v1/packs", text).expect(201);
+    let source = appliance.get("/api/v1/packs/js/versions/1/source");
+    assert_eq!(source.header("content-type"), Some("application/json"));
+    assert_eq!(source.body, text.as_bytes());
+    let plain = Ask::post("/api/v1/packs", b"x")
+        .header("content-type", "text/plain")
+        .token(&appliance.admin);
+    assert_eq!(appliance.send(&plain).problem(415), "unsupported_media_type");
+}
+
+#[test]
+fn a_broken_pack_is_refused_with_line_column_and_pointer() {
+    let appliance = TestAppliance::start();
+    let unknown = DEMO.replace(
+        "needs: [first]\n      run: [echo, two]",
+        "needs: [nowhere]\n      run: [echo, two]",
+    );
+    let misspelt = DEMO.replace("maxParallel: 1", "maxParalel: 1");
+    let cycle = DEMO.replace("id: first\n", "id: first\n      needs: [second]\n");
+    for (source, line, pointer) in [
+        ("kind: [", 0, ""),
+        (&*unknown, 13, ""),
+        (&*misspelt, 8, "/spec/maxParalel"),
+        (&*cycle, 0, ""),
+    ] {
+        let reply = register(&appliance, source);
+        assert_eq!(reply.problem(422), "pack_invalid", "{source}");
+        let error = &reply.json()["errors"][0];
+        assert!(
+            error["line"].as_u64() > Some(0) && error["column"].as_u64() > Some(0),
+            "{error}"
+        );
+        assert!(line == 0 || error["line"] == line, "{error}");
+        assert!(pointer.is_empty() || error["pointer"] == pointer, "{error}");
+    }
+    let text = register(&appliance, &cycle).json()["errors"].to_string();
+    assert!(
+        text.contains("first") && text.contains("second"),
+        "the cycle is named: {text}"
+    );
+}
+
+#[test]
+fn a_run_needs_its_inputs() {
+    let appliance = TestAppliance::start();
+    register(&appliance, DEMO).expect(201);
+    for (body, status, code) in [
+        (r#"{"pack":"demo","inputs":{}}"#, 422, "missing_input"),
+        (r#"{"pack":"demo","inputs":{"count":"x"}}"#, 422, "invalid_input"),
+        (
+            r#"{"pack":"demo","inputs":{"count":1,"more":1}}"#,
+            422,
+            "unknown_input",
+        ),
+        (
+            r#"{"pack":"demo","version":9,"inputs":{"count":1}}"#,
+            404,
+            "not_found",
+        ),
+        (r#"{"pack":"nothing","inputs":{}}"#, 404, "not_found"),
+        (
+            r#"{"pack":"demo","inputs":{"count":1},"when":"now"}"#,
+            422,
+            "unknown_field",
+        ),
+    ] {
+        assert_eq!(
+            appliance.post("/api/v1/pack-runs", body).problem(status),
+            code,
+            "{body}"
+        );
+    }
+}
+
+fn names(value: &Value) -> Vec<&String> {
+    value.as_object().unwrap().keys().collect()
+}
+
+#[test]
+fn a_run_is_shown_with_its_steps_graph_and_timeline() {
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let place = format!("/api/v1/pack-runs/{id}");
+    let run = appliance.get(&place).expect(200);
+    assert_eq!(
+        (&run["status"], &run["progress"]),
+        (&json!("pending"), &json!({"done": 0, "total": 3}))
+    );
+    assert_eq!(run["inputs"], json!({"count": 3, "root": "/usr"}));
+    assert_eq!(
+        (&run["pack"]["name"], &run["startedAt"]),
+        (&json!("demo"), &Value::Null)
+    );
+    let step = &run["steps"][1];
+    assert_eq!(
+        (&step["id"], &step["index"], &step["needs"]),
+        (&json!("second"), &json!(1), &json!(["first"]))
+    );
+    assert_eq!(step["waiting"], json!({"for": "needs", "open": 1, "total": 1}));
+    let failure = Failure {
+        class: FailureClass::Exit,
+        code: None,
+        message: "exit code 1".to_owned(),
+        retryable: true,
+    };
+    assert_eq!(run_step(&appliance, &[], done()).as_deref(), Some("first"));
+    assert_eq!(run_step(&appliance, &[], done()).as_deref(), Some("second"));
+    assert_eq!(
+        run_step(&appliance, &[], Outcome::Failed(failure, 0)).as_deref(),
+        Some("third")
+    );
+
+    let run = appliance.get(&place).expect(200);
+    assert_eq!(
+        (&run["status"], &run["progress"]["done"]),
+        (&json!("partially_failed"), &json!(3))
+    );
+    assert_eq!(
+        run["steps"][2]["error"],
+        json!({"class": "exit", "message": "exit code 1"})
+    );
+    let list = appliance
+        .get("/api/v1/pack-runs?status=partially_failed&pack=demo")
+        .expect(200);
+    let fields = [
+        "correlationId",
+        "createdAt",
+        "endedAt",
+        "id",
+        "inputs",
+        "pack",
+        "progress",
+        "startedAt",
+        "status",
+    ];
+    assert_eq!(names(&list["items"][0]), fields);
+    let fields = [
+        "attempt",
+        "endedAt",
+        "error",
+        "exitCode",
+        "id",
+        "index",
+        "jobId",
+        "needs",
+        "startedAt",
+        "status",
+        "waiting",
+    ];
+    assert_eq!(names(&run["steps"][0]), fields);
+    assert_eq!(
+        appliance.get("/api/v1/pack-runs?status=running").expect(200)["items"],
+        json!([])
+    );
+
+    let graph = appliance.get(&format!("/api/v1/runs/{id}/graph")).expect(200);
+    assert_eq!(graph["edges"], json!([["first", "second"], ["first", "third"]]));
+    assert_eq!(graph["nodes"][2]["status"], "failed");
+    let timeline = appliance.get(&format!("/api/v1/runs/{id}/timeline")).expect(200);
+    let kinds = |row: usize| -> Vec<&str> {
+        let spans = timeline["rows"][row]["spans"].as_array().unwrap();
+        assert!(
+            spans.iter().all(|span| span["to"].is_string()),
+            "all over: {spans:?}"
+        );
+        spans.iter().map(|span| span["kind"].as_str().unwrap()).collect()
+    };
+    assert_eq!(kinds(0), ["queued", "running"]);
+    assert_eq!(kinds(1), ["waiting", "queued", "running"]);
+}
+
+#[test]
+fn a_step_that_may_not_run_beside_another_says_so() {
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    run_step(&appliance, &[], done());
+    let claim = json!({"worker": "w-1", "queues": ["local"]}).to_string();
+    appliance.post("/api/v1/workers/claim", claim).expect(200);
+    let run = appliance.get(&format!("/api/v1/pack-runs/{id}")).expect(200);
+    assert_eq!(
+        (&run["steps"][1]["status"], &run["steps"][1]["waiting"]),
+        (&json!("running"), &Value::Null)
+    );
+    assert_eq!(
+        run["steps"][2]["waiting"],
+        json!({"for": "run_full", "limit": 1, "running": 1})
+    );
+    let timeline = appliance.get(&format!("/api/v1/runs/{id}/timeline")).expect(200);
+    assert_eq!(
+        timeline["rows"][1]["spans"][2]["to"],
+        Value::Null,
+        "open while it runs"
+    );
+}
+
+#[test]
+fn logs_and_artifacts_are_given_as_they_were_written() {
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let place = format!("/api/v1/pack-runs/{id}");
+    run_step(&appliance, &["one", "two"], done());
+    run_step(&appliance, &["three"], done());
+    let logs = appliance.get(&format!("{place}/logs"));
+    assert_eq!(logs.header("content-type"), Some("application/x-ndjson"));
+    let logs = String::from_utf8(logs.body).unwrap();
+    let lines: Vec<Value> = logs
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let texts: Vec<_> = lines.iter().map(|line| line["line"].as_str().unwrap()).collect();
+    assert_eq!(texts, ["one", "two", "three"]);
+    assert_eq!(
+        names(&lines[0]),
+        ["at", "attempt", "line", "pos", "step", "stream"]
+    );
+    let plain = format!("{place}/logs?step=first");
+    let plain = Ask::get(&plain)
+        .header("accept", "text/plain")
+        .token(&appliance.admin);
+    assert_eq!(appliance.send(&plain).body, b"one\ntwo\n");
+    let after = appliance.get(&format!("{place}/logs?after={}&limit=1", lines[0]["pos"]));
+    assert_eq!(
+        serde_json::from_slice::<Value>(&after.body).unwrap()["line"],
+        "two"
+    );
+
+    let artifacts = appliance.get(&format!("{place}/artifacts")).expect(200);
+    let artifact = &artifacts["items"][0];
+    assert_eq!(
+        (&artifact["name"], &artifact["step"]),
+        (&json!("out.txt"), &json!("first"))
+    );
+    let content = format!("/api/v1/artifacts/{}", artifact["sha256"].as_str().unwrap());
+    let ask = |name: &str, value: &str| {
+        appliance.send(&Ask::get(&content).token(&appliance.admin).header(name, value))
+    };
+    let whole = appliance.get(&content);
+    assert_eq!(
+        (whole.status, whole.body.as_slice()),
+        (200, &b"content of first\n"[..])
+    );
+    let part = ask("range", "bytes=11-15");
+    assert_eq!((part.status, part.body.as_slice()), (206, &b"first"[..]));
+    assert_eq!(part.header("content-range"), Some("bytes 11-15/17"));
+    assert_eq!(ask("if-none-match", whole.header("etag").unwrap()).status, 304);
+    let beyond = ask("range", "bytes=17-");
+    assert_eq!(beyond.problem(416), "range_not_satisfiable");
+    assert_eq!(beyond.header("content-range"), Some("bytes */17"));
+    appliance.create_tenant("other");
+    let other = appliance.token("other", fastness::domain::token::Scope::ALL, &["other"]);
+    assert_eq!(
+        appliance.send(&Ask::get(&content).token(&other)).problem(404),
+        "not_found"
+    );
+}
+
+#[test]
+fn a_run_that_has_not_started_is_cancelled_at_once() {
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let path = format!("/api/v1/pack-runs/{id}/cancel");
+    let cancelled = appliance.post(&path, r#"{"reason":"no"}"#).expect(200);
+    assert_eq!(cancelled["status"], "cancelled");
+    assert_eq!(appliance.post(&path, "").problem(409), "illegal_transition");
+}

@@ -1,0 +1,306 @@
+//! Streams: each event once, in order, from anywhere; the lines of an attempt before its end; an end in time.
+
+use std::time::{Duration, Instant};
+
+use fastness::domain::command::{Command, SubmitJob};
+use fastness::domain::event::Actor;
+use fastness::domain::job::JobSpec;
+use fastness::domain::token::Scope;
+use fastness::domain::{TenantName, canonical};
+use serde_json::json;
+
+use super::jobs::{claim, complete};
+use super::packs::{done, run_step, start_run};
+use crate::support::appliance::{Ask, Message, TestAppliance};
+use crate::support::random::Random;
+
+fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
+    let tenant: TenantName = tenant.parse().unwrap();
+    let command = Command::SubmitJob(Box::new(SubmitJob {
+        spec: JobSpec {
+            always: false,
+            labels: Default::default(),
+            not_before: None,
+            priority: 5,
+            project: None,
+            queue: "default".to_owned(),
+            retries: Default::default(),
+            timeout_ms: 60_000,
+            job_type: "a".to_owned(),
+        },
+        payload: canonical::Payload::parse(b"{}").unwrap(),
+        correlation_id: None,
+    }));
+    let actor = Actor::system("test");
+    let trip = appliance.engine.trip(&tenant, &actor, vec![command; count], None);
+    let answer = appliance.runtime.block_on(trip).unwrap();
+    assert!(answer.results.iter().all(Result::is_ok));
+}
+
+fn seqs(messages: &[Message]) -> Vec<u64> {
+    messages
+        .iter()
+        .map(|message| message.id.as_ref().unwrap().parse().unwrap())
+        .collect()
+}
+
+#[test]
+fn a_reader_that_is_cut_off_again_and_again_gets_each_event_once() {
+    const EVENTS: u64 = 2_000;
+    let seed = 7;
+    println!("seed {seed}");
+    let mut random = Random::new(seed);
+    let appliance = TestAppliance::start();
+    appliance.create_tenant("other");
+    std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut random = Random::new(seed + 1);
+            let mut left = EVENTS as usize;
+            while left > 0 {
+                let count = left.min(1 + random.below(40) as usize);
+                // Another tenant's events go by in between.
+                submit_many(&appliance, "other", 1);
+                submit_many(&appliance, "default", count);
+                left -= count;
+            }
+        });
+        let mut seen: Vec<Message> = Vec::new();
+        while seen.len() as u64 <= EVENTS {
+            let after = seen
+                .last()
+                .and_then(|last| last.id.clone())
+                .unwrap_or("-1".to_owned());
+            let asked = Ask::get("/api/v1/stream?after=-1&heartbeatMs=1000").token(&appliance.admin);
+            let mut stream = appliance.stream(&asked.header("last-event-id", &after));
+            let take = 1 + random.below(300);
+            for _ in 0..take {
+                if seen.len() as u64 > EVENTS {
+                    break;
+                }
+                seen.push(stream.next_event().unwrap());
+            }
+        }
+        assert_eq!(seqs(&seen), (0..=EVENTS).collect::<Vec<_>>());
+        writer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_reader_that_falls_behind_is_caught_up_from_the_ledger() {
+    let appliance = TestAppliance::start();
+    let mut stream = appliance.follow("/api/v1/stream?after=-1");
+    assert_eq!(stream.next_event().unwrap().event, "ledger.opened");
+    // More batches than are kept for a subscriber, while it reads nothing.
+    let batches = fastness::limits::FEED_BATCHES_MAX + 200;
+    for _ in 0..batches {
+        submit_many(&appliance, "default", 1);
+    }
+    for seq in 1..=batches as u64 {
+        assert_eq!(stream.next_event().unwrap().id, Some(seq.to_string()));
+    }
+    submit_many(&appliance, "default", 1);
+    assert_eq!(
+        stream.next_event().unwrap().id,
+        Some((batches + 1).to_string()),
+        "back at the live edge"
+    );
+}
+
+#[test]
+fn filters_let_through_what_they_name() {
+    let appliance = TestAppliance::start();
+    let submit = |correlation_id: &str| {
+        let body = json!({"type": "a", "correlationId": correlation_id}).to_string();
+        appliance.post("/api/v1/jobs", body).expect(201)["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    let (one, _) = (submit("c-1"), submit("c-2"));
+    let mut by_correlation = appliance.follow("/api/v1/stream?correlationId=c-2&after=-1");
+    let mut by_type = appliance.follow("/api/v1/stream?type=job.sta*&type=ledger.*&after=-1");
+    let mut by_job = appliance.follow(&format!("/api/v1/stream?job={one}&after=-1"));
+    let mut from_now = appliance.follow("/api/v1/stream?type=job.*");
+    claim(&appliance, json!({"max": 2}));
+    let types = |stream: &mut crate::support::appliance::EventStream, count: usize| -> Vec<String> {
+        (0..count).map(|_| stream.next_event().unwrap().event).collect()
+    };
+    assert_eq!(types(&mut by_correlation, 2), ["job.created", "job.started"]);
+    assert_eq!(
+        types(&mut by_type, 3),
+        ["ledger.opened", "job.started", "job.started"]
+    );
+    assert_eq!(types(&mut by_job, 2), ["job.created", "job.started"]);
+    assert_eq!(types(&mut from_now, 2), ["job.started", "job.started"]);
+    let asked = format!("/api/v1/stream?job={one}&run={one}");
+    assert_eq!(appliance.get(&asked).problem(422), "invalid_parameter");
+}
+
+#[test]
+fn a_stream_of_a_job_ends_with_it() {
+    let appliance = TestAppliance::start();
+    let job = appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let id = job["id"].as_str().unwrap();
+    let path = format!("/api/v1/stream/jobs/{id}");
+    let mut live = appliance.follow(&format!("{path}?after=-1"));
+    assert_eq!(
+        live.headers
+            .iter()
+            .find(|(name, _)| name == "x-accel-buffering")
+            .unwrap()
+            .1,
+        "no"
+    );
+    assert_eq!(live.next_event().unwrap().event, "job.created");
+    claim(&appliance, json!({}));
+    let result = json!({"jobId": id, "epoch": 1, "outcome": "completed"});
+    complete(&appliance, json!({"worker": "w-1", "results": [result]}));
+    let rest = live.rest();
+    let types: Vec<_> = rest.iter().map(|message| message.event.as_str()).collect();
+    assert_eq!(types, ["job.started", "job.completed", "end"]);
+    assert_eq!(rest[2].json(), json!({"seq": 3, "status": "completed"}));
+    assert_eq!(rest[2].id, None);
+    let late = appliance.follow(&path).rest();
+    assert_eq!(late.len(), 1, "over already: {late:?}");
+    assert_eq!(late[0].json(), json!({"seq": 3, "status": "completed"}));
+    let again = appliance.follow(&format!("{path}?after=1")).rest();
+    assert_eq!(
+        again
+            .iter()
+            .map(|message| message.event.as_str())
+            .collect::<Vec<_>>(),
+        ["job.started", "job.completed", "end"]
+    );
+}
+
+#[test]
+fn a_pack_runs_lines_come_before_the_end_of_their_attempt() {
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let path = format!("/api/v1/stream/pack-runs/{id}");
+    let mut live = appliance.follow(&format!("{path}?after=-1.-1"));
+    assert_eq!(live.next_event().unwrap().event, "run.created");
+    let count = 1_700;
+    let many: Vec<String> = (0..count).map(|at| format!("line {at}")).collect();
+    let many: Vec<&str> = many.iter().map(String::as_str).collect();
+    run_step(&appliance, &many, done());
+    run_step(&appliance, &["two"], done());
+    run_step(&appliance, &["three"], done());
+    let followed = live.rest();
+    let later = appliance.follow(&format!("{path}?after=-1")).rest();
+    for (messages, missing) in [(&followed, 1), (&later, 0)] {
+        assert_eq!(messages.last().unwrap().event, "end");
+        assert_eq!(messages.last().unwrap().json()["status"], "completed");
+        let mut lines = 0;
+        let mut seq = missing as i64 - 1;
+        let mut pos = 0;
+        for message in &messages[..messages.len() - 1] {
+            let (at, upto) = message.id.as_ref().unwrap().split_once('.').unwrap();
+            match message.event.as_str() {
+                "step.output" => {
+                    lines += 1;
+                    assert_eq!(message.json()["pos"].to_string(), upto);
+                    assert_eq!((at.parse(), upto.parse()), (Ok(seq), Ok(pos + 1)), "{message:?}");
+                    pos += 1;
+                }
+                name => {
+                    let found: i64 = message.json()["seq"].as_i64().unwrap();
+                    assert!(found > seq, "{message:?}");
+                    seq = found;
+                    assert_eq!((at.parse(), upto.parse()), (Ok(seq), Ok(pos)), "{message:?}");
+                    if matches!(name, "job.completed" | "step.completed") {
+                        let step = message.json()["subject"]["step"].as_str().unwrap().to_owned();
+                        let written = match step.as_str() {
+                            "first" => count,
+                            "second" => count + 1,
+                            _ => count + 2,
+                        };
+                        assert!(lines >= written, "{name} of {step} after {lines} lines");
+                    }
+                }
+            }
+        }
+        assert_eq!(lines, count + 2);
+    }
+    // From anywhere in the middle on, exactly the rest.
+    for at in [0, 1, 3, 500, later.len() - 2] {
+        let after = later[at].id.clone().unwrap();
+        let rest = appliance.follow(&format!("{path}?after={after}")).rest();
+        // Between lines and events no order is promised but the one above.
+        let sorted = |messages: &[Message]| {
+            let mut data: Vec<String> = messages.iter().map(|message| message.data.clone()).collect();
+            data.sort();
+            data
+        };
+        assert!(sorted(&rest) == sorted(&later[at + 1..]), "after {after}");
+    }
+    let log = appliance
+        .follow(&format!("/api/v1/pack-runs/{id}/logs?follow=true&step=second"))
+        .rest();
+    let types: Vec<_> = log.iter().map(|message| message.event.as_str()).collect();
+    assert_eq!(types, ["step.output", "end"]);
+    assert_eq!(log[0].json()["line"], "two");
+    assert_eq!(log[0].id, Some((count + 1).to_string()));
+}
+
+#[test]
+fn a_quiet_stream_says_how_far_it_is() {
+    let appliance = TestAppliance::start();
+    let mut stream = appliance.follow("/api/v1/stream?type=nothing&heartbeatMs=1000&after=-1");
+    appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let began = Instant::now();
+    let beat = stream.next().unwrap();
+    assert_eq!(
+        (beat.event.as_str(), beat.id.as_deref()),
+        ("heartbeat", Some("1"))
+    );
+    assert_eq!(beat.json()["asOf"], 1);
+    assert!(stream.next().is_some());
+    assert!(began.elapsed() < Duration::from_secs(10));
+}
+
+#[test]
+fn streams_end_within_a_second_of_their_tokens_revocation() {
+    let appliance = TestAppliance::start();
+    let (secret, id) = appliance.token_until("gone", &[Scope::Read], &["default"], None);
+    let run = start_run(&appliance);
+    let job = appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let mut streams: Vec<_> = [
+        "/api/v1/stream".to_owned(),
+        format!("/api/v1/stream/jobs/{}", job["id"].as_str().unwrap()),
+        format!("/api/v1/stream/runs/{run}"),
+        format!("/api/v1/stream/pack-runs/{run}"),
+        format!("/api/v1/pack-runs/{run}/logs?follow=true"),
+    ]
+    .iter()
+    .map(|path| appliance.stream(&Ask::get(path).token(&secret)))
+    .collect();
+    let path = format!("/api/v1/tokens/{id}");
+    let revoke = Ask::new("DELETE", &path, b"").token(&appliance.admin);
+    assert_eq!(appliance.send(&revoke).status, 204);
+    let revoked = Instant::now();
+    for stream in &mut streams {
+        assert_eq!(stream.next_event(), None);
+    }
+    assert!(
+        revoked.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        revoked.elapsed()
+    );
+}
+
+#[test]
+fn streams_and_waiting_claims_end_when_the_server_stops() {
+    let mut appliance = TestAppliance::start();
+    let mut stream = appliance.follow("/api/v1/stream");
+    let admin = appliance.admin.clone();
+    let claim = Ask::post("/api/v1/workers/claim", br#"{"worker":"w","waitMs":30000}"#).token(&admin);
+    let mut waiting = appliance.connect();
+    std::io::Write::write_all(&mut waiting, &claim.bytes(appliance.address)).unwrap();
+    // The claim has been taken when the server answers what was asked after it.
+    assert_eq!(appliance.get("/livez").status, 200);
+    let began = Instant::now();
+    appliance.stop_server(Duration::from_secs(20));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert_eq!(stream.next_event(), None);
+}
