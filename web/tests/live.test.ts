@@ -289,6 +289,25 @@ test('lines and events advance apart: neither hides the other', async () => {
   expect(seen.seen.filter((data) => !data.startsWith('line'))).toEqual(['8', '9']);
 });
 
+test('a newcomer who lacks lines but not events takes no event from the others', async () => {
+  const server = new Server();
+  server.lines = 3;
+  const bus = localBus();
+  const locks = new Locks();
+  const [one, two] = [new Tab('a', server, bus, locks), new Tab('b', server, bus, locks)];
+  one.hub.resume();
+  two.hub.resume();
+  const first = reader();
+  one.hub.subscribe('/stream/pack-runs/r', true, { seq: 8, pos: -1 }, first);
+  await settle();
+  server.last = 11;
+  two.hub.subscribe('/stream/pack-runs/r', true, { seq: 11, pos: -1 }, reader());
+  await settle();
+  one.frame();
+  expect(first.seen.filter((data) => !data.startsWith('line'))).toEqual(['9', '10', '11']);
+  expect(server.streams).toBe(1);
+});
+
 test('signs of life move nothing and open nothing', async () => {
   const server = new Server();
   const tab = new Tab('a', server, localBus(), new Locks());
