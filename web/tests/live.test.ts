@@ -87,7 +87,7 @@ class Tab {
   #work: (() => void) | null = null;
 
   constructor(name: string, server: Server, bus: Bus, locks: Locks) {
-    const leader = new Leader({ bus, open: server.open, now: () => Date.now() });
+    const leader = new Leader({ tab: name, bus, open: server.open, now: () => Date.now() });
     const frame = (work: () => void) => ({ ask: () => void (this.#work = work), cancel: () => void (this.#work = null) });
     this.hub = new Hub({ tab: name, bus, leader, elect: locks.elect, frame });
   }
