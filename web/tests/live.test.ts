@@ -87,7 +87,7 @@ class Tab {
   #work: (() => void) | null = null;
 
   constructor(name: string, server: Server, bus: Bus, locks: Locks) {
-    const leader = new Leader({ bus, open: server.open, now: () => Date.now() });
+    const leader = new Leader({ tab: name, bus, open: server.open, now: () => Date.now() });
     const frame = (work: () => void) => ({ ask: () => void (this.#work = work), cancel: () => void (this.#work = null) });
     this.hub = new Hub({ tab: name, bus, leader, elect: locks.elect, frame });
   }
@@ -287,6 +287,25 @@ test('lines and events advance apart: neither hides the other', async () => {
   tab.frame();
   expect(server.opened).toEqual(['/stream/pack-runs/r?after=7.-1']);
   expect(seen.seen.filter((data) => !data.startsWith('line'))).toEqual(['8', '9']);
+});
+
+test('a newcomer who lacks lines but not events takes no event from the others', async () => {
+  const server = new Server();
+  server.lines = 3;
+  const bus = localBus();
+  const locks = new Locks();
+  const [one, two] = [new Tab('a', server, bus, locks), new Tab('b', server, bus, locks)];
+  one.hub.resume();
+  two.hub.resume();
+  const first = reader();
+  one.hub.subscribe('/stream/pack-runs/r', true, { seq: 8, pos: -1 }, first);
+  await settle();
+  server.last = 11;
+  two.hub.subscribe('/stream/pack-runs/r', true, { seq: 11, pos: -1 }, reader());
+  await settle();
+  one.frame();
+  expect(first.seen.filter((data) => !data.startsWith('line'))).toEqual(['9', '10', '11']);
+  expect(server.streams).toBe(1);
 });
 
 test('signs of life move nothing and open nothing', async () => {

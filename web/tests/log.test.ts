@@ -40,6 +40,14 @@ test('at the end of a list the last row is at the bottom', () => {
   }
 });
 
+test('what is beyond the end is the end', () => {
+  for (const rows of [0, 3, 100, 5_000_000]) {
+    const sizes = { rows, rowHeight: 20, viewport: 600, overscan: 8 };
+    const end = windowOf({ ...sizes, scrollTop: Math.max(0, Math.min(rows * 20, SCROLL_PIXELS_MAX) - 600) });
+    expect(windowOf({ ...sizes, scrollTop: Number.POSITIVE_INFINITY })).toEqual(end);
+  }
+});
+
 test('scrolling to a row brings it into view', () => {
   for (const rows of [50, 100_000, 5_000_000]) {
     for (const row of [0, Math.floor(rows / 3), rows - 1]) {

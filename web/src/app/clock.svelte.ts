@@ -1,5 +1,5 @@
 // The present moment, as the server has it, for durations and ages on the page. Owns the ticking.
-// Promises: nothing ticks in a hidden tab or where nobody looks; a reader who asked for less motion gets one tick a second.
+// Promises: nothing ticks in a hidden tab, where nobody looks, or while the server is out of sight: what is shown stays true; a reader who asked for less motion gets one tick a second.
 
 import { live } from '../live/status.svelte.ts';
 
@@ -26,7 +26,7 @@ class Ticker {
     if (this.#readers === 0) {
       this.#now = Date.now();
       this.#timer = setInterval(() => {
-        if (!document.hidden) this.#now = Date.now();
+        if (!document.hidden && !live.broken) this.#now = Date.now();
       }, this.#everyMs);
     }
     this.#readers += 1;

@@ -21,7 +21,8 @@ export type Note =
   | { kind: 'retry' };
 
 export interface Bus {
-  send(note: Note): void;
+  /** `far` false: no other tab has use for it. */
+  send(note: Note, far?: boolean): void;
   listen(listener: (note: Note) => void): void;
 }
 
@@ -38,8 +39,8 @@ export function sharedBus(channel: BroadcastChannel): Bus {
   const own = localBus();
   channel.addEventListener('message', (event) => own.send(event.data as Note));
   return {
-    send(note) {
-      channel.postMessage(note);
+    send(note, far = true) {
+      if (far) channel.postMessage(note);
       own.send(note);
     },
     listen: own.listen,

@@ -17,10 +17,11 @@ const CHANNEL = 'fastness.live.1';
 
 const shared = 'locks' in navigator && 'BroadcastChannel' in globalThis;
 const bus = shared ? sharedBus(new BroadcastChannel(CHANNEL)) : localBus();
+const tab = Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36)).join('');
 const hub = new Hub({
-  tab: Array.from(crypto.getRandomValues(new Uint32Array(2)), (word) => word.toString(36)).join(''),
+  tab,
   bus,
-  leader: new Leader({ bus, open, now: () => performance.now() }),
+  leader: new Leader({ tab, bus, open, now: () => performance.now() }),
   elect,
   frame: oncePerFrame,
 });

@@ -18,6 +18,8 @@ interface Want {
 }
 
 export interface LeaderOptions {
+  /** The tab that leads. */
+  tab: string;
   bus: Bus;
   open: SourceOptions['open'];
   now(): number;
@@ -69,6 +71,10 @@ export class Leader {
     this.#open(topic, want.hasLines, source ? nearest(want.after, source.cursor) : want.after);
   }
 
+  #isReadAfar(topic: string): boolean {
+    return [...(this.#wants.get(topic)?.keys() ?? [])].some((tab) => tab !== this.#options.tab);
+  }
+
   #alive(tab: string, topic: string): void {
     const want = this.#wants.get(topic)?.get(tab);
     if (want) want.heardAt = this.#options.now();
@@ -83,7 +89,7 @@ export class Leader {
       hasLines,
       after,
       open: this.#options.open,
-      onMessages: (messages) => this.#options.bus.send({ kind: 'messages', topic, messages }),
+      onMessages: (messages) => this.#options.bus.send({ kind: 'messages', topic, messages }, this.#isReadAfar(topic)),
       onState: (state) => this.#become(topic, state),
     });
     this.#sources.set(topic, source);

@@ -28,7 +28,7 @@ export function windowOf({ rows, rowHeight, viewport, scrollTop, overscan }: Siz
   const spacer = Math.min(height, SCROLL_PIXELS_MAX);
   const top = virtualTop(scrollTop, height, spacer, viewport);
   const visible = Math.ceil(viewport / rowHeight) + 1;
-  const first = Math.max(0, Math.min(Math.floor(top / rowHeight) - overscan, rows - visible - overscan));
+  const first = Math.max(0, Math.floor(top / rowHeight) - overscan);
   const end = Math.min(rows, first + Math.min(ROWS_MAX, visible + 2 * overscan));
   return { first, end, offset: first * rowHeight - top, spacer };
 }

@@ -47,9 +47,14 @@ export function stepIndex(steps: { id: string; jobId: string | null }[], { subje
   return byName >= 0 || subject.job === undefined ? byName : steps.findIndex(({ jobId }) => jobId === subject.job);
 }
 
-/** Steps that will not move any more: a failed one may still have attempts left, as long as it waits for the next. */
+/** For good: a failed step that waits for something has attempts left. */
+export function hasFailed({ status, waiting }: Step): boolean {
+  return status === 'failed' && waiting === null;
+}
+
+/** Steps that will not move any more. */
 function doneSteps(steps: Step[]): number {
-  return steps.filter(({ status, waiting }) => ['completed', 'skipped', 'cancelled'].includes(status) || (status === 'failed' && waiting === null)).length;
+  return steps.filter((step) => ['completed', 'skipped', 'cancelled'].includes(step.status) || hasFailed(step)).length;
 }
 
 function foldStep(step: Step, event: Envelope): Step {
