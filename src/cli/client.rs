@@ -3,7 +3,8 @@
 //! Errors carry their exit code; a refusal is told in the server's own words. Tokens are taken from files or the
 //! environment, never from the command line, where everybody could read them.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -38,7 +39,7 @@ pub struct Server {
     server: String,
     /// File that holds the token [or the token itself in FASTNESS_TOKEN]
     #[arg(long, env = "FASTNESS_TOKEN_FILE", value_name = "FILE")]
-    token_file: Option<PathBuf>,
+    token_file: Option<OsString>,
     /// Tenant, where the token has several
     #[arg(long, env = "FASTNESS_TENANT", value_name = "NAME")]
     tenant: Option<String>,
@@ -53,7 +54,7 @@ impl Server {
         let server = server.to_owned();
         Server {
             server,
-            token_file: Some(token_file),
+            token_file: Some(token_file.into_os_string()),
             tenant,
             timeout: None,
         }
@@ -61,11 +62,17 @@ impl Server {
 
     /// Which tenant was named.
     pub fn tenant(&self) -> Option<&str> {
-        self.tenant.as_deref()
+        self.tenant.as_deref().filter(|tenant| !tenant.is_empty())
     }
 
     fn token(&self) -> Result<Option<String>> {
-        let Some(path) = &self.token_file else {
+        // A variable that is empty counts as one that is not set.
+        let path = self
+            .token_file
+            .as_ref()
+            .filter(|path| !path.is_empty())
+            .map(Path::new);
+        let Some(path) = path else {
             let given = std::env::var("FASTNESS_TOKEN").ok();
             return Ok(given.filter(|token| !token.is_empty()));
         };
@@ -223,7 +230,9 @@ impl Client {
         let token = server
             .token()?
             .map(|token| as_header("token", format!("Bearer {token}")));
-        let tenant = server.tenant.clone().map(|tenant| as_header("tenant", tenant));
+        let tenant = server
+            .tenant()
+            .map(|tenant| as_header("tenant", tenant.to_owned()));
         Ok(Client {
             target,
             token: token.transpose()?.map(|mut token| {

@@ -86,6 +86,22 @@ impl Failure {
     }
 }
 
+/// What an error and its causes say. Many of ours say their cause themselves: it is not said twice.
+pub fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain() {
+        let says = cause.to_string();
+        if text.contains(&says) {
+            continue;
+        }
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&says);
+    }
+    text
+}
+
 /// The exit code that an error stands for; the outermost cause that has one decides.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
     for cause in error.chain() {
@@ -178,6 +194,16 @@ mod tests {
             assert_eq!(exit_of_problem(code, Fault::Request).code(), exit, "{code}");
         }
         assert_eq!(exit_of_problem("internal", Fault::Server), Exit::Failed);
+    }
+
+    #[test]
+    fn a_cause_that_is_said_already_is_not_said_again() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("opening it: {0}")]
+        struct Opening(#[source] std::io::Error);
+        let error = anyhow::Error::new(Opening(std::io::Error::other("no")));
+        assert_eq!(told(&error), "opening it: no");
+        assert_eq!(told(&error.context("starting")), "starting: opening it: no");
     }
 
     #[test]

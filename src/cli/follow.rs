@@ -8,7 +8,7 @@ use hyper::Response;
 use hyper::body::Incoming;
 
 use super::client::{Ask, Client};
-use super::exit::{Exit, Failure, exit_of};
+use super::exit::{Exit, Failure, exit_of, told};
 use super::print;
 use super::sse::{Message, Parser};
 use super::style::{Look, paint};
@@ -138,7 +138,8 @@ impl Follow {
             let is_over = self.clock.monotonic_ms().saturating_sub(from_ms) > limits::CLIENT_PATIENCE_MS_MAX;
             if self.patience == Patience::Bounded && is_over {
                 let message = format!(
-                    "{error:#}; given up after {} s",
+                    "{}; given up after {} s",
+                    told(&error),
                     limits::CLIENT_PATIENCE_MS_MAX / 1_000
                 );
                 return Err(Failure::new(Exit::Unreachable, message).into());

@@ -181,8 +181,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         let exit = exit_of(&error);
         if exit != Exit::Good {
             print::say(format_args!(
-                "{} {error:#}",
-                style::paint(style::Look::Red, "error:")
+                "{} {}",
+                style::paint(style::Look::Red, "error:"),
+                exit::told(&error)
             ));
         }
         exit

@@ -1,6 +1,6 @@
 //! A run while it goes on: a board that is redrawn on a terminal, a line for each change without one.
 //!
-//! All of it goes to standard error: it is told, it is not the data.
+//! It goes to standard error: it is told, it is not the data. Where the telling is the data it goes to standard output.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal, Write};
@@ -17,6 +17,7 @@ const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "�
 #[derive(Debug)]
 pub struct Board {
     is_terminal: bool,
+    is_data: bool,
     indent: &'static str,
     /// Lines on the terminal that the next drawing replaces.
     drawn: usize,
@@ -28,9 +29,18 @@ pub struct Board {
 impl Board {
     /// A board whose lines begin with `indent`.
     pub fn new(indent: &'static str) -> Self {
-        let is_terminal = io::stderr().is_terminal();
+        Board::with(indent, io::stderr().is_terminal(), false)
+    }
+
+    /// The same on standard output.
+    pub fn on_stdout(indent: &'static str) -> Self {
+        Board::with(indent, io::stdout().is_terminal(), true)
+    }
+
+    fn with(indent: &'static str, is_terminal: bool, is_data: bool) -> Self {
         Board {
             is_terminal,
+            is_data,
             indent,
             drawn: 0,
             frame: 0,
@@ -51,7 +61,11 @@ impl Board {
             self.changes(run, now)
         };
         // Nobody hears what cannot be said.
-        let _ = anstream::stderr().lock().write_all(text.as_bytes());
+        let _ = if self.is_data {
+            anstream::stdout().lock().write_all(text.as_bytes())
+        } else {
+            anstream::stderr().lock().write_all(text.as_bytes())
+        };
     }
 
     fn redraw(&mut self, run: &RunView, now: Timestamp) -> String {
@@ -203,13 +217,7 @@ mod tests {
     }
 
     fn board(is_terminal: bool) -> Board {
-        Board {
-            is_terminal,
-            indent: "",
-            drawn: 0,
-            frame: 0,
-            told: BTreeMap::new(),
-        }
+        Board::with("", is_terminal, false)
     }
 
     #[test]

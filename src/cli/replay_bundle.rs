@@ -28,12 +28,13 @@ pub struct Arguments {
 /// What came out of it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Replayed {
+pub struct Replayed {
     bundles: Vec<Part>,
     origin: String,
     root: Digest,
     size: u64,
-    state_digest: Digest,
+    /// SHA-256 over the complete state.
+    pub state_digest: Digest,
     tenant: TenantName,
 }
 
@@ -53,18 +54,39 @@ struct Part {
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let keys = arguments.keys.read()?;
     let keys = keys.ok_or_else(|| Failure::usage("replaying needs --log-key and --export-key"))?;
+    match replay(&arguments.files, &keys)? {
+        Ok(replayed) => tell(replayed, format),
+        Err(refused) => refuse(&refused, format),
+    }
+}
+
+/// A bundle that was not accepted.
+#[derive(Debug)]
+pub struct RefusedBundle {
+    file: PathBuf,
+    report: Report,
+}
+
+/// Replays bundles in order.
+///
+/// # Errors
+/// Usage; no verdict. A bundle that is refused is given back with its report.
+pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, RefusedBundle>> {
     let mut chain: Option<Chain> = None;
-    for file in &arguments.files {
+    for file in files {
         let added = match &mut chain {
-            None => Chain::begin(file, &keys).map(|added| added.map(|begun| chain = Some(begun))),
-            Some(chain) => chain.add(file, &keys),
+            None => Chain::begin(file, keys)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(file, keys)?,
         };
-        if let Err(report) = added? {
-            return refuse(file, &report, format);
+        if let Err(report) = added {
+            return Ok(Err(RefusedBundle {
+                file: file.clone(),
+                report: *report,
+            }));
         }
     }
     let chain = chain.ok_or_else(|| Failure::usage("no bundle was given"))?;
-    tell(chain, format)
+    chain.end().map(Ok)
 }
 
 /// What was replayed so far.
@@ -150,6 +172,20 @@ impl Chain {
     }
 }
 
+impl Chain {
+    fn end(mut self) -> Result<Replayed> {
+        let state_digest = self.replay.state_digest().map_err(anyhow::Error::msg)?;
+        Ok(Replayed {
+            bundles: self.parts,
+            origin: self.last.origin,
+            root: self.last.root,
+            size: self.last.size,
+            state_digest,
+            tenant: self.last.tenant,
+        })
+    }
+}
+
 /// The bundle before, as what is held.
 struct Behind {
     origin: String,
@@ -177,7 +213,8 @@ fn out_of_order(file: &Path, predicate: &Predicate, expected: u64) -> anyhow::Er
     Failure::new(Exit::Refused(11), message).into()
 }
 
-fn refuse(file: &Path, report: &Report, format: Format) -> Result<Exit> {
+fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
+    let RefusedBundle { file, report } = refused;
     if format.is_json() {
         print::json(report)?;
     }
@@ -192,16 +229,7 @@ fn refuse(file: &Path, report: &Report, format: Format) -> Result<Exit> {
     Ok(exit_of(report))
 }
 
-fn tell(mut chain: Chain, format: Format) -> Result<Exit> {
-    let state_digest = chain.replay.state_digest().map_err(anyhow::Error::msg)?;
-    let replayed = Replayed {
-        bundles: chain.parts,
-        origin: chain.last.origin,
-        root: chain.last.root,
-        size: chain.last.size,
-        state_digest,
-        tenant: chain.last.tenant,
-    };
+fn tell(replayed: Replayed, format: Format) -> Result<Exit> {
     if format.is_json() {
         print::json(&replayed)?;
         return Ok(Exit::Good);

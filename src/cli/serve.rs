@@ -10,7 +10,7 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, told};
 use super::read;
 use crate::app::{App, AppError};
 use crate::clock::SystemClock;
@@ -119,10 +119,9 @@ async fn serve(config: ServeConfig, while_stdin: bool) -> Result<Exit> {
 }
 
 fn cannot_start(error: AppError) -> anyhow::Error {
-    // The causes stand in one line with it.
     Failure::new(
         Exit::CannotStart,
-        format!("cannot start: {:#}", anyhow::Error::new(error)),
+        format!("cannot start: {}", told(&error.into())),
     )
     .into()
 }

@@ -167,14 +167,22 @@ pub fn check_line(check: &Check) -> String {
         Status::Failed => ("✗", Look::Red),
         Status::Skipped => ("–", Look::Dim),
     };
-    let rest = details(check);
-    let (n, name) = (check.n, check.name);
-    let rest = if check.status == Status::Failed {
-        paint(Look::Red, rest)
+    let (n, name, rest) = (check.n, check.name, details(check));
+    let head = format!("  {} {n:2} {name}", paint(look, glyph));
+    if rest.is_empty() {
+        return head;
+    }
+    let said = if check.status == Status::Failed {
+        Look::Red
     } else {
-        paint(Look::Dim, rest)
+        Look::Dim
     };
-    format!("  {} {n:2} {name:20} {rest}", paint(look, glyph))
+    format!(
+        "{head}{:width$} {}",
+        "",
+        paint(said, rest),
+        width = 20usize.saturating_sub(name.len())
+    )
 }
 
 /// Member, line, event and what was found, as far as they are known.

@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::client::{Client, Server, online};
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, told};
 use super::print::{self, Format};
 use super::style::{Look, paint, shown};
 use crate::app::lock;
@@ -182,7 +182,7 @@ async fn ask(mut client: Client, format: Format) -> Result<Exit> {
             Ok(_) => checks.push(Finding::good(name, path)),
             // Not there at all is no finding.
             Err(error) if name == "alive" => return Err(error),
-            Err(error) => checks.push(Finding::damaged(name, format!("{error:#}"))),
+            Err(error) => checks.push(Finding::damaged(name, told(&error))),
         }
     }
     let version: Value = client.get("/version").await?;
