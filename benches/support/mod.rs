@@ -1,0 +1,11 @@
+//! What the measured workloads are made of. Nothing of it is part of the appliance.
+//!
+//! Reading order: `stats`, `system` (processes), `http` (one client), `load` (many), `ceilings`, `disk`, `report`.
+
+pub mod ceilings;
+pub mod disk;
+pub mod http;
+pub mod load;
+pub mod report;
+pub mod stats;
+pub mod system;
