@@ -103,16 +103,28 @@ impl App {
     ///
     /// # Errors
     /// [`AppError`] says what stood in the way; nothing runs then.
-    pub async fn start(config: ServeConfig, disk: Arc<dyn Disk>, clock: Arc<dyn Clock>) -> Result<Self, AppError> {
+    pub async fn start(
+        config: ServeConfig,
+        disk: Arc<dyn Disk>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, AppError> {
         let data = config.data.clone();
-        disk.create_dir_all(&data)
-            .map_err(|source| AppError::Disk { what: format!("making {}", data.display()), source })?;
+        disk.create_dir_all(&data).map_err(|source| AppError::Disk {
+            what: format!("making {}", data.display()),
+            source,
+        })?;
         let lock = lock(&data)?;
         let listener =
             TcpListener::bind(config.listen).map_err(|error| AppError::Listen(config.listen, error))?;
-        let address = listener.local_addr().map_err(|error| AppError::Listen(config.listen, error))?;
+        let address = listener
+            .local_addr()
+            .map_err(|error| AppError::Listen(config.listen, error))?;
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
-        let keys = Arc::new(KeyFolder::open_or_create(disk.as_ref(), &data.join("keys"), &mut random)?);
+        let keys = Arc::new(KeyFolder::open_or_create(
+            disk.as_ref(),
+            &data.join("keys"),
+            &mut random,
+        )?);
         let trusted = take_clean_marker(disk.as_ref(), &data, &config.program)?;
         let setup = Setup {
             dir: data.clone(),
@@ -180,8 +192,10 @@ impl App {
         stopped.map_err(|error| Fatal(error.to_string()))??;
         drop(self.engine);
         let marker = clean_marker(&self.data);
-        disk::replace_file(self.disk.as_ref(), &marker, b"clean\n")
-            .map_err(|source| AppError::Disk { what: format!("writing {}", marker.display()), source })
+        disk::replace_file(self.disk.as_ref(), &marker, b"clean\n").map_err(|source| AppError::Disk {
+            what: format!("writing {}", marker.display()),
+            source,
+        })
     }
 }
 
@@ -225,13 +239,17 @@ fn lock(data: &Path) -> Result<fs::File, AppError> {
         .truncate(false)
         .mode(0o600)
         .open(&path)
-        .map_err(|source| AppError::Disk { what: format!("opening {}", path.display()), source })?;
+        .map_err(|source| AppError::Disk {
+            what: format!("opening {}", path.display()),
+            source,
+        })?;
     match file.try_lock() {
         Ok(()) => Ok(file),
         Err(fs::TryLockError::WouldBlock) => Err(AppError::Locked(data.to_owned())),
-        Err(fs::TryLockError::Error(source)) => {
-            Err(AppError::Disk { what: format!("locking {}", path.display()), source })
-        }
+        Err(fs::TryLockError::Error(source)) => Err(AppError::Disk {
+            what: format!("locking {}", path.display()),
+            source,
+        }),
     }
 }
 
@@ -245,20 +263,29 @@ fn take_clean_marker(disk: &dyn Disk, data: &Path, program: &Path) -> Result<Tru
     let marker = clean_marker(data);
     match disk.remove(&marker) {
         Ok(()) => {
-            disk.sync_dir(data)
-                .map_err(|source| AppError::Disk { what: format!("flushing {}", data.display()), source })?;
+            disk.sync_dir(data).map_err(|source| AppError::Disk {
+                what: format!("flushing {}", data.display()),
+                source,
+            })?;
             return Ok(Trusted::Yes);
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(source) => {
-            return Err(AppError::Disk { what: format!("removing {}", marker.display()), source });
+            return Err(AppError::Disk {
+                what: format!("removing {}", marker.display()),
+                source,
+            });
         }
     }
     let store = Layout(data.to_owned()).store();
     if !store.exists() {
         return Ok(Trusted::Yes);
     }
-    Ok(if probe(program, &store) { Trusted::Yes } else { Trusted::No })
+    Ok(if probe(program, &store) {
+        Trusted::Yes
+    } else {
+        Trusted::No
+    })
 }
 
 /// Opens a projection in a child process. True when that went well.
@@ -302,8 +329,15 @@ async fn first_token(
     data: &Path,
 ) -> Result<(), AppError> {
     let path = data.join("admin.token");
-    let disk_error = |source| AppError::Disk { what: format!("writing {}", path.display()), source };
-    let first = engine.ledger(&TenantName::system()).map_err(StartError::from)?.size() == 0;
+    let disk_error = |source| AppError::Disk {
+        what: format!("writing {}", path.display()),
+        source,
+    };
+    let first = engine
+        .ledger(&TenantName::system())
+        .map_err(StartError::from)?
+        .size()
+        == 0;
     let secret = match fs::read_to_string(&path) {
         Ok(text) => text.trim_end().to_owned(),
         Err(error) if error.kind() == io::ErrorKind::NotFound && first => {
@@ -325,7 +359,10 @@ async fn first_token(
         Ok(tenant) => tenant,
         Err(_) => return Ok(()),
     };
-    match engine.submit(&system, &actor, Command::CreateTenant { name: tenant.clone() }).await {
+    match engine
+        .submit(&system, &actor, Command::CreateTenant { name: tenant.clone() })
+        .await
+    {
         Ok(_) => {}
         // Made by the start that crashed.
         Err(CommandError::Rejected(_)) => {}
@@ -339,6 +376,8 @@ async fn first_token(
         secret_sha256: Digest::of(secret.as_bytes()),
         tenants: vec![tenant],
     };
-    engine.submit(&system, &actor, Command::CreateToken(Box::new(token))).await?;
+    engine
+        .submit(&system, &actor, Command::CreateToken(Box::new(token)))
+        .await?;
     Ok(())
 }

@@ -24,7 +24,9 @@ pub struct ServeConfig {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConfigError {
     /// Plain HTTP never leaves the machine.
-    #[error("{0} is not a loopback address: transport security comes with a later version, and plain HTTP stays on this machine")]
+    #[error(
+        "{0} is not a loopback address: transport security comes with a later version, and plain HTTP stays on this machine"
+    )]
     NotLoopback(SocketAddr),
     /// Not an address.
     #[error("{0:?} is not an address and a port, for example 127.0.0.1:8420")]
@@ -42,9 +44,17 @@ impl ServeConfig {
     ///
     /// # Errors
     /// [`ConfigError`] names the setting.
-    pub fn new(data: PathBuf, program: PathBuf, listen: &str, slots: Option<usize>, drain_ms: u64) -> Result<Self, ConfigError> {
+    pub fn new(
+        data: PathBuf,
+        program: PathBuf,
+        listen: &str,
+        slots: Option<usize>,
+        drain_ms: u64,
+    ) -> Result<Self, ConfigError> {
         let spelled = listen.replacen("localhost", "127.0.0.1", 1);
-        let listen: SocketAddr = spelled.parse().map_err(|_| ConfigError::Address(listen.to_owned()))?;
+        let listen: SocketAddr = spelled
+            .parse()
+            .map_err(|_| ConfigError::Address(listen.to_owned()))?;
         if !listen.ip().is_loopback() {
             return Err(ConfigError::NotLoopback(listen));
         }
@@ -56,7 +66,13 @@ impl ServeConfig {
         if drain_ms > limits::DRAIN_MS_MAX {
             return Err(ConfigError::Drain(drain_ms));
         }
-        Ok(ServeConfig { data, listen, program, slots, drain_ms })
+        Ok(ServeConfig {
+            data,
+            listen,
+            program,
+            slots,
+            drain_ms,
+        })
     }
 }
 
@@ -66,13 +82,23 @@ mod tests {
 
     #[test]
     fn settings_out_of_their_bounds_are_refused_by_name() {
-        let config = |listen: &str, slots, drain| ServeConfig::new("d".into(), "p".into(), listen, slots, drain);
+        let config =
+            |listen: &str, slots, drain| ServeConfig::new("d".into(), "p".into(), listen, slots, drain);
         assert!(config("127.0.0.1:0", None, 0).is_ok());
         assert!(config("localhost:8420", Some(1), 1).is_ok());
         assert!(config("[::1]:8420", None, 1).is_ok());
-        assert!(matches!(config("0.0.0.0:1", None, 0), Err(ConfigError::NotLoopback(_))));
+        assert!(matches!(
+            config("0.0.0.0:1", None, 0),
+            Err(ConfigError::NotLoopback(_))
+        ));
         assert!(matches!(config("8420", None, 0), Err(ConfigError::Address(_))));
-        assert!(matches!(config("127.0.0.1:1", Some(0), 0), Err(ConfigError::Slots(0))));
-        assert!(matches!(config("127.0.0.1:1", None, u64::MAX), Err(ConfigError::Drain(_))));
+        assert!(matches!(
+            config("127.0.0.1:1", Some(0), 0),
+            Err(ConfigError::Slots(0))
+        ));
+        assert!(matches!(
+            config("127.0.0.1:1", None, u64::MAX),
+            Err(ConfigError::Drain(_))
+        ));
     }
 }

@@ -13,6 +13,7 @@ mod journal;
 mod ledger;
 mod licences;
 mod output;
+mod output_crash;
 mod output_faults;
 mod runner;
 mod runner_ends;

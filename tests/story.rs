@@ -34,15 +34,24 @@ spec:
 /// curl is a real client that everybody has.
 fn curl(server: &str, token: &str, args: &[&str], path: &str) -> Value {
     let answer = Command::new("curl")
-        .args(["-sS", "--max-time", "20", "-H", &format!("Authorization: Bearer {token}")])
+        .args([
+            "-sS",
+            "--max-time",
+            "20",
+            "-H",
+            &format!("Authorization: Bearer {token}"),
+        ])
         .args(args)
         .arg(format!("{server}{path}"))
         .output()
         .unwrap();
-    assert!(answer.status.success(), "{path}: {}", String::from_utf8_lossy(&answer.stderr));
-    serde_json::from_slice(&answer.stdout).unwrap_or_else(|_| {
-        Value::String(String::from_utf8_lossy(&answer.stdout).into_owned())
-    })
+    assert!(
+        answer.status.success(),
+        "{path}: {}",
+        String::from_utf8_lossy(&answer.stderr)
+    );
+    serde_json::from_slice(&answer.stdout)
+        .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&answer.stdout).into_owned()))
 }
 
 struct Enclave {
@@ -54,9 +63,18 @@ struct Enclave {
 async fn start(dir: &Path) -> Enclave {
     let program = env!("CARGO_BIN_EXE_fastness").into();
     let config = ServeConfig::new(dir.to_owned(), program, "127.0.0.1:0", None, 1_000).unwrap();
-    let app = App::start(config, Arc::new(OsDisk), Arc::new(SystemClock::default())).await.unwrap();
-    let token = std::fs::read_to_string(dir.join("admin.token")).unwrap().trim().to_owned();
-    Enclave { server: format!("http://{}", app.address), token, app }
+    let app = App::start(config, Arc::new(OsDisk), Arc::new(SystemClock::default()))
+        .await
+        .unwrap();
+    let token = std::fs::read_to_string(dir.join("admin.token"))
+        .unwrap()
+        .trim()
+        .to_owned();
+    Enclave {
+        server: format!("http://{}", app.address),
+        token,
+        app,
+    }
 }
 
 impl Enclave {
@@ -82,9 +100,20 @@ async fn a_pack_runs_and_its_evidence_is_replayed_elsewhere_to_the_same_state() 
     let folder = tempfile::tempdir().unwrap();
     let plant = start(&folder.path().join("plant")).await;
     let auditor = start(&folder.path().join("auditor")).await;
-    let yaml = ["-X", "POST", "-H", "Content-Type: application/yaml", "--data-binary", PACK];
+    let yaml = [
+        "-X",
+        "POST",
+        "-H",
+        "Content-Type: application/yaml",
+        "--data-binary",
+        PACK,
+    ];
     let pushed = plant.call(&yaml, "/api/v1/packs").await;
-    assert_eq!((&pushed["version"], &pushed["created"]), (&1.into(), &true.into()), "{pushed}");
+    assert_eq!(
+        (&pushed["version"], &pushed["created"]),
+        (&1.into(), &true.into()),
+        "{pushed}"
+    );
     let body = r#"{"pack":"story","inputs":{"who":"plant"}}"#;
     let json = ["-X", "POST", "-H", "Content-Type: application/json", "-d", body];
     let run = plant.call(&json, "/api/v1/pack-runs").await;
@@ -98,7 +127,12 @@ async fn a_pack_runs_and_its_evidence_is_replayed_elsewhere_to_the_same_state() 
         assert!(Instant::now() < deadline, "{now}");
     };
     assert_eq!(ended["status"], "completed", "{ended:#}");
-    let logs = plant.call(&["-H", "Accept: text/plain"], &format!("/api/v1/pack-runs/{id}/logs")).await;
+    let logs = plant
+        .call(
+            &["-H", "Accept: text/plain"],
+            &format!("/api/v1/pack-runs/{id}/logs"),
+        )
+        .await;
     assert_eq!(logs, "hello plant\ncontent\n");
     let state = plant.call(&[], "/api/v1/ledger/state").await;
     let with = r#"{"with":["artifacts","logs"]}"#;
@@ -116,8 +150,10 @@ async fn a_pack_runs_and_its_evidence_is_replayed_elsewhere_to_the_same_state() 
         format!("{name}: {text}")
     };
     let data = format!("@{}", file.display());
-    let (log, export) =
-        (header("X-Fastness-Log-Key", &keys["log"]), header("X-Fastness-Export-Key", &keys["export"]));
+    let (log, export) = (
+        header("X-Fastness-Log-Key", &keys["log"]),
+        header("X-Fastness-Export-Key", &keys["export"]),
+    );
     let untrusted = ["-X", "POST", "--data-binary", &data];
     let refused = auditor.call(&untrusted, "/api/v1/bundles/import").await;
     assert_eq!(refused["code"], "bundle_refused", "{refused}");
@@ -129,7 +165,9 @@ async fn a_pack_runs_and_its_evidence_is_replayed_elsewhere_to_the_same_state() 
     let repeated = auditor.call(&untrusted, "/api/v1/bundles/import").await;
     assert_eq!(repeated["already"], true, "{repeated:#}");
     let tenant = format!("X-Fastness-Tenant: {}", imported["tenant"].as_str().unwrap());
-    let seen = auditor.call(&["-H", &tenant], &format!("/api/v1/pack-runs/{id}")).await;
+    let seen = auditor
+        .call(&["-H", &tenant], &format!("/api/v1/pack-runs/{id}"))
+        .await;
     assert_eq!(seen["status"], "completed", "{seen}");
     let foreign = auditor.call(&["-H", &tenant], "/api/v1/ledger/state").await;
     assert_eq!(foreign["stateDigest"], state["stateDigest"]);

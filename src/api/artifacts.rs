@@ -31,7 +31,9 @@ pub async fn content(
     let Id(text) = sha256.map_err(|_| missing())?;
     let bare = text.strip_prefix("sha256:").unwrap_or(&text);
     let digest: Digest = bare.parse().map_err(|_| missing())?;
-    let row = api.read(caller.tenant()?, move |reading| Ok(reading.view().artifact(digest)?));
+    let row = api.read(caller.tenant()?, move |reading| {
+        Ok(reading.view().artifact(digest)?)
+    });
     let row = row.await?.ok_or_else(missing)?;
     let tag = format!("\"{digest}\"");
     if header_text(&headers, "if-none-match").is_some_and(|given| names(given, &tag)) {
@@ -63,8 +65,14 @@ pub async fn content(
         (header::ACCEPT_RANGES, "bytes".to_owned()),
         (header::CONTENT_LENGTH, (end - first).to_string()),
         (header::CONTENT_DISPOSITION, "attachment".to_owned()),
-        (header::CACHE_CONTROL, "private, max-age=31536000, immutable".to_owned()),
-        (header::VARY, "Authorization, Cookie, X-Fastness-Tenant".to_owned()),
+        (
+            header::CACHE_CONTROL,
+            "private, max-age=31536000, immutable".to_owned(),
+        ),
+        (
+            header::VARY,
+            "Authorization, Cookie, X-Fastness-Tenant".to_owned(),
+        ),
     ];
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -98,10 +106,17 @@ enum Range {
 }
 
 fn read_range(text: &str, size: u64) -> Range {
-    let Some((first, last)) = text.strip_prefix("bytes=").and_then(|range| range.trim().split_once('-')) else {
+    let Some((first, last)) = text
+        .strip_prefix("bytes=")
+        .and_then(|range| range.trim().split_once('-'))
+    else {
         return Range::Other;
     };
-    let number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse::<u64>());
+    let number = |text: &str| {
+        text.bytes()
+            .all(|byte| byte.is_ascii_digit())
+            .then(|| text.parse::<u64>())
+    };
     match (first, last) {
         ("", suffix) => match number(suffix) {
             Some(Ok(0)) => Range::Outside,
@@ -112,7 +127,9 @@ fn read_range(text: &str, size: u64) -> Range {
         (first, last) => match (number(first), last.is_empty(), number(last)) {
             (Some(Ok(first)), _, _) if first >= size => Range::Outside,
             (Some(Ok(first)), true, _) => Range::Within(first, size - 1),
-            (Some(Ok(first)), false, Some(Ok(last))) if last >= first => Range::Within(first, last.min(size - 1)),
+            (Some(Ok(first)), false, Some(Ok(last))) if last >= first => {
+                Range::Within(first, last.min(size - 1))
+            }
             _ => Range::Other,
         },
     }

@@ -52,10 +52,7 @@ pub async fn serve(State(api): State<Arc<Api>>, request: Request) -> Response {
     };
     let accept = header_text(request.headers(), "accept-encoding").unwrap_or_default();
     // A path without an ending is a place inside the console.
-    let is_place = path
-        .rsplit('/')
-        .next()
-        .is_none_or(|last| !last.contains('.'));
+    let is_place = path.rsplit('/').next().is_none_or(|last| !last.contains('.'));
     let found = find(path.trim_start_matches('/'), accept).or_else(|| is_place.then(|| find("", accept))?);
     found.map_or_else(nothing, answer)
 }

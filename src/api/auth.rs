@@ -70,8 +70,7 @@ pub async fn admit(
     next: Next,
 ) -> Result<Response, ApiError> {
     // What has no row in the table is closed to everyone, whether there is a handler for it or not.
-    let access =
-        access_of(request.method(), matched.as_str()).ok_or_else(ApiError::method_not_allowed)?;
+    let access = access_of(request.method(), matched.as_str()).ok_or_else(ApiError::method_not_allowed)?;
     if access == Access::Open {
         return Ok(next.run(request).await);
     }

@@ -75,8 +75,9 @@ pub async fn export(
         to: body.to,
         with: with.clone(),
     };
-    let exported =
-        api.blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?)).await?;
+    let exported = api
+        .blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
+        .await?;
     let recorded = BundleExported {
         first: exported.first,
         origin: exported.origin.clone(),
@@ -86,7 +87,9 @@ pub async fn export(
         with: with.iter().map(|with| with.as_str().to_owned()).collect(),
     };
     let command = Command::RecordExport(Box::new(recorded));
-    api.engine().submit(&TenantName::system(), &caller.actor(), command).await?;
+    api.engine()
+        .submit(&TenantName::system(), &caller.actor(), command)
+        .await?;
     let location = format!("/api/v1/bundles/{}", exported.id);
     Ok(created(location, &exported))
 }
@@ -120,11 +123,16 @@ pub async fn content(
 ) -> Result<Response, ApiError> {
     let found = find(&api, &caller, id).await?;
     let path = export::bundle_path(api.engine().dir(), found.id);
-    let file = tokio::fs::File::open(&path).await.map_err(|_| ApiError::not_found("bundle"))?;
+    let file = tokio::fs::File::open(&path)
+        .await
+        .map_err(|_| ApiError::not_found("bundle"))?;
     let headers = [
         (header::CONTENT_TYPE, "application/zstd".to_owned()),
         (header::CONTENT_LENGTH, found.bytes.to_string()),
-        (header::CONTENT_DISPOSITION, format!("attachment; filename=\"{}\"", found.name)),
+        (
+            header::CONTENT_DISPOSITION,
+            format!("attachment; filename=\"{}\"", found.name),
+        ),
     ];
     let pieces = stream::unfold(file, |mut file| async move {
         let mut piece = vec![0; limits::ARTIFACT_CHUNK_BYTES];
@@ -173,8 +181,14 @@ pub async fn check(
         })
         .await?;
     let exit_code = i32::from(report.exit_code);
-    let command = Command::RecordVerification(Box::new(BundleVerified { exit_code, origin, sha256 }));
-    api.engine().submit(&TenantName::system(), &caller.actor(), command).await?;
+    let command = Command::RecordVerification(Box::new(BundleVerified {
+        exit_code,
+        origin,
+        sha256,
+    }));
+    api.engine()
+        .submit(&TenantName::system(), &caller.actor(), command)
+        .await?;
     Ok(Answer(report))
 }
 
@@ -190,8 +204,9 @@ pub async fn take_in(
 ) -> Result<Response, ApiError> {
     let given = keys_of(request.headers())?;
     let upload = Upload::receive(&api, request.into_body()).await?;
-    let imported: Imported =
-        import::import(api.engine(), &caller.actor(), &upload.0, given).await.map_err(refused)?;
+    let imported: Imported = import::import(api.engine(), &caller.actor(), &upload.0, given)
+        .await
+        .map_err(refused)?;
     if imported.already {
         return Ok(Answer(imported).into_response());
     }
@@ -237,10 +252,15 @@ pub async fn pin(
     let text = |key: &str, pointer: &str| {
         let key = PublicKey::from_pem(key)
             .map_err(|error| ApiError::field("invalid_field", pointer, error.to_string()))?;
-        key.to_pem().map_err(|error| ApiError::internal(error.to_string()))
+        key.to_pem()
+            .map_err(|error| ApiError::internal(error.to_string()))
     };
     if import::foreign_tenant(&pin.origin, &TenantName::system()).is_none() {
-        return Err(ApiError::field("invalid_field", "/origin", "it is not the origin of a ledger"));
+        return Err(ApiError::field(
+            "invalid_field",
+            "/origin",
+            "it is not the origin of a ledger",
+        ));
     }
     let pinned = TrustPinned {
         export_key: text(&pin.export_key, "/exportKey")?,
@@ -248,11 +268,17 @@ pub async fn pin(
         origin: pin.origin,
     };
     let command = Command::PinTrust(Box::new(pinned));
-    api.engine().submit(&TenantName::system(), &caller.actor(), command).await?;
+    api.engine()
+        .submit(&TenantName::system(), &caller.actor(), command)
+        .await?;
     Ok(super::error::no_content().into_response())
 }
 
-async fn find(api: &Arc<Api>, caller: &Caller, id: Result<Id<Digest>, ApiError>) -> Result<Exported, ApiError> {
+async fn find(
+    api: &Arc<Api>,
+    caller: &Caller,
+    id: Result<Id<Digest>, ApiError>,
+) -> Result<Exported, ApiError> {
     let missing = || ApiError::not_found("bundle");
     let Id(id) = id.map_err(|_| missing())?;
     let tenant = caller.tenant()?.clone();
@@ -266,8 +292,16 @@ fn bundles_of(api: &Api, tenant: &TenantName) -> Result<Vec<Exported>, ApiError>
 
 fn keys_of(headers: &HeaderMap) -> Result<Option<Keys>, ApiError> {
     let key = |name: &str| {
-        let Some(text) = header_text(headers, name) else { return Ok(None) };
-        let bad = || ApiError::field("invalid_field", format!("/header/{name}"), "base64 of an SPKI PEM");
+        let Some(text) = header_text(headers, name) else {
+            return Ok(None);
+        };
+        let bad = || {
+            ApiError::field(
+                "invalid_field",
+                format!("/header/{name}"),
+                "base64 of an SPKI PEM",
+            )
+        };
         let bytes = STANDARD.decode(text).map_err(|_| bad())?;
         let pem = String::from_utf8(bytes).map_err(|_| bad())?;
         PublicKey::from_pem(&pem).map(Some).map_err(|_| bad())
@@ -275,7 +309,10 @@ fn keys_of(headers: &HeaderMap) -> Result<Option<Keys>, ApiError> {
     match (key(LOG_KEY_HEADER)?, key(EXPORT_KEY_HEADER)?) {
         (Some(log), Some(export)) => Ok(Some(Keys { log, export })),
         (None, None) => Ok(None),
-        _ => Err(ApiError::invalid("key_missing", "both keys of an origin are needed, or neither")),
+        _ => Err(ApiError::invalid(
+            "key_missing",
+            "both keys of an origin are needed, or neither",
+        )),
     }
 }
 
@@ -314,7 +351,9 @@ impl Upload {
             };
             received += piece.len() as u64;
             if received > limits::BUNDLE_BYTES_MAX {
-                return Err(ApiError::body_too_large(usize::try_from(limits::BUNDLE_BYTES_MAX).unwrap_or(usize::MAX)));
+                return Err(ApiError::body_too_large(
+                    usize::try_from(limits::BUNDLE_BYTES_MAX).unwrap_or(usize::MAX),
+                ));
             }
             file.write_all(&piece).await.map_err(failed)?;
         }

@@ -226,9 +226,11 @@ impl ApiError {
     /// The disk refused; a full one says so.
     pub fn storage(error: &std::io::Error) -> Self {
         match error.kind() {
-            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
-                ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "storage_full", "the disk is full")
-            }
+            std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ApiError::new(
+                StatusCode::INSUFFICIENT_STORAGE,
+                "storage_full",
+                "the disk is full",
+            ),
             _ => ApiError::internal(format!("the disk refused: {error}")),
         }
     }
@@ -467,9 +469,7 @@ impl From<StreamError> for ApiError {
             StreamError::Ledger(error) => error.into(),
             StreamError::Store(error) => error.into(),
             StreamError::Engine(error) => error.into(),
-            StreamError::BeyondEnd { .. } => {
-                ApiError::field("beyond_end", "/query/after", error.to_string())
-            }
+            StreamError::BeyondEnd { .. } => ApiError::field("beyond_end", "/query/after", error.to_string()),
             StreamError::CutShort => ApiError::stopping(),
         }
     }

@@ -85,7 +85,12 @@ pub async fn events_about(
     page(api, tenant, filter, query).await
 }
 
-async fn page(api: &Api, tenant: &TenantName, filter: Filter, mut query: Query) -> Result<EventPage, ApiError> {
+async fn page(
+    api: &Api,
+    tenant: &TenantName,
+    filter: Filter,
+    mut query: Query,
+) -> Result<EventPage, ApiError> {
     let limit = query.limit()?;
     let cursor: Option<Cursor> = query.parsed("cursor")?;
     let after: Option<Cursor> = query.parsed("after")?;
@@ -109,7 +114,14 @@ async fn page(api: &Api, tenant: &TenantName, filter: Filter, mut query: Query) 
         Ok(EventPage {
             as_of: reading.as_of,
             items: found.items,
-            next_cursor: more.then(|| Cursor { next: Seq(found.next), pos: 0 }.seq().to_string()),
+            next_cursor: more.then(|| {
+                Cursor {
+                    next: Seq(found.next),
+                    pos: 0,
+                }
+                .seq()
+                .to_string()
+            }),
         })
     });
     read.await
@@ -133,16 +145,16 @@ impl Found {
         }
         let mut failed = None;
         let from = Seq(self.next);
-        engine.ledger(tenant)?.scan(from, Seq(to), &mut |seq, bytes| {
-            match self.take(seq, bytes) {
+        engine
+            .ledger(tenant)?
+            .scan(from, Seq(to), &mut |seq, bytes| match self.take(seq, bytes) {
                 Ok(true) => ControlFlow::Continue(()),
                 Ok(false) => ControlFlow::Break(()),
                 Err(error) => {
                     failed = Some(error);
                     ControlFlow::Break(())
                 }
-            }
-        })?;
+            })?;
         failed.map_or(Ok(()), Err)
     }
 
@@ -234,7 +246,8 @@ pub async fn read(
             return Ok(([(header::CONTENT_TYPE, "application/json")], bytes).into_response());
         }
         let size = size.unwrap_or_else(|| ledger.size());
-        let text = String::from_utf8(bytes.to_vec()).map_err(|_| ApiError::internal("an event is not UTF-8"))?;
+        let text =
+            String::from_utf8(bytes.to_vec()).map_err(|_| ApiError::internal("an event is not UTF-8"))?;
         let proven = ProvenEvent {
             hash: ledger.leaf(Seq(seq))?,
             hashes: base64_hashes(&ledger.inclusion_proof(Seq(seq), size)?),

@@ -76,7 +76,8 @@ const fn timeout_default() -> u64 {
 impl NewJob {
     fn into_command(self) -> Result<Command, ApiError> {
         let text = self.payload.as_ref().map_or("null", |raw| raw.get());
-        let payload = Payload::parse(text.as_bytes()).map_err(|error| ApiError::from(error).below("/payload"))?;
+        let payload =
+            Payload::parse(text.as_bytes()).map_err(|error| ApiError::from(error).below("/payload"))?;
         if let Some(correlation_id) = &self.correlation_id {
             check_label("/correlationId", correlation_id)?;
         }
@@ -120,7 +121,10 @@ pub async fn submit(
     Json(new): Json<NewJob>,
 ) -> Result<Response, ApiError> {
     let command = new.into_command()?;
-    let receipt = api.engine().submit(caller.tenant()?, &caller.actor(), command).await?;
+    let receipt = api
+        .engine()
+        .submit(caller.tenant()?, &caller.actor(), command)
+        .await?;
     let view = alone(job_of(receipt)?);
     Ok(created(format!("/api/v1/jobs/{}", view.id()), &view))
 }
@@ -208,7 +212,11 @@ pub async fn submit_batch(
             .await?;
         for (index, result) in places.into_iter().zip(answer.results) {
             let below = |error: ApiError| error.below(&format!("/items/{index}"));
-            results[index] = Some(result.map_err(|rejection| below(rejection.into())).and_then(job_of));
+            results[index] = Some(
+                result
+                    .map_err(|rejection| below(rejection.into()))
+                    .and_then(job_of),
+            );
         }
     }
     let results = results.into_iter().enumerate().map(|(index, result)| {
@@ -238,9 +246,7 @@ pub async fn list(
     query.finish()?;
     let list = api.read(caller.tenant()?, move |reading| {
         list_rows(reading, Kind::Job, &asked, |row| match row.as_job() {
-            Some(job) if wanted.admits(job) => {
-                Ok(Some(JobView::new(job.clone(), waiting_in(reading, job)?)))
-            }
+            Some(job) if wanted.admits(job) => Ok(Some(JobView::new(job.clone(), waiting_in(reading, job)?))),
             _ => Ok(None),
         })
     });
@@ -265,7 +271,10 @@ impl Wanted {
         Ok(Wanted {
             status: query
                 .text("status")?
-                .map(|text| status_named(&text).ok_or_else(|| super::request::bad_parameter("status", "no such state")))
+                .map(|text| {
+                    status_named(&text)
+                        .ok_or_else(|| super::request::bad_parameter("status", "no such state"))
+                })
                 .transpose()?,
             job_type: query.text("type")?,
             queue: query.text("queue")?,
@@ -328,7 +337,9 @@ pub async fn summary(
         };
         let mut counts = std::collections::BTreeMap::new();
         for status in JobStatus::ALL {
-            let found = reading.snapshot().jobs_by_status(reading.tenant(), status, page)?;
+            let found = reading
+                .snapshot()
+                .jobs_by_status(reading.tenant(), status, page)?;
             counts.insert(status.as_str(), found.len());
         }
         Ok(Summary {
@@ -387,11 +398,18 @@ pub async fn cancel(
     let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
     let reason = reason_of(body.reason, &headers);
     let command = Command::CancelJob { job, reason };
-    let receipt = api.engine().submit(caller.tenant()?, &caller.actor(), command).await?;
+    let receipt = api
+        .engine()
+        .submit(caller.tenant()?, &caller.actor(), command)
+        .await?;
     let job = job_of(receipt)?;
     let runs = job.status == JobStatus::Running;
     let view = alone(job);
-    Ok(if runs { accepted(&view) } else { Answer(view).into_response() })
+    Ok(if runs {
+        accepted(&view)
+    } else {
+        Answer(view).into_response()
+    })
 }
 
 /// The events that name a job, oldest first.

@@ -40,7 +40,10 @@ pub async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Answer<
     let keys = api.engine().keys();
     let enclave = EnclaveId::of(&keys.log().public());
     let tenant = caller.tenant()?;
-    let name = api.engine().origin(tenant).map_or_else(|| format!("fastness/{enclave}"), |origin| origin.to_string());
+    let name = api
+        .engine()
+        .origin(tenant)
+        .map_or_else(|| format!("fastness/{enclave}"), |origin| origin.to_string());
     Ok(Answer(KeysView {
         export: view(&format!("fastness/{enclave}/export"), keys.export().public())?,
         log: view(&name, keys.log().public())?,

@@ -23,7 +23,10 @@ use crate::limits;
 
 /// Hashes as proofs carry them.
 pub fn base64_hashes(hashes: &[Digest]) -> Vec<String> {
-    hashes.iter().map(|hash| STANDARD.encode(hash.as_bytes())).collect()
+    hashes
+        .iter()
+        .map(|hash| STANDARD.encode(hash.as_bytes()))
+        .collect()
 }
 
 /// The size asked for, or the present one.
@@ -180,14 +183,12 @@ pub async fn state(
 }
 
 /// Replays the first `size` events in a scratch folder.
-fn replayed(
-    api: &Api,
-    ledger: &TenantLedger,
-    tenant: &TenantName,
-    size: u64,
-) -> Result<StateView, ApiError> {
+fn replayed(api: &Api, ledger: &TenantLedger, tenant: &TenantName, size: u64) -> Result<StateView, ApiError> {
     if size > limits::STATE_EVENTS_MAX {
-        let detail = format!("an earlier state is found up to {} events", limits::STATE_EVENTS_MAX);
+        let detail = format!(
+            "an earlier state is found up to {} events",
+            limits::STATE_EVENTS_MAX
+        );
         return Err(bad_parameter("size", detail));
     }
     let failed = |what: String| {
@@ -200,13 +201,17 @@ fn replayed(
     let mut replay =
         ScratchReplay::new(scratch, tenant.clone(), 0).map_err(|error| failed(error.to_string()))?;
     let mut broken = None;
-    ledger.scan(Seq(0), Seq(size), &mut |seq, bytes| match replay.event(seq.0, bytes) {
-        Ok(()) => std::ops::ControlFlow::Continue(()),
-        Err(error) => {
-            broken = Some(error);
-            std::ops::ControlFlow::Break(())
-        }
-    })?;
+    ledger.scan(
+        Seq(0),
+        Seq(size),
+        &mut |seq, bytes| match replay.event(seq.0, bytes) {
+            Ok(()) => std::ops::ControlFlow::Continue(()),
+            Err(error) => {
+                broken = Some(error);
+                std::ops::ControlFlow::Break(())
+            }
+        },
+    )?;
     if let Some(error) = broken {
         return Err(failed(error));
     }

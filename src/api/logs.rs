@@ -105,7 +105,9 @@ pub async fn read(
                 Ok((events, lines))
             })
             .await?;
-        return Ok(answer(RunTail::new(guard, events, lines, run, Sending::Lines).into_stream()));
+        return Ok(answer(
+            RunTail::new(guard, events, lines, run, Sending::Lines).into_stream(),
+        ));
     }
     query.finish()?;
     let lines = api

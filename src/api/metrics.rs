@@ -35,8 +35,18 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         let count = counts.get(event).copied().unwrap_or(0);
         page.sample("fastness_jobs_total", &[("state", state)], count as f64);
     }
-    page.single("fastness_queue_depth", "gauge", "Jobs that may be leased now.", stats.ready as f64);
-    page.single("fastness_jobs_running", "gauge", "Jobs under a lease.", stats.running as f64);
+    page.single(
+        "fastness_queue_depth",
+        "gauge",
+        "Jobs that may be leased now.",
+        stats.ready as f64,
+    );
+    page.single(
+        "fastness_jobs_running",
+        "gauge",
+        "Jobs under a lease.",
+        stats.running as f64,
+    );
     page.single(
         "fastness_ledger_events_total",
         "counter",
@@ -48,7 +58,11 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         "summary",
         "Appends to the journal with their flushes.",
     );
-    page.sample("fastness_journal_fsync_seconds_sum", &[], stats.flush_ns as f64 / 1e9);
+    page.sample(
+        "fastness_journal_fsync_seconds_sum",
+        &[],
+        stats.flush_ns as f64 / 1e9,
+    );
     page.sample("fastness_journal_fsync_seconds_count", &[], stats.batches as f64);
     page.single(
         "fastness_projection_rebuilds_total",
@@ -79,7 +93,10 @@ impl Page {
         self.0.push_str(name);
         for (index, (label, text)) in labels.iter().enumerate() {
             let open = if index == 0 { '{' } else { ',' };
-            let escaped = text.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n");
+            let escaped = text
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n");
             let _ = write!(self.0, "{open}{label}=\"{escaped}\"");
         }
         let close = if labels.is_empty() { "" } else { "}" };

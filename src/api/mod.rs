@@ -310,7 +310,11 @@ fn router(api: &Arc<Api>) -> Router {
 
 /// What the table says of a route.
 fn access_of(method: &Method, path: &str) -> Option<Access> {
-    let method = if method == Method::HEAD { &Method::GET } else { method };
+    let method = if method == Method::HEAD {
+        &Method::GET
+    } else {
+        method
+    };
     let found = ROUTES
         .iter()
         .find(|route| route.method == *method && route.path == path);

@@ -169,7 +169,10 @@ pub async fn start(
         inputs: new.inputs,
         correlation_id: new.correlation_id,
     };
-    let receipt = api.engine().submit(caller.tenant()?, &caller.actor(), command).await?;
+    let receipt = api
+        .engine()
+        .submit(caller.tenant()?, &caller.actor(), command)
+        .await?;
     let view = run_of(receipt)?;
     Ok(created(format!("/api/v1/pack-runs/{}", view.id), &view))
 }
@@ -245,9 +248,7 @@ fn steps(reading: &Reading, run: &Run) -> Result<Vec<StepView>, ApiError> {
     let mut steps = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
         let Some(job) = view.job(node.job)? else { continue };
-        let open = view
-            .node(run.id, index as u32)?
-            .map_or(0, |node| node.open_needs);
+        let open = view.node(run.id, index as u32)?.map_or(0, |node| node.open_needs);
         let needs = node.needs.iter();
         steps.push(StepView {
             attempt: job.attempt,
@@ -286,7 +287,10 @@ pub async fn cancel(
     let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
     let reason = reason_of(body.reason, &headers);
     let command = Command::CancelRun { run, reason };
-    let receipt = api.engine().submit(caller.tenant()?, &caller.actor(), command).await?;
+    let receipt = api
+        .engine()
+        .submit(caller.tenant()?, &caller.actor(), command)
+        .await?;
     let view = run_of(receipt)?;
     Ok(if view.status.is_terminal() {
         Answer(view).into_response()

@@ -47,7 +47,11 @@ pub async fn register(
 ) -> Result<Response, ApiError> {
     match media_type(request.headers()).as_deref() {
         Some("application/yaml" | "application/x-yaml" | "text/yaml" | "application/json") => {}
-        _ => return Err(ApiError::unsupported_media_type("application/yaml or application/json")),
+        _ => {
+            return Err(ApiError::unsupported_media_type(
+                "application/yaml or application/json",
+            ));
+        }
     }
     let source = read_body(request.into_body(), limits::PACK_BYTES_MAX).await?;
     let parsed = api.blocking(move |_| {
@@ -62,7 +66,10 @@ pub async fn register(
         })
     });
     let command = Command::RegisterPack(Box::new(parsed.await?));
-    let receipt = api.engine().submit(caller.tenant()?, &caller.actor(), command).await?;
+    let receipt = api
+        .engine()
+        .submit(caller.tenant()?, &caller.actor(), command)
+        .await?;
     let Reply::Pack(pack, novelty) = receipt.reply else {
         return Err(ApiError::internal("the writer answered something else"));
     };
@@ -175,7 +182,9 @@ pub async fn list(
         let view = reading.view();
         // Of a pack's versions only the latest one is kept: each is followed by its head, which names it.
         list_rows(reading, Kind::Pack, &asked, |row| {
-            let Some(pack) = row.as_pack() else { return Ok(None) };
+            let Some(pack) = row.as_pack() else {
+                return Ok(None);
+            };
             let latest = view.pack_head(&pack.name)?;
             Ok((latest == Some(pack.version)).then(|| PackView::new(pack)))
         })
@@ -262,6 +271,10 @@ pub async fn read_source(
     // The bytes say what they are: JSON is told by reading it, everything else is YAML.
     let is_json = source.trim_start().starts_with('{')
         && serde_json::from_str::<serde::de::IgnoredAny>(&source).is_ok();
-    let media_type = if is_json { "application/json" } else { "application/yaml" };
+    let media_type = if is_json {
+        "application/json"
+    } else {
+        "application/yaml"
+    };
     Ok(([(header::CONTENT_TYPE, media_type)], source).into_response())
 }

@@ -53,7 +53,11 @@ impl Api {
             let read = snapshot
                 .head(&tenant)
                 .map_err(ApiError::from)
-                .map(|head| head.map_or(-1, |head| i64::try_from(head.size).map_or(i64::MAX, |size| size - 1)))
+                .map(|head| {
+                    head.map_or(-1, |head| {
+                        i64::try_from(head.size).map_or(i64::MAX, |size| size - 1)
+                    })
+                })
                 .and_then(|as_of| {
                     read(&Reading {
                         snapshot,
@@ -112,7 +116,9 @@ impl Asked {
         let limit = query.limit()?;
         let after = query
             .text("cursor")?
-            .map(|text| read_hex(&text).ok_or_else(|| super::request::bad_parameter("cursor", "not a cursor")))
+            .map(|text| {
+                read_hex(&text).ok_or_else(|| super::request::bad_parameter("cursor", "not a cursor"))
+            })
             .transpose()?;
         Ok(Asked { limit, after })
     }

@@ -153,7 +153,10 @@ impl Query {
     /// The same, read as something else.
     pub fn parsed<T: FromStr<Err: Display>>(&mut self, name: &str) -> Result<Option<T>, ApiError> {
         self.text(name)?
-            .map(|text| text.parse().map_err(|error: T::Err| bad_parameter(name, error.to_string())))
+            .map(|text| {
+                text.parse()
+                    .map_err(|error: T::Err| bad_parameter(name, error.to_string()))
+            })
             .transpose()
     }
 
@@ -237,7 +240,14 @@ fn part<T: FromStr>(text: Option<String>) -> Result<T, ApiError> {
 /// The media type of the body, without parameters, in lower case.
 pub fn media_type(headers: &HeaderMap) -> Option<String> {
     let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    Some(
+        value
+            .split(';')
+            .next()
+            .unwrap_or_default()
+            .trim()
+            .to_ascii_lowercase(),
+    )
 }
 
 /// A header as text.
@@ -299,10 +309,22 @@ mod tests {
     fn a_wrong_field_is_named_by_its_pointer() {
         for (body, code, pointer) in [
             (r#"{"items":[],"extra":1}"#, "unknown_field", "/extra"),
-            (r#"{"items":[{"maxCount":1},{"maxCount":1,"b":2}]}"#, "unknown_field", "/items/1/b"),
-            (r#"{"items":[{"maxCount":"x"}]}"#, "invalid_field", "/items/0/maxCount"),
+            (
+                r#"{"items":[{"maxCount":1},{"maxCount":1,"b":2}]}"#,
+                "unknown_field",
+                "/items/1/b",
+            ),
+            (
+                r#"{"items":[{"maxCount":"x"}]}"#,
+                "invalid_field",
+                "/items/0/maxCount",
+            ),
             (r#"{"items":[{}]}"#, "missing_field", "/items/0/maxCount"),
-            (r#"{"items":[],"payload":{"a":1,"b":{"c":1,"c":2}}}"#, "json_duplicate_key", "/payload/b/c"),
+            (
+                r#"{"items":[],"payload":{"a":1,"b":{"c":1,"c":2}}}"#,
+                "json_duplicate_key",
+                "/payload/b/c",
+            ),
             (r#"{"items":["#, "json_unexpected_end", "/items"),
             (r#"[]"#, "missing_field", "/items"),
         ] {

@@ -53,7 +53,9 @@ impl Row {
     /// Milliseconds under a lease, all attempts together; an open span lasts until `now`.
     pub fn running_ms(&self, now: Timestamp) -> u64 {
         let running = self.spans.iter().filter(|span| span.kind == SpanKind::Running);
-        running.map(|span| span.to.unwrap_or(now).since_ms(span.from)).sum()
+        running
+            .map(|span| span.to.unwrap_or(now).since_ms(span.from))
+            .sum()
     }
 
     fn close(&mut self, at: Timestamp) {

@@ -182,15 +182,15 @@ impl RunTail {
 
     /// Sends the next lines. True when more are there.
     async fn send_lines(&mut self, out: &mut Vec<u8>) -> Result<bool, CutShort> {
-        let LineBatch {
-            lines,
-            gaps,
-            is_more,
-        } = self.lines.read().await?;
+        let LineBatch { lines, gaps, is_more } = self.lines.read().await?;
         let mut gaps = gaps.into_iter().peekable();
         for line in &lines {
             if let Some((from, to)) = gaps.next_if(|(_, to)| *to < line.pos) {
-                let gap = Gap { from, of: "lines", to };
+                let gap = Gap {
+                    from,
+                    of: "lines",
+                    to,
+                };
                 encode_message(Some(&self.id_at(to)), "gap", &gap, out);
             }
             let id = self.id_at(line.pos);
@@ -203,7 +203,11 @@ impl RunTail {
         let Some((from, to)) = gap else { return };
         self.sent = i64::try_from(to).unwrap_or(i64::MAX);
         if self.sending == Sending::Everything {
-            let gap = Gap { from, of: "events", to };
+            let gap = Gap {
+                from,
+                of: "events",
+                to,
+            };
             encode_message(Some(&self.id()), "gap", &gap, out);
         }
     }

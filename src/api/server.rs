@@ -31,7 +31,8 @@ use crate::limits;
 /// Pause after a failed accept: when descriptors run out, trying again at once burns a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Answer of one connection too many, before anything of it is read.
-const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
+const FULL: &[u8] =
+    b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// What a browser may do with an answer of the interface: nothing.
 const ANSWER_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
 
@@ -165,12 +166,16 @@ async fn answer(api: &Api, router: Router, request: Request) -> Response {
     let given = trace_id(&request);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let response = match check(api, &request) {
-        Ok(()) => router.oneshot(request).await.unwrap_or_else(|never| match never {}),
+        Ok(()) => router
+            .oneshot(request)
+            .await
+            .unwrap_or_else(|never| match never {}),
         Err(refusal) => refusal.into_response(),
     };
     let status = response.status();
     // Drawn only when somebody sees it: the kernel is asked for each.
-    let is_seen = status.is_client_error() || status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG);
+    let is_seen =
+        status.is_client_error() || status.is_server_error() || tracing::enabled!(tracing::Level::DEBUG);
     let trace_id = match given {
         Some(given) => given,
         None if is_seen => drawn_trace_id(api),
@@ -243,7 +248,9 @@ fn check_host(api: &Api, version: Version, uri: &Uri, host: Option<&str>) -> Res
         Some(host) => is_ours(host),
         None => version == Version::HTTP_10,
     };
-    let is_target_good = uri.authority().is_none_or(|authority| is_ours(authority.as_str()));
+    let is_target_good = uri
+        .authority()
+        .is_none_or(|authority| is_ours(authority.as_str()));
     if is_good && is_target_good {
         return Ok(());
     }

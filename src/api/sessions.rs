@@ -36,7 +36,11 @@ impl FromStr for SessionKey {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let fits = text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        if fits { Ok(SessionKey(text.to_owned())) } else { Err(()) }
+        if fits {
+            Ok(SessionKey(text.to_owned()))
+        } else {
+            Err(())
+        }
     }
 }
 

@@ -199,7 +199,9 @@ pub fn greeting() -> Bytes {
 }
 
 /// An answer whose body goes on.
-pub fn answer(stream: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static) -> Response {
+pub fn answer(
+    stream: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static,
+) -> Response {
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream"),
         (header::CACHE_CONTROL, "no-store"),
@@ -264,7 +266,10 @@ impl Tail {
         None
     }
 
-    async fn take(&mut self, chunk: Result<crate::stream::Chunk, crate::stream::StreamError>) -> Option<Bytes> {
+    async fn take(
+        &mut self,
+        chunk: Result<crate::stream::Chunk, crate::stream::StreamError>,
+    ) -> Option<Bytes> {
         let chunk = match chunk {
             Ok(chunk) => chunk,
             Err(error) => {
@@ -276,7 +281,11 @@ impl Tail {
         self.is_over = chunk.is_end;
         let mut before = Vec::new();
         if let Some((from, to)) = chunk.gap {
-            let gap = Gap { from, of: "events", to };
+            let gap = Gap {
+                from,
+                of: "events",
+                to,
+            };
             encode_message(Some(&to.to_string()), "gap", &gap, &mut before);
         }
         let mut after = Vec::new();

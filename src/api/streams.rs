@@ -143,12 +143,13 @@ pub async fn pack_run_stream(
             };
             // Events first: lines of an attempt that ends in between are then still ahead of its end.
             let next = start.map(|cursor| cursor.next);
-            let events =
-                Subscription::open((api.engine(), &api.hub), &tenant, filter, Form::Events, next)?;
+            let events = Subscription::open((api.engine(), &api.hub), &tenant, filter, Form::Events, next)?;
             let pos = start.map(|cursor| cursor.pos);
             let lines = Lines::open(api.output(), scope, LineFilter::default(), pos)?;
             Ok((events, lines))
         })
         .await?;
-    Ok(answer(RunTail::new(guard, events, lines, id, Sending::Everything).into_stream()))
+    Ok(answer(
+        RunTail::new(guard, events, lines, id, Sending::Everything).into_stream(),
+    ))
 }

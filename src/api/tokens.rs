@@ -103,7 +103,10 @@ pub async fn create(
         let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
             && !text.chars().any(|character| character.is_control());
         if !good {
-            let detail = format!("1 to {} bytes without control characters", limits::LABEL_BYTES_MAX);
+            let detail = format!(
+                "1 to {} bytes without control characters",
+                limits::LABEL_BYTES_MAX
+            );
             return Err(ApiError::field("invalid_field", pointer, detail));
         }
     }

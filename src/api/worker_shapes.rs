@@ -65,12 +65,32 @@ impl ClaimBody {
             (None, Some(name)) => name.to_owned(),
         };
         check_worker(&at("worker"), &name)?;
-        check_range(&at("leaseMs"), self.lease_ms, limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?;
+        check_range(
+            &at("leaseMs"),
+            self.lease_ms,
+            limits::LEASE_MS_MIN,
+            limits::LEASE_MS_MAX,
+        )?;
         check_range(&at("max"), self.max as u64, 1, limits::CLAIM_JOBS_MAX as u64)?;
         check_range(&at("waitMs"), self.wait_ms, 0, limits::CLAIM_WAIT_MS_MAX)?;
-        check_range(&at("queues"), self.queues.len() as u64, 1, limits::CLAIM_NAMES_MAX as u64)?;
-        check_range(&at("types"), self.types.len() as u64, 0, limits::CLAIM_NAMES_MAX as u64)?;
-        check_range(&at("labels"), self.labels.len() as u64, 0, limits::CLAIM_NAMES_MAX as u64)?;
+        check_range(
+            &at("queues"),
+            self.queues.len() as u64,
+            1,
+            limits::CLAIM_NAMES_MAX as u64,
+        )?;
+        check_range(
+            &at("types"),
+            self.types.len() as u64,
+            0,
+            limits::CLAIM_NAMES_MAX as u64,
+        )?;
+        check_range(
+            &at("labels"),
+            self.labels.len() as u64,
+            0,
+            limits::CLAIM_NAMES_MAX as u64,
+        )?;
         Ok(Claim {
             worker: name,
             reach: Reach::OneTenant,

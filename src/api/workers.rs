@@ -27,7 +27,9 @@ pub struct Claimed {
 
 fn leases(api: &Api, jobs: Vec<Leased>) -> Result<Vec<LeaseView>, ApiError> {
     let now = Timestamp::from_ms(api.now_ms());
-    jobs.into_iter().map(|leased| LeaseView::new(leased, now)).collect()
+    jobs.into_iter()
+        .map(|leased| LeaseView::new(leased, now))
+        .collect()
 }
 
 /// Asks for work; may wait until there is some.
@@ -95,7 +97,10 @@ impl ReportResult {
                 job_id,
                 status: Some(job.status.as_str()),
             },
-            Ok(Reply::Late) => refused("stale_epoch", Some("the report was late; it was noted".to_owned())),
+            Ok(Reply::Late) => refused(
+                "stale_epoch",
+                Some("the report was late; it was noted".to_owned()),
+            ),
             Ok(_) => refused("internal", None),
             Err(error) => refused(error.code(), Some(error.problem("").detail().to_owned())),
         }
@@ -135,7 +140,10 @@ pub async fn complete(
         (Vec::new(), Vec::new())
     } else {
         let actor = Actor::worker(&body.worker);
-        let answer = api.engine().trip(caller.tenant()?, &actor, commands, claim).await?;
+        let answer = api
+            .engine()
+            .trip(caller.tenant()?, &actor, commands, claim)
+            .await?;
         (answer.results, answer.jobs)
     };
     let mut decided = results.into_iter();
@@ -198,7 +206,11 @@ pub async fn heartbeat(
         Err(Lost::Stale) => Err(stale()),
         Err(Lost::NotRunning) => {
             let known = api.read(tenant, move |reading| Ok(reading.view().job(job)?.is_some()));
-            Err(if known.await? { stale() } else { ApiError::not_found("job") })
+            Err(if known.await? {
+                stale()
+            } else {
+                ApiError::not_found("job")
+            })
         }
     }
 }

@@ -210,10 +210,19 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
 /// # Errors
 /// When the projection cannot be read.
 pub fn imports(engine: &Handle) -> Result<Vec<Import>, StoreError> {
-    let store = engine.store().map_err(|error| StoreError::Failed(error.to_string()))?;
-    let page = Page { after: None, direction: Direction::Forward, limit: IMPORTS_MAX };
+    let store = engine
+        .store()
+        .map_err(|error| StoreError::Failed(error.to_string()))?;
+    let page = Page {
+        after: None,
+        direction: Direction::Forward,
+        limit: IMPORTS_MAX,
+    };
     let rows = store.read()?.rows(&TenantName::system(), Kind::Import, page)?;
-    Ok(rows.into_iter().filter_map(|(_, row)| row.as_import().cloned()).collect())
+    Ok(rows
+        .into_iter()
+        .filter_map(|(_, row)| row.as_import().cloned())
+        .collect())
 }
 
 /// Makes what is derived from imported bundles complete: at start, and after an import.

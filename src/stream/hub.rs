@@ -148,7 +148,10 @@ impl Pump {
     }
 
     fn publish(&self, batch: CommittedBatch) {
-        let mut counts = self.counts.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        let mut counts = self
+            .counts
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
         for event in batch.iter() {
             *counts.entry(event.type_name).or_default() += 1;
         }
