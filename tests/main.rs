@@ -14,6 +14,7 @@ mod journal;
 mod ledger;
 mod licences;
 mod output;
+mod output_crash;
 mod output_faults;
 mod packs;
 mod runner;

@@ -132,6 +132,7 @@ async fn draining_waits_for_running_steps_until_the_deadline() {
     let job = house.submit(shell("mkfifo go; echo ready; read _ < go"));
     house.line(job, "ready").await;
     house.runner.drain(Duration::from_secs(600));
+    until("claims are stopped", || house.desk.is_stopped()).await;
     let late = house.submit(shell("true"));
     std::fs::write(house.dir.path().join(format!("work/{job}-1/go")), "\n").unwrap();
     assert!(matches!(house.done(job).await.outcome, Outcome::Completed { .. }));

@@ -80,6 +80,10 @@ impl Desk {
         self.change(|state| state.unavailable = calls);
     }
 
+    pub fn is_stopped(&self) -> bool {
+        self.state().is_stopped
+    }
+
     pub fn heartbeats(&self) -> u64 {
         self.state().heartbeats
     }

@@ -4,7 +4,7 @@
 //! certain before [`AttemptLog::finish`] has flushed files and folders; only its digests may enter the ledger.
 //! After a failed write the log is broken for good: it is never flushed, never ended, never claimed complete.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::error::OutputError;
@@ -55,7 +55,6 @@ pub struct AttemptLog {
     run: Arc<RunLog>,
     id: AttemptId,
     dir: PathBuf,
-    root: PathBuf,
     streams: [StreamState; 2],
     index: Arc<dyn DiskFile>,
     index_hasher: Hasher,
@@ -78,6 +77,8 @@ struct StreamState {
     bytes: u64,
     lines: u64,
     truncated: bool,
+    /// Bytes of an earlier, unindexed beginning were removed.
+    was_cut: bool,
     splitter: Splitter,
 }
 
@@ -88,7 +89,7 @@ impl AttemptLog {
     /// `Ended`, `InUse`, or what the disk said.
     pub(super) fn open(
         run: Arc<RunLog>,
-        root: PathBuf,
+        root: &Path,
         asked: &AttemptAsk,
         at: Timestamp,
     ) -> Result<AttemptLog, OutputError> {
@@ -242,27 +243,22 @@ impl AttemptLog {
             .map_err(OutputError::disk("write", &self.dir.join("lines")))
     }
 
-    /// Files first, then every folder on the way, since each may be new.
+    /// The files, and their names. The folders on the way were flushed when the log was opened.
     fn flush(&self) -> Result<(), OutputError> {
         for stream in STREAMS {
-            let file = &self.streams[stream as usize].file;
-            file.sync()
-                .map_err(OutputError::disk("flush", &self.dir.join(stream.as_str())))?;
+            let state = &self.streams[stream as usize];
+            if state.bytes > 0 || state.was_cut {
+                let path = self.dir.join(stream.as_str());
+                state.file.sync().map_err(OutputError::disk("flush", &path))?;
+            }
         }
         self.index
             .sync()
             .map_err(OutputError::disk("flush", &self.dir.join("lines")))?;
-        let mut dir = self.dir.as_path();
-        loop {
-            self.run
-                .disk
-                .sync_dir(dir)
-                .map_err(OutputError::disk("flush", dir))?;
-            match dir.parent() {
-                Some(parent) if dir != self.root => dir = parent,
-                _ => return Ok(()),
-            }
-        }
+        self.run
+            .disk
+            .sync_dir(&self.dir)
+            .map_err(OutputError::disk("flush", &self.dir))
     }
 
     fn write_header(&mut self, asked: &AttemptAsk) -> Result<(), OutputError> {
@@ -279,13 +275,21 @@ impl AttemptLog {
         self.index_hasher.update(&encoded);
         for stream in STREAMS {
             let path = self.dir.join(stream.as_str());
-            let file = &self.streams[stream as usize].file;
-            file.set_len(0).map_err(OutputError::disk("cut", &path))?;
+            let state = &mut self.streams[stream as usize];
+            if !state
+                .file
+                .is_empty()
+                .map_err(OutputError::disk("measure", &path))?
+            {
+                state.file.set_len(0).map_err(OutputError::disk("cut", &path))?;
+                state.was_cut = true;
+            }
         }
         Ok(())
     }
 
     /// Goes on where an earlier process stopped: believes the valid part of the index, indexes the bytes behind it.
+    /// All of it is written again: after a failed flush it may only look as if it were on the medium.
     fn take_up(&mut self, at: Timestamp) -> Result<(), OutputError> {
         let path = self.dir.join("lines");
         let len = self.index.len().map_err(OutputError::disk("measure", &path))?;
@@ -296,13 +300,13 @@ impl AttemptLog {
             .set_len(entry_at(valid.entries))
             .map_err(OutputError::disk("cut", &path))?;
         let mut spans = Vec::new();
-        reread(&*self.index, 0, |bytes| self.index_hasher.update(bytes))
-            .map_err(OutputError::disk("read", &path))?;
+        rewrite(&*self.index, |bytes| self.index_hasher.update(bytes))
+            .map_err(OutputError::disk("take up", &path))?;
         for stream in STREAMS {
             let path = self.dir.join(stream.as_str());
             self.streams[stream as usize]
                 .take_up(stream, &valid, &mut spans)
-                .map_err(OutputError::disk("read", &path))?;
+                .map_err(OutputError::disk("take up", &path))?;
         }
         self.write(None, &spans, at)
     }
@@ -335,7 +339,7 @@ impl StreamState {
         self.truncated = valid.truncated[stream as usize];
         self.lines = valid.lines[stream as usize];
         let file = Arc::clone(&self.file);
-        reread(&*file, 0, |bytes| {
+        rewrite(&*file, |bytes| {
             self.hasher.update(bytes);
             let skip = usize::try_from(indexed.saturating_sub(self.bytes)).unwrap_or(usize::MAX);
             self.bytes += bytes.len() as u64;
@@ -347,11 +351,12 @@ impl StreamState {
     }
 }
 
-fn open_files(run: &Arc<RunLog>, root: PathBuf, asked: &AttemptAsk) -> Result<AttemptLog, OutputError> {
-    let dir = asked.key.dir(&root);
+fn open_files(run: &Arc<RunLog>, root: &Path, asked: &AttemptAsk) -> Result<AttemptLog, OutputError> {
+    let dir = asked.key.dir(root);
     run.disk
         .create_dir_all(&dir)
         .map_err(OutputError::disk("create", &dir))?;
+    run.name_folders(&dir, root)?;
     let open = |name: &str| {
         let path = dir.join(name);
         run.disk
@@ -365,6 +370,7 @@ fn open_files(run: &Arc<RunLog>, root: PathBuf, asked: &AttemptAsk) -> Result<At
             bytes: 0,
             lines: 0,
             truncated: false,
+            was_cut: false,
             splitter: Splitter::default(),
         })
     };
@@ -378,23 +384,28 @@ fn open_files(run: &Arc<RunLog>, root: PathBuf, asked: &AttemptAsk) -> Result<At
         id: (asked.key.job, asked.key.attempt),
         run: Arc::clone(run),
         dir,
-        root,
     })
 }
 
-/// Hands on all bytes of a file from `offset`, piece by piece.
+/// Hands on all bytes of a file, piece by piece, with their offset.
 pub(super) fn reread(
     file: &dyn DiskFile,
-    mut offset: u64,
-    mut each: impl FnMut(&[u8]),
+    mut each: impl FnMut(&[u8], u64) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
-    let mut buffer = vec![0; REREAD_BYTES];
+    let (mut buffer, mut offset) = (vec![0; REREAD_BYTES], 0);
     loop {
         let read = file.read_at(&mut buffer, offset)?;
         if read == 0 {
             return Ok(());
         }
-        each(&buffer[..read]);
+        each(&buffer[..read], offset)?;
         offset += read as u64;
     }
+}
+
+fn rewrite(file: &dyn DiskFile, mut each: impl FnMut(&[u8])) -> std::io::Result<()> {
+    reread(file, |bytes, offset| {
+        each(bytes);
+        file.write_at(bytes, offset)
+    })
 }

@@ -6,7 +6,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::error::OutputError;
 use super::layout::{blob_path, blobs_dir};
@@ -31,6 +31,8 @@ pub struct Blobs {
     disk: Arc<dyn Disk>,
     /// Numbers the files being written; the folder has one process, and starts empty of them.
     next_temporary: Arc<AtomicU64>,
+    /// Shards whose folders are certain to be found after a crash.
+    named_shards: Arc<[AtomicBool; 256]>,
 }
 
 impl Blobs {
@@ -51,6 +53,7 @@ impl Blobs {
             dir,
             disk,
             next_temporary: Arc::default(),
+            named_shards: Arc::new([const { AtomicBool::new(false) }; 256]),
         })
     }
 
@@ -175,10 +178,11 @@ impl BlobWriter {
         disk.rename(&self.path, &path)
             .map_err(OutputError::disk("name", &path))?;
         self.is_named = true;
-        let above = dir.parent().unwrap_or(dir);
-        for changed in [shard, dir, above] {
-            disk.sync_dir(changed)
-                .map_err(OutputError::disk("flush", changed))?;
+        disk.sync_dir(shard).map_err(OutputError::disk("flush", shard))?;
+        let is_shard_named = &self.blobs.named_shards[usize::from(blob.sha256.as_bytes()[0])];
+        if !is_shard_named.load(Ordering::Relaxed) {
+            disk.sync_dir(dir).map_err(OutputError::disk("flush", dir))?;
+            is_shard_named.store(true, Ordering::Relaxed);
         }
         Ok(blob)
     }

@@ -9,13 +9,14 @@ mod blobs;
 mod error;
 mod index;
 mod layout;
+mod positions;
 mod read;
 mod run_log;
 mod splitter;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
@@ -49,6 +50,10 @@ impl Output {
     /// What the disk said.
     pub fn open(root: PathBuf, disk: Arc<dyn Disk>) -> Result<Arc<Output>, OutputError> {
         let blobs = Blobs::open(&root, Arc::clone(&disk))?;
+        let above = root.parent().filter(|above| !above.as_os_str().is_empty());
+        for dir in [root.as_path(), above.unwrap_or(Path::new("."))] {
+            disk.sync_dir(dir).map_err(OutputError::disk("flush", dir))?;
+        }
         Ok(Arc::new(Output {
             root,
             disk,
@@ -67,7 +72,7 @@ impl Output {
     /// # Errors
     /// `Ended`, `InUse`, `Damaged`, or what the disk said.
     pub fn attempt(&self, asked: &AttemptAsk, at: Timestamp) -> Result<AttemptLog, OutputError> {
-        AttemptLog::open(self.run(&asked.key.scope), self.root.clone(), asked, at)
+        AttemptLog::open(self.run(&asked.key.scope), &self.root, asked, at)
     }
 
     /// Lines of a run after `after_pos` in their one order. See [`LinePage`].

@@ -173,7 +173,11 @@ pub(super) fn hash_file(disk: &dyn Disk, path: &Path) -> Result<Digest, OutputEr
         .open(path, Access::Read)
         .map_err(OutputError::disk("open", path))?;
     let mut hasher = Hasher::default();
-    reread(&*file, 0, |bytes| hasher.update(bytes)).map_err(OutputError::disk("read", path))?;
+    reread(&*file, |bytes, _| {
+        hasher.update(bytes);
+        Ok(())
+    })
+    .map_err(OutputError::disk("read", path))?;
     Ok(hasher.finish())
 }
 

@@ -4,10 +4,11 @@
 //! stand for are in the files. A reader that has seen position p therefore never misses one below p.
 //!
 //! After a crash positions may have been given out that no file holds any more. They are never given out again:
-//! when an attempt was left open, numbering goes on far beyond the highest one stored.
+//! when an attempt was left open, numbering goes on far beyond the highest one stored, from a recorded base.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use tokio::sync::watch;
@@ -15,6 +16,7 @@ use tokio::sync::watch;
 use super::error::OutputError;
 use super::index::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, LineKind, Stream, entry_at};
 use super::layout::attempt_dir;
+use super::positions;
 use crate::disk::{Access, Disk, DiskFile};
 use crate::domain::{JobId, StepName, Timestamp};
 use crate::limits;
@@ -46,6 +48,8 @@ pub(super) struct RunLog {
     /// Guards the positions and the list of attempts; `None` until first used. Held while a chunk is written.
     state: Mutex<Option<RunState>>,
     highest: watch::Sender<u64>,
+    /// True once the run's folder is certain to be found after a crash; written with the first attempt.
+    is_named: AtomicBool,
 }
 
 #[derive(Debug, Default)]
@@ -53,6 +57,8 @@ struct RunState {
     highest_pos: u64,
     attempts: BTreeMap<AttemptId, AttemptMeta>,
     damaged: Vec<PathBuf>,
+    /// `highest_pos` was raised because of a crash, and that is not recorded yet.
+    is_raised: bool,
 }
 
 /// A copy of what a reader needs.
@@ -70,7 +76,25 @@ impl RunLog {
             disk,
             state: Mutex::new(None),
             highest: watch::Sender::new(0),
+            is_named: AtomicBool::new(false),
         }
+    }
+
+    /// Makes certain that an attempt's folder is found after a crash, before any of its lines is shown: a log that
+    /// is lost then still tells that positions were given out. What lies above the run is flushed once.
+    pub fn name_folders(&self, attempt_dir: &Path, root: &Path) -> Result<(), OutputError> {
+        let is_run_named = self.is_named.load(Ordering::Relaxed);
+        for dir in attempt_dir.ancestors().skip(1) {
+            if is_run_named && !dir.starts_with(&self.dir) {
+                break;
+            }
+            self.disk.sync_dir(dir).map_err(OutputError::disk("flush", dir))?;
+            if dir == root {
+                break;
+            }
+        }
+        self.is_named.store(true, Ordering::Relaxed);
+        Ok(())
     }
 
     /// Told the highest position after each change, and when an attempt ends. Keeps only the latest.
@@ -107,6 +131,14 @@ impl RunLog {
     pub fn begin(&self, id: AttemptId, step: Option<&StepName>) -> Result<Option<AttemptMeta>, OutputError> {
         self.with(|state| {
             let path = || attempt_dir(&self.dir, id.0, id.1);
+            let positions = positions::path(&self.dir);
+            if state.damaged.contains(&positions) {
+                return Err(OutputError::damaged(&positions, "it holds no position"));
+            }
+            if state.is_raised {
+                positions::write(&*self.disk, &self.dir, state.highest_pos)?;
+                state.is_raised = false;
+            }
             match state.attempts.get_mut(&id) {
                 Some(meta) if meta.ended => Err(OutputError::Ended { path: path() }),
                 Some(meta) if meta.live => Err(OutputError::InUse { path: path() }),
@@ -205,7 +237,7 @@ impl RunLog {
                         }
                         state.attempts.insert((job, attempt), meta);
                     }
-                    Ok(None) => {}
+                    Ok(None) => crashed = true,
                     Err(OutputError::Damaged { path, .. }) => {
                         crashed = true;
                         state.damaged.push(path);
@@ -214,15 +246,21 @@ impl RunLog {
                 }
             }
         }
+        match positions::read(&*self.disk, &self.dir) {
+            Ok(base) => state.highest_pos = state.highest_pos.max(base),
+            Err(OutputError::Damaged { path, .. }) => state.damaged.push(path),
+            Err(error) => return Err(error),
+        }
         if crashed {
             state.highest_pos += POSITIONS_SKIPPED_AFTER_CRASH;
+            state.is_raised = true;
         }
         Ok(state)
     }
 }
 
 /// Reads what an attempt's index says. `None` when a crash came before its header.
-fn load_meta(disk: &dyn Disk, dir: &std::path::Path) -> Result<Option<Loaded>, OutputError> {
+fn load_meta(disk: &dyn Disk, dir: &Path) -> Result<Option<Loaded>, OutputError> {
     let path = dir.join("lines");
     let index = match disk.open(&path, Access::Read) {
         Ok(index) => index,
@@ -299,7 +337,7 @@ pub(super) struct Valid {
 /// Walks the index to its first entry that is torn, out of order, or names bytes that are not there.
 pub(super) fn valid_entries(
     disk: &dyn Disk,
-    dir: &std::path::Path,
+    dir: &Path,
     index: &dyn DiskFile,
     slots: u64,
 ) -> Result<Valid, OutputError> {
