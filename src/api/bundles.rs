@@ -172,7 +172,7 @@ pub async fn check(
                 (None, None) => None,
             };
             let options = Options {
-                log_key: keys.as_ref().map(|keys| keys.log.clone()),
+                log_key: keys.as_ref().map(|keys| keys.log),
                 export_key: keys.map(|keys| keys.export),
                 ..Options::none()
             };

@@ -161,15 +161,13 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let root = range.root;
     let mut writer = BundleWriter::new(range);
     add_tree(&mut writer, engine, &ledger, ask, size)?;
-    add_state(
-        &mut writer,
+    let state = StateAt {
         engine,
-        &ledger,
-        &ask.tenant,
+        ledger: &ledger,
+        tenant: &ask.tenant,
         size,
-        &survey.touched,
-        scratch.path(),
-    )?;
+    };
+    add_state(&mut writer, &state, &survey.touched, scratch.path())?;
     if ask.with.contains(&With::Artifacts) {
         add_artifacts(&mut writer, output, &survey);
     }
@@ -269,19 +267,10 @@ pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
 
 fn add_state(
     writer: &mut BundleWriter<'_>,
-    engine: &Handle,
-    ledger: &Arc<TenantLedger>,
-    tenant: &TenantName,
-    size: u64,
+    state: &StateAt<'_>,
     touched: &Touched,
     scratch: &Path,
 ) -> Result<(), ExportError> {
-    let state = StateAt {
-        engine,
-        ledger,
-        tenant,
-        size,
-    };
     let files = [
         (Member::Jobs, "jobs"),
         (Member::Runs, "runs"),
@@ -309,7 +298,7 @@ fn add_state(
             _ => {
                 for (name, version) in &touched.packs {
                     let snapshot = state.snapshot()?;
-                    let view = snapshot.view(tenant);
+                    let view = snapshot.view(state.tenant);
                     let view: &dyn View = &view;
                     let pack = view
                         .pack(name, *version)

@@ -186,8 +186,8 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
     }
     let held = HeldHere { engine };
     let options = Options {
-        log_key: keys.as_ref().map(|keys| keys.log.clone()),
-        export_key: keys.as_ref().map(|keys| keys.export.clone()),
+        log_key: keys.as_ref().map(|keys| keys.log),
+        export_key: keys.as_ref().map(|keys| keys.export),
         held: Some(&held),
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay: true,

@@ -74,7 +74,7 @@ impl Follow {
     /// The server refuses, or was away for too long.
     pub async fn next(&mut self) -> Result<Message> {
         loop {
-            while let Some(message) = self.ready.next() {
+            for message in self.ready.by_ref() {
                 if message.id.is_some() {
                     self.cursor.clone_from(&message.id);
                 }
