@@ -22,7 +22,7 @@ use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, created};
 use super::request::{Id, Json, OptionalJson, header_text};
-use crate::bundle::export::{self, ExportAsk, Exported, With};
+use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Imported, Keys};
 use crate::bundle::{Options, Report, verify};
 use crate::domain::command::Command;
@@ -324,6 +324,39 @@ fn refused(error: ImportError) -> ApiError {
             ApiError::invalid("bundle_refused", detail).with_extra("report", report)
         }
         other => other.into(),
+    }
+}
+
+impl From<ExportError> for ApiError {
+    fn from(error: ExportError) -> Self {
+        match error {
+            ExportError::Range { .. } => ApiError::invalid("range_invalid", error.to_string()),
+            ExportError::RangeTooLarge { .. } => ApiError::invalid("range_too_large", error.to_string()),
+            ExportError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
+            ExportError::Ledger(error) => error.into(),
+            ExportError::Checkpoint(error) => error.into(),
+            ExportError::Store(error) => error.into(),
+            ExportError::Disk(_, error) => ApiError::storage(&error),
+            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<ImportError> for ApiError {
+    fn from(error: ImportError) -> Self {
+        match error {
+            ImportError::Refused(_) => ApiError::invalid("bundle_refused", error.to_string()),
+            ImportError::Origin(_) => ApiError::invalid("origin_invalid", error.to_string()),
+            ImportError::Command(error) => error.into(),
+            ImportError::Ledger(error) => error.into(),
+            ImportError::Store(error) => error.into(),
+            ImportError::Disk(_, error) => ApiError::storage(&error),
+            ImportError::Verify(_)
+            | ImportError::Fold(_)
+            | ImportError::Key(_)
+            | ImportError::Stored(..)
+            | ImportError::Replay(_) => ApiError::internal(error.to_string()),
+        }
     }
 }
 

@@ -9,8 +9,6 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use crate::bundle::export::ExportError;
-use crate::bundle::import::ImportError;
 use crate::domain::canonical::CanonicalError;
 use crate::domain::rejection::{Code, Rejection, RejectionKind};
 use crate::domain::state::Unavailable;
@@ -340,39 +338,6 @@ impl From<Rejection> for ApiError {
                 line: None,
                 pointer,
             }]),
-        }
-    }
-}
-
-impl From<ExportError> for ApiError {
-    fn from(error: ExportError) -> Self {
-        match error {
-            ExportError::Range { .. } => ApiError::invalid("range_invalid", error.to_string()),
-            ExportError::RangeTooLarge { .. } => ApiError::invalid("range_too_large", error.to_string()),
-            ExportError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
-            ExportError::Ledger(error) => error.into(),
-            ExportError::Checkpoint(error) => error.into(),
-            ExportError::Store(error) => error.into(),
-            ExportError::Disk(_, error) => ApiError::storage(&error),
-            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
-        }
-    }
-}
-
-impl From<ImportError> for ApiError {
-    fn from(error: ImportError) -> Self {
-        match error {
-            ImportError::Refused(_) => ApiError::invalid("bundle_refused", error.to_string()),
-            ImportError::Origin(_) => ApiError::invalid("origin_invalid", error.to_string()),
-            ImportError::Command(error) => error.into(),
-            ImportError::Ledger(error) => error.into(),
-            ImportError::Store(error) => error.into(),
-            ImportError::Disk(_, error) => ApiError::storage(&error),
-            ImportError::Verify(_)
-            | ImportError::Fold(_)
-            | ImportError::Key(_)
-            | ImportError::Stored(..)
-            | ImportError::Replay(_) => ApiError::internal(error.to_string()),
         }
     }
 }

@@ -325,7 +325,7 @@ mod tests {
                 "json_duplicate_key",
                 "/payload/b/c",
             ),
-            (r#"{"items":["#, "json_unexpected_end", "/items"),
+            (r#"{"items":["#, "json_unexpected_end", "/items/0"),
             (r#"[]"#, "missing_field", "/items"),
         ] {
             let error = parse_json::<Outer>(body.as_bytes()).unwrap_err();

@@ -102,7 +102,9 @@ impl Guard {
         let asked = query.number("heartbeatMs", min, max)?;
         let every = |ms: u64| {
             let period = Duration::from_millis(ms);
-            let mut interval = tokio::time::interval_at(tokio::time::Instant::now() + period, period);
+            let mut interval = tokio::time::interval(period);
+            // The first tick is one period from now, not at once.
+            interval.reset();
             interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
             interval
         };

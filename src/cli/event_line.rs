@@ -51,9 +51,9 @@ pub fn describe(event: &[u8]) -> String {
         .find_map(|name| text(&payload, name));
     let about = about.or(named).unwrap_or_default();
     let why =
-        text(&payload, "reason").or_else(|| text(payload.get("error").unwrap_or(&Value::Null), "message"));
+        text(&payload, "reason").or_else(|| text(payload.get("failure").unwrap_or(&Value::Null), "message"));
     let why = why
-        .map(|why| format!(" {}", shown(&why).replace('\n', " ")))
+        .map(|why| format!(" {}", shown(&why.replace('\n', " "))))
         .unwrap_or_default();
     format!(
         "{} {} {} {} {} {}{}",
@@ -73,7 +73,7 @@ mod tests {
 
     #[test]
     fn an_event_becomes_one_harmless_line() {
-        let event = br#"{"actor":{"id":"local","kind":"worker"},"at":"2026-01-31T12:00:00.123Z","payload":{"error":{"message":"a\nb"}},
+        let event = br#"{"actor":{"id":"local","kind":"worker"},"at":"2026-01-31T12:00:00.123Z","payload":{"failure":{"message":"a\nb"}},
             "schema":"s","seq":7,"subject":{"job":"j","step":"scan\u001b[2J"},"tenant":"t","type":"job.failed","version":1}"#;
         let line = anstream::adapter::strip_str(&describe(event)).to_string();
         assert!(
