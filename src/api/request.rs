@@ -67,6 +67,10 @@ pub async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> 
 /// What is not JSON or has a key twice, with line, column and pointer; what does not fit the shape, with its pointer.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     Payload::parse(bytes)?;
+    // serde reads a struct from an array as well; a body of ours never is one.
+    if bytes.trim_ascii_start().first() != Some(&b'{') {
+        return Err(ApiError::field("invalid_field", "", "a JSON object is expected"));
+    }
     let mut reader = serde_json::Deserializer::from_slice(bytes);
     serde_path_to_error::deserialize(&mut reader).map_err(|error| {
         let pointer = pointer_of(error.path());
@@ -326,7 +330,7 @@ mod tests {
                 "/payload/b/c",
             ),
             (r#"{"items":["#, "json_unexpected_end", "/items/0"),
-            (r#"[]"#, "missing_field", "/items"),
+            (r#"[]"#, "invalid_field", ""),
         ] {
             let error = parse_json::<Outer>(body.as_bytes()).unwrap_err();
             let problem = serde_json::to_value(error.problem("t")).unwrap();
