@@ -9,6 +9,7 @@ mod api;
 mod architecture;
 mod bundle;
 mod console_stamp;
+mod crash;
 mod engine;
 mod journal;
 mod ledger;

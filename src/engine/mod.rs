@@ -447,4 +447,9 @@ impl ManualEngine {
     pub fn tenants(&self) -> Result<Vec<TenantName>, LedgerError> {
         self.writer.shared.ledgers.tenants()
     }
+
+    /// What is committed from now on.
+    pub fn feed(&self) -> &Feed {
+        &self.writer.shared.feed
+    }
 }

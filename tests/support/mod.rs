@@ -2,5 +2,6 @@
 
 pub mod appliance;
 pub mod random;
+mod sim_content;
 pub mod sim_disk;
 mod sim_medium;

@@ -14,6 +14,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use bytes::Bytes;
 use fastness::disk::{Access, Disk, DiskFile};
 
 use super::random::Random;
@@ -47,8 +48,10 @@ impl SimDisk {
             operations: 0,
             fault: None,
             halted: false,
+            spared: false,
             lying: false,
             boots: 0,
+            recorder: None,
             nodes: Vec::new(),
             names: BTreeMap::from(roots.clone()),
             durable_names: BTreeMap::from(roots),
@@ -58,7 +61,24 @@ impl SimDisk {
 
     /// A disk of its own in the same state.
     pub fn fork(&self) -> SimDisk {
-        SimDisk::from_state(self.lock().clone())
+        self.lock().fork()
+    }
+
+    /// From now on, the disk is forked before every `every`-th operation that changes it. A crash of such a fork is a
+    /// machine that stopped in the midst of the operation before.
+    pub fn record_every(&self, every: u64) {
+        self.lock().recorder = Some(Recorder {
+            every,
+            changes: 0,
+            forks: Vec::new(),
+        });
+    }
+
+    /// The forks made since the last call.
+    pub fn take_recorded(&self) -> Vec<SimDisk> {
+        let mut state = self.lock();
+        let recorder = state.recorder.as_mut();
+        recorder.map_or_else(Vec::new, |recorder| std::mem::take(&mut recorder.forks))
     }
 
     /// Operations begun so far, reads included.
@@ -79,6 +99,14 @@ impl SimDisk {
         at.is_some_and(|at| at <= state.operations)
     }
 
+    /// Does something that neither counts as operations nor meets the fault: a test that looks for itself.
+    pub fn spared<T>(&self, work: impl FnOnce() -> T) -> T {
+        self.lock().spared = true;
+        let done = work();
+        self.lock().spared = false;
+        done
+    }
+
     /// Whether flushes of files answer well but do nothing.
     pub fn set_lying(&self, lying: bool) {
         self.lock().lying = lying;
@@ -95,9 +123,7 @@ impl SimDisk {
         let node = state.file(path).expect("the file to damage is there");
         let node = &mut state.nodes[node];
         for bytes in [&mut node.cache, &mut node.platter] {
-            if let Some(byte) = bytes.get_mut(offset as usize) {
-                *byte ^= mask;
-            }
+            bytes.flip(offset as usize, mask);
         }
     }
 
@@ -121,7 +147,10 @@ impl fmt::Debug for SimDisk {
 impl Disk for SimDisk {
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.lock();
-        let step = state.step()?;
+        let step = match access {
+            Access::Read | Access::Write => state.step()?,
+            Access::Create | Access::CreateNew => state.step_change()?,
+        };
         let found = state.file(path);
         let node = match (access, found) {
             (Access::Read | Access::Write, None) => return Err(io::ErrorKind::NotFound.into()),
@@ -148,7 +177,7 @@ impl Disk for SimDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let step = state.step()?;
+        let step = state.step_change()?;
         let node = state.file(from).ok_or(io::ErrorKind::NotFound)?;
         state.require_parent(to)?;
         if state.takes_effect(&step) {
@@ -161,7 +190,7 @@ impl Disk for SimDisk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let step = state.step()?;
+        let step = state.step_change()?;
         state.file(path).ok_or(io::ErrorKind::NotFound)?;
         if state.takes_effect(&step) {
             state.change_names(NameChange {
@@ -174,7 +203,7 @@ impl Disk for SimDisk {
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let step = state.step()?;
+        let step = state.step_change()?;
         let mut missing: Vec<&Path> = path.ancestors().collect();
         missing.retain(|folder| !state.names.contains_key(*folder));
         for folder in missing.into_iter().rev() {
@@ -197,7 +226,7 @@ impl Disk for SimDisk {
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
-        let step = state.step()?;
+        let step = state.step_change()?;
         if state.names.get(dir) != Some(&Entry::Folder) {
             return Err(io::ErrorKind::NotFound.into());
         }
@@ -225,11 +254,16 @@ impl fmt::Debug for SimFile {
 }
 
 impl SimFile {
-    fn begin(&self) -> io::Result<(MutexGuard<'_, State>, Step)> {
-        let mut state = self.disk.lock();
+    fn lock(&self) -> io::Result<MutexGuard<'_, State>> {
+        let state = self.disk.lock();
         if state.boots != self.boot {
             return Err(io::Error::other("the file was open when the machine stopped"));
         }
+        Ok(state)
+    }
+
+    fn begin(&self) -> io::Result<(MutexGuard<'_, State>, Step)> {
+        let mut state = self.lock()?;
         let step = state.step()?;
         Ok((state, step))
     }
@@ -238,7 +272,9 @@ impl SimFile {
         if !self.writable {
             return Err(io::ErrorKind::PermissionDenied.into());
         }
-        self.begin()
+        let mut state = self.lock()?;
+        let step = state.step_change()?;
+        Ok((state, step))
     }
 }
 
@@ -246,13 +282,7 @@ impl DiskFile for SimFile {
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
         let (state, step) = self.begin()?;
         step.result()?;
-        let bytes = state.nodes[self.node]
-            .cache
-            .get(offset as usize..)
-            .unwrap_or_default();
-        let count = bytes.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&bytes[..count]);
-        Ok(count)
+        Ok(state.nodes[self.node].cache.read(offset as usize, buffer))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
@@ -263,7 +293,7 @@ impl DiskFile for SimFile {
         };
         state.nodes[self.node].change(Change::Write {
             offset: offset as usize,
-            bytes: bytes[..count].to_vec(),
+            bytes: Bytes::copy_from_slice(&bytes[..count]),
         });
         step.result()
     }
@@ -304,14 +334,25 @@ struct State {
     /// Strikes when `operations` reaches the number.
     fault: Option<(u64, Fault)>,
     halted: bool,
+    spared: bool,
     lying: bool,
     boots: u64,
+    /// Not copied by a fork.
+    recorder: Option<Recorder>,
     /// Files, named or not.
     nodes: Vec<Node>,
     names: BTreeMap<PathBuf, Entry>,
     durable_names: BTreeMap<PathBuf, Entry>,
     /// In the order made.
     unflushed_names: Vec<NameChange>,
+}
+
+/// Forks made while the disk works.
+#[derive(Clone)]
+struct Recorder {
+    every: u64,
+    changes: u64,
+    forks: Vec<SimDisk>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -375,6 +416,9 @@ impl State {
         if self.halted {
             return Err(io::Error::other("the machine has stopped"));
         }
+        if self.spared {
+            return Ok(Step::Go);
+        }
         self.operations += 1;
         let Some((_, fault)) = self.fault.filter(|(at, _)| *at == self.operations) else {
             return Ok(Step::Go);
@@ -386,6 +430,30 @@ impl State {
                 self.halted = true;
                 Step::Halt
             }
+        })
+    }
+
+    /// As [`State::step`], for an operation that changes what a crash would leave.
+    fn step_change(&mut self) -> io::Result<Step> {
+        if let Some(mut recorder) = self.recorder.take() {
+            recorder.changes += 1;
+            if recorder.changes.is_multiple_of(recorder.every) && !self.halted {
+                recorder.forks.push(self.fork());
+            }
+            self.recorder = Some(recorder);
+        }
+        self.step()
+    }
+
+    fn fork(&self) -> SimDisk {
+        SimDisk::from_state(State {
+            recorder: None,
+            nodes: self.nodes.clone(),
+            names: self.names.clone(),
+            durable_names: self.durable_names.clone(),
+            unflushed_names: self.unflushed_names.clone(),
+            random: self.random.clone(),
+            ..*self
         })
     }
 

@@ -1,7 +1,10 @@
 //! A file of the simulated disk: what is shown, what is on the medium, and which part of the changes between
 //! the two survives.
 
+use bytes::Bytes;
+
 use super::random::{Random, mix};
+use super::sim_content::Content;
 
 const SECTOR_BYTES: usize = 512;
 
@@ -9,9 +12,9 @@ const SECTOR_BYTES: usize = 512;
 #[derive(Debug, Clone, Default)]
 pub struct Node {
     /// What readers see.
-    pub cache: Vec<u8>,
+    pub cache: Content,
     /// What a crash cannot take.
-    pub platter: Vec<u8>,
+    pub platter: Content,
     /// Changes between the two, in order.
     unflushed: Vec<Change>,
 }
@@ -19,7 +22,7 @@ pub struct Node {
 /// One change of a file.
 #[derive(Debug, Clone)]
 pub enum Change {
-    Write { offset: usize, bytes: Vec<u8> },
+    Write { offset: usize, bytes: Bytes },
     SetLen(usize),
 }
 
@@ -55,20 +58,12 @@ impl Node {
 }
 
 impl Change {
-    fn apply(&self, content: &mut Vec<u8>) {
+    fn apply(&self, content: &mut Content) {
         match self {
-            Change::Write { offset, bytes } => overwrite(content, *offset, bytes),
-            Change::SetLen(len) => content.resize(*len, 0),
+            Change::Write { offset, bytes } => content.write(*offset, bytes),
+            Change::SetLen(len) => content.set_len(*len),
         }
     }
-}
-
-fn overwrite(content: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
-    let end = offset + bytes.len();
-    if content.len() < end {
-        content.resize(end, 0);
-    }
-    content[offset..end].copy_from_slice(bytes);
 }
 
 /// Which of a row of changes survive, place by place.
@@ -115,7 +110,7 @@ impl Survival {
         }
     }
 
-    fn write(self, index: usize, offset: usize, bytes: &[u8], platter: &mut Vec<u8>) {
+    fn write(self, index: usize, offset: usize, bytes: &[u8], platter: &mut Content) {
         let mut at = offset;
         while at < offset + bytes.len() {
             let sector = at / SECTOR_BYTES;
@@ -123,8 +118,8 @@ impl Survival {
             let part = &bytes[at - offset..end - offset];
             if self.keeps(index, sector as u64) {
                 match self.spoil(sector) {
-                    None => overwrite(platter, at, part),
-                    Some(spoiled) => overwrite(platter, at, &vec![spoiled; part.len()]),
+                    None => platter.write(at, part),
+                    Some(spoiled) => platter.write(at, &vec![spoiled; part.len()]),
                 }
             }
             at = end;
