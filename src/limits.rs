@@ -187,6 +187,8 @@ pub const SUMMARY_JOBS_MAX: usize = 100_000;
 pub const CLAIM_JOBS_MAX: usize = 256;
 /// Queues, types or labels in one claim, and filters of one stream.
 pub const CLAIM_NAMES_MAX: usize = 64;
+/// Batches that a stream's subscriber may lag behind before it reads the ledger; each may be megabytes.
+pub const STREAM_BATCHES_MAX: usize = 128;
 /// What a stream writes at once, about.
 pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Events looked at in one read of the ledger for a stream or a list.
@@ -247,6 +249,7 @@ const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
 const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
+const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
 const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
 const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
 const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);

@@ -48,7 +48,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub use self::assets::{Asset, FindAsset};
-pub use self::server::{Server, serve};
+pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
@@ -230,6 +230,7 @@ pub struct ApiContext {
     /// The program's version, sent with each answer.
     version: &'static str,
     find_asset: Option<FindAsset>,
+    bounds: Bounds,
 }
 
 impl ApiContext {
@@ -241,7 +242,15 @@ impl ApiContext {
             address,
             version: env!("CARGO_PKG_VERSION"),
             find_asset: None,
+            bounds: Bounds::default(),
         }
+    }
+
+    /// Other bounds than the usual ones.
+    #[must_use]
+    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// Serves the console's files at `/`.

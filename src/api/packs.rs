@@ -53,7 +53,7 @@ pub async fn register(
             ));
         }
     }
-    let source = read_body(request.into_body(), limits::PACK_BYTES_MAX).await?;
+    let source = read_body(request, limits::PACK_BYTES_MAX).await?;
     let parsed = api.blocking(move |_| {
         let spec = PackSpec::parse(&source).map_err(|errors| invalid(&errors))?;
         let source = String::from_utf8(source.into())

@@ -6,7 +6,6 @@ use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
-use axum::body::Body;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
@@ -26,7 +25,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Json<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let bytes = read_body(request.into_body(), limits::BODY_BYTES_MAX).await?;
+        let bytes = read_body(request, limits::BODY_BYTES_MAX).await?;
         parse_json(&bytes).map(Json)
     }
 }
@@ -39,7 +38,7 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
     type Rejection = ApiError;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
-        let bytes = read_body(request.into_body(), limits::BODY_BYTES_MAX).await?;
+        let bytes = read_body(request, limits::BODY_BYTES_MAX).await?;
         if bytes.is_empty() {
             return Ok(OptionalJson(T::default()));
         }
@@ -47,10 +46,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for OptionalJ
     }
 }
 
+/// How long a peer may take to send a body; laid into each request.
+#[derive(Debug, Clone, Copy)]
+pub struct BodyPatience(pub Duration);
+
 /// Reads a body of at most `bytes_max` bytes, within the time that a body has.
-pub async fn read_body(body: Body, bytes_max: usize) -> Result<Bytes, ApiError> {
-    let read = Limited::new(body, bytes_max).collect();
-    match tokio::time::timeout(Duration::from_millis(limits::BODY_READ_MS_MAX), read).await {
+pub async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes, ApiError> {
+    let patience = request.extensions().get::<BodyPatience>().copied();
+    let patience = patience.unwrap_or(BodyPatience(Duration::from_millis(limits::BODY_READ_MS_MAX)));
+    let read = Limited::new(request.into_body(), bytes_max).collect();
+    match tokio::time::timeout(patience.0, read).await {
         Err(_) => Err(ApiError::body_timeout()),
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(ApiError::body_too_large(bytes_max)),

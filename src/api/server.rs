@@ -24,7 +24,7 @@ use tower::ServiceExt;
 
 use super::connection::Guarded;
 use super::error::{self, ApiError};
-use super::request::header_text;
+use super::request::{BodyPatience, header_text};
 use super::{Api, ApiContext, router};
 use crate::limits;
 
@@ -35,6 +35,30 @@ const FULL: &[u8] =
     b"HTTP/1.1 503 Service Unavailable\r\nretry-after: 1\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 /// What a browser may do with an answer of the interface: nothing.
 const ANSWER_POLICY: &str = "default-src 'none'; frame-ancestors 'none'; sandbox";
+
+/// How many peers there may be, and how long each may take.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Connections held at once.
+    pub connections: usize,
+    /// To send a request's head; also how long a connection may be idle.
+    pub head: Duration,
+    /// To send a JSON body.
+    pub body: Duration,
+    /// To take something of an answer that waits.
+    pub stall: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Bounds {
+            connections: limits::CONNECTIONS_MAX,
+            head: Duration::from_millis(limits::HEAD_READ_MS_MAX),
+            body: Duration::from_millis(limits::BODY_READ_MS_MAX),
+            stall: Duration::from_millis(limits::STREAM_STALL_MS),
+        }
+    }
+}
 
 /// A running server.
 #[derive(Debug)]
@@ -57,7 +81,7 @@ pub fn serve(listener: BoundListener, context: ApiContext) -> io::Result<Server>
     let acceptor = Acceptor {
         router: router(&api),
         api: api.clone(),
-        places: Arc::new(Semaphore::new(limits::CONNECTIONS_MAX)),
+        places: Arc::new(Semaphore::new(api.context.bounds.connections)),
         connections: JoinSet::new(),
         ending,
     };
@@ -136,17 +160,17 @@ async fn converse(
     api: Arc<Api>,
     mut ending: watch::Receiver<Option<Duration>>,
 ) {
-    let stall = Duration::from_millis(limits::STREAM_STALL_MS);
+    let bounds = api.context.bounds;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (router, api) = (router.clone(), api.clone());
         async move { Ok::<_, Infallible>(answer(&api, router, request.map(Body::new)).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(Duration::from_millis(limits::HEAD_READ_MS_MAX))
+        .header_read_timeout(bounds.head)
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
         .max_headers(limits::HEADER_FIELDS_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(socket, stall)), service);
+        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service);
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {
@@ -161,7 +185,10 @@ async fn converse(
 }
 
 /// What goes for every request, around its handler.
-async fn answer(api: &Api, router: Router, request: Request) -> Response {
+async fn answer(api: &Api, router: Router, mut request: Request) -> Response {
+    request
+        .extensions_mut()
+        .insert(BodyPatience(api.context.bounds.body));
     let from_ms = api.engine().clock().monotonic_ms();
     let given = trace_id(&request);
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());

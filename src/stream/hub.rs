@@ -77,7 +77,7 @@ pub struct Hub {
 impl Hub {
     /// Begins to read the engine's feed. `revocations` is raised whenever a token was revoked.
     pub fn start(engine: &Handle, encode: Encode, revocations: Arc<watch::Sender<u64>>) -> Self {
-        let sender = broadcast::Sender::new(limits::FEED_BATCHES_MAX);
+        let sender = broadcast::Sender::new(limits::STREAM_BATCHES_MAX);
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
         let pump = Pump {
             feed: engine.feed().subscribe(),

@@ -14,7 +14,7 @@ use super::packs::{done, run_step, start_run};
 use crate::support::appliance::{Ask, Message, TestAppliance};
 use crate::support::random::Random;
 
-fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
+pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
     let tenant: TenantName = tenant.parse().unwrap();
     let command = Command::SubmitJob(Box::new(SubmitJob {
         spec: JobSpec {
@@ -91,7 +91,7 @@ fn a_reader_that_falls_behind_is_caught_up_from_the_ledger() {
     let mut stream = appliance.follow("/api/v1/stream?after=-1");
     assert_eq!(stream.next_event().unwrap().event, "ledger.opened");
     // More batches than are kept for a subscriber, while it reads nothing.
-    let batches = fastness::limits::FEED_BATCHES_MAX + 200;
+    let batches = fastness::limits::STREAM_BATCHES_MAX + 200;
     for _ in 0..batches {
         submit_many(&appliance, "default", 1);
     }

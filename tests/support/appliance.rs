@@ -6,7 +6,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fastness::api::{self, ApiContext, Asset, Server};
+use fastness::api::{self, ApiContext, Asset, Bounds, Server};
 use fastness::clock::{Clock, SystemClock};
 use fastness::disk::OsDisk;
 use fastness::domain::command::{Command, CreateToken, Reply as Answered};
@@ -37,10 +37,11 @@ pub struct TestAppliance {
 
 impl TestAppliance {
     pub fn start() -> Self {
-        TestAppliance::with_clock(Arc::new(SystemClock::default()))
+        TestAppliance::with_bounds(Bounds::default())
     }
 
-    pub fn with_clock(clock: Arc<dyn Clock>) -> Self {
+    pub fn with_bounds(bounds: Bounds) -> Self {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -73,7 +74,9 @@ impl TestAppliance {
                     fingerprinted: asset.fingerprinted,
                 })
             };
-            let context = ApiContext::new(engine.clone(), output.clone(), address).with_assets(find);
+            let context = ApiContext::new(engine.clone(), output.clone(), address)
+                .with_assets(find)
+                .with_bounds(bounds);
             api::serve(listener, context).unwrap()
         };
         let mut appliance = TestAppliance {

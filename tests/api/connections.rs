@@ -1,0 +1,172 @@
+//! Peers that are silent, slow or too many, and the end of the server.
+
+use std::io::{BufReader, Read, Write};
+use std::time::{Duration, Instant};
+
+use fastness::api::Bounds;
+use fastness::domain::TenantName;
+use fastness::domain::canonical::Payload;
+use fastness::domain::command::{Command, SubmitJob};
+use fastness::domain::event::Actor;
+use fastness::domain::job::JobSpec;
+
+use crate::support::appliance::{Ask, Reply, TestAppliance};
+
+const SHORT: Duration = Duration::from_millis(200);
+
+/// Reads until the peer is gone; how many bytes came.
+fn drain(mut socket: impl Read) -> usize {
+    let mut buffer = vec![0; 1 << 16];
+    let mut total = 0;
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) | Err(_) => return total,
+            Ok(read) => total += read,
+        }
+    }
+}
+
+#[test]
+fn a_silent_or_dripping_head_is_cut_off() {
+    let appliance = TestAppliance::with_bounds(Bounds {
+        head: SHORT,
+        ..Bounds::default()
+    });
+    for bytes in [&b""[..], b"GET /livez HTTP/1.1\r\nhost: localhost\r\nx-slow: "] {
+        let began = Instant::now();
+        let mut socket = appliance.connect();
+        socket.write_all(bytes).unwrap();
+        drain(socket);
+        assert!(began.elapsed() >= SHORT && began.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    let appliance = TestAppliance::with_bounds(Bounds {
+        body: SHORT,
+        ..Bounds::default()
+    });
+    for path in ["/api/v1/jobs", "/api/v1/packs"] {
+        let asked = Ask::post(path, br#"{"type":"a"}"#).token(&appliance.admin);
+        let bytes = asked.bytes(appliance.address);
+        let mut socket = appliance.connect();
+        socket.write_all(&bytes[..bytes.len() - 1]).unwrap();
+        assert_eq!(
+            Reply::read(BufReader::new(socket)).problem(408),
+            "body_timeout",
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn one_connection_too_many_is_told_to_come_back() {
+    let appliance = TestAppliance::with_bounds(Bounds {
+        connections: 2,
+        ..Bounds::default()
+    });
+    let keep = |socket: &mut std::net::TcpStream| {
+        socket
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\n\r\n")
+            .unwrap();
+        assert!(socket.read(&mut [0; 4_096]).unwrap() > 0);
+    };
+    let mut held: Vec<_> = (0..2).map(|_| appliance.connect()).collect();
+    held.iter_mut().for_each(keep);
+    let mut third = String::new();
+    // Nothing is sent: an answer to unread bytes could be lost with the connection.
+    let _ = appliance.connect().read_to_string(&mut third);
+    assert!(third.starts_with("HTTP/1.1 503 "), "{third:?}");
+    assert!(third.contains("retry-after: 1"), "{third:?}");
+    held.pop();
+    let began = Instant::now();
+    let came_back = || {
+        let mut socket = appliance.connect();
+        let _ = socket.write_all(b"GET /livez HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer);
+        answer.starts_with("HTTP/1.1 200 ")
+    };
+    while !came_back() {
+        assert!(
+            began.elapsed() < Duration::from_secs(10),
+            "the place is free again"
+        );
+    }
+}
+
+#[test]
+fn a_reader_that_takes_nothing_is_closed_and_can_resume() {
+    const EVENTS: usize = 60;
+    let appliance = TestAppliance::with_bounds(Bounds {
+        stall: SHORT,
+        ..Bounds::default()
+    });
+    let asked = Ask::get("/api/v1/stream?after=-1").token(&appliance.admin);
+    let mut stalled = appliance.connect();
+    stalled.write_all(&asked.bytes(appliance.address)).unwrap();
+    let tenant: TenantName = "default".parse().unwrap();
+    let text = format!("\"{}\"", "x".repeat(900_000));
+    for _ in 0..EVENTS {
+        let job = SubmitJob {
+            spec: JobSpec {
+                always: false,
+                labels: Default::default(),
+                not_before: None,
+                priority: 5,
+                project: None,
+                queue: "default".to_owned(),
+                retries: Default::default(),
+                timeout_ms: 60_000,
+                job_type: "a".to_owned(),
+            },
+            payload: Payload::parse(text.as_bytes()).unwrap(),
+            correlation_id: None,
+        };
+        let submitted =
+            appliance
+                .engine
+                .submit(&tenant, &Actor::system("test"), Command::SubmitJob(Box::new(job)));
+        appliance.runtime.block_on(submitted).unwrap();
+    }
+    // More than the sockets hold: the server waits, then gives up and forgets the reader.
+    let began = Instant::now();
+    loop {
+        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
+        if metrics.contains("\nfastness_stream_subscribers 0\n") {
+            break;
+        }
+        assert!(
+            began.elapsed() < Duration::from_secs(20),
+            "the stalled reader is still held"
+        );
+    }
+    assert!(drain(stalled) < EVENTS * 900_000);
+    let mut resumed = appliance.follow("/api/v1/stream?after=-1");
+    for seq in 0..=EVENTS {
+        assert_eq!(resumed.next_event().unwrap().id, Some(seq.to_string()));
+    }
+}
+
+#[test]
+fn an_open_request_is_answered_before_the_end_and_cut_off_after_its_deadline() {
+    let mut appliance = TestAppliance::start();
+    let asked = Ask::post("/api/v1/jobs", br#"{"type":"a"}"#).token(&appliance.admin);
+    let bytes = asked.bytes(appliance.address);
+    let (head, last) = bytes.split_at(bytes.len() - 1);
+    let (mut prompt, mut never) = (appliance.connect(), appliance.connect());
+    for socket in [&mut prompt, &mut never] {
+        socket.write_all(head).unwrap();
+    }
+    // Both are being read once a later request was answered.
+    assert_eq!(appliance.get("/livez").status, 200);
+    let began = Instant::now();
+    std::thread::scope(|scope| {
+        scope.spawn(|| appliance.stop_server(Duration::from_secs(2)));
+        prompt.write_all(last).unwrap();
+        Reply::read(BufReader::new(prompt)).expect(201);
+        assert_eq!(drain(never), 0);
+    });
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
