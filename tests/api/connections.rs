@@ -124,10 +124,10 @@ fn a_reader_that_takes_nothing_is_closed_and_can_resume() {
             payload: Payload::parse(text.as_bytes()).unwrap(),
             correlation_id: None,
         };
-        let submitted =
-            appliance
-                .engine
-                .submit(&tenant, &Actor::system("test"), Command::SubmitJob(Box::new(job)));
+        let actor = Actor::system("test");
+        let submitted = appliance
+            .engine
+            .submit(&tenant, &actor, Command::SubmitJob(Box::new(job)));
         appliance.runtime.block_on(submitted).unwrap();
     }
     // More than the sockets hold: the server waits, then gives up and forgets the reader.
