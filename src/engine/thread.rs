@@ -66,6 +66,9 @@ impl Threads {
                     pending: VecDeque::new(),
                 };
                 let ended = looped.run();
+                if let Err(fatal) = &ended {
+                    tracing::error!(%fatal, "the writer ends");
+                }
                 looped.end(archive);
                 ended
             })?;

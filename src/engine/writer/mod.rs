@@ -344,7 +344,9 @@ impl Writer {
 
     /// Gives up segments whose events are in history.
     pub(super) fn release(&mut self, segments: &[crate::journal::SegmentId]) -> Result<(), Fatal> {
-        for id in segments {
+        // The archiver may name a segment twice: it was woken again before the first word of it arrived here.
+        let closed: Vec<_> = self.journal.closed().iter().map(|info| info.id).collect();
+        for id in segments.iter().filter(|id| closed.contains(id)) {
             self.journal
                 .release(*id)
                 .map_err(|error| Fatal(format!("the journal: {error}")))?;
