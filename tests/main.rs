@@ -23,3 +23,4 @@ mod runner_ends;
 mod runner_support;
 mod story;
 mod support;
+mod truth;

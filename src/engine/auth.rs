@@ -7,8 +7,10 @@ use crate::domain::event::{Event, EventBody};
 use crate::domain::state::Kind;
 use crate::domain::token::Token;
 use crate::domain::{Digest, TenantName, TokenId};
-use crate::limits;
 use crate::store::{Direction, Page, Snapshot, StoreError};
+
+/// Tokens read from the projection at a time while rebuilding.
+const REBUILD_PAGE_ITEMS: usize = 1_000;
 
 /// All tokens, revoked ones included.
 #[derive(Debug, Default)]
@@ -66,17 +68,22 @@ impl Auth {
     }
 
     pub(super) fn rebuild(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let page = Page {
-            after: None,
-            direction: Direction::Forward,
-            limit: limits::TOKENS_MAX,
-        };
-        for (_, row) in snapshot.rows(&TenantName::system(), Kind::Token, page)? {
-            if let Some(token) = row.as_token() {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = Page {
+                after: after.as_deref(),
+                direction: Direction::Forward,
+                limit: REBUILD_PAGE_ITEMS,
+            };
+            let rows = snapshot.rows(&TenantName::system(), Kind::Token, page)?;
+            let Some((last, _)) = rows.last() else {
+                return Ok(());
+            };
+            after = Some(last.clone());
+            for token in rows.iter().filter_map(|(_, row)| row.as_token()) {
                 self.insert(token.clone());
             }
         }
-        Ok(())
     }
 
     fn insert(&self, token: Token) {

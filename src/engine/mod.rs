@@ -170,11 +170,7 @@ impl Handle {
     /// # Errors
     /// [`Lost`] when there is no such lease any more.
     pub fn renew(&self, tenant: &TenantName, job: JobId, epoch: u64, worker: &str) -> Result<Renewed, Lost> {
-        let now_ms = self.shared.clock.monotonic_ms();
-        self.shared
-            .leases
-            .lock()
-            .renew(tenant, job, epoch, worker, now_ms)
+        self.shared.renew(tenant, job, epoch, worker)
     }
 
     /// A consistent view of the projection. Keep it short.
@@ -375,6 +371,19 @@ impl ManualEngine {
                 None => Err(SubmitError::Stopped.into()),
             },
         })
+    }
+
+    /// The token with this secret, as [`Handle::token`].
+    pub fn token(&self, secret: &str) -> Option<Arc<Token>> {
+        self.writer.shared.auth.find(secret)
+    }
+
+    /// Renews a lease, as [`Handle::renew`].
+    ///
+    /// # Errors
+    /// [`Lost`] when there is no such lease any more.
+    pub fn renew(&self, tenant: &TenantName, job: JobId, epoch: u64, worker: &str) -> Result<Renewed, Lost> {
+        self.writer.shared.renew(tenant, job, epoch, worker)
     }
 
     /// Signs checkpoints of all that grew.

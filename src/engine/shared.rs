@@ -9,11 +9,12 @@ use super::active::{Active, SharedLeases};
 use super::auth::Auth;
 use super::feed::Feed;
 use super::fold;
+use super::leases::{Lost, Renewed};
 use super::request::SubmitError;
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::job::Job;
-use crate::domain::{TenantName, Timestamp};
+use crate::domain::{JobId, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, Origin};
 use crate::store::{Commit, Store, StoreError};
 use crate::trust::{EnclaveId, KeyFolder};
@@ -131,6 +132,18 @@ impl Shared {
     /// The origin of one of our own ledgers; none for a foreign one.
     pub(super) fn origin(&self, tenant: &TenantName) -> Option<Origin> {
         Origin::new(EnclaveId::of(&self.keys.log().public()), tenant.clone())
+    }
+
+    /// One more period for a lease, from now.
+    pub(super) fn renew(
+        &self,
+        tenant: &TenantName,
+        job: JobId,
+        epoch: u64,
+        worker: &str,
+    ) -> Result<Renewed, Lost> {
+        let now_ms = self.clock.monotonic_ms();
+        self.leases.lock().renew(tenant, job, epoch, worker, now_ms)
     }
 
     /// A reader met a value that is not what was written.

@@ -32,6 +32,7 @@ const CHUNK_ROWS: usize = 4_096;
 pub(super) fn write(disk: &dyn Disk, layout: &Layout, store: &Store, position: u64) -> io::Result<()> {
     let dir = layout.snapshots();
     disk.create_dir_all(&dir)?;
+    disk.sync_dir(&layout.0)?;
     let mut out = Hashing {
         inner: zstd::Encoder::new(Vec::new(), 1)?,
         hasher: Hasher::default(),

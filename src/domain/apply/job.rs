@@ -197,7 +197,11 @@ impl Fold<'_> {
 
     pub(super) fn job_late_report(&mut self, payload: &JobLateReport) -> Result<(), ApplyError> {
         let mut job = self.job()?;
-        if payload.epoch > job.epoch || job.late_report_epoch.is_some_and(|noted| noted >= payload.epoch) {
+        let live = job.status == JobStatus::Running && payload.epoch == job.epoch;
+        if live
+            || payload.epoch > job.epoch
+            || job.late_report_epoch.is_some_and(|noted| noted >= payload.epoch)
+        {
             return Err(self.illegal("this epoch is not late, or was noted before"));
         }
         job.late_report_epoch = Some(payload.epoch);
@@ -211,12 +215,15 @@ impl Fold<'_> {
 
     pub(super) fn artifact_created(&mut self, payload: &ArtifactCreated) -> Result<(), ApplyError> {
         let artifact = &payload.artifact;
-        let row = ArtifactRow {
-            mime: artifact.mime.clone(),
-            size: artifact.size,
-        };
-        self.changes
-            .put(Key::Artifact(artifact.sha256), Row::Artifact(row));
+        // The same content comes back under other names: what was recorded first stays.
+        if self.with(|view| view.artifact(artifact.sha256))?.is_none() {
+            let row = ArtifactRow {
+                mime: artifact.mime.clone(),
+                size: artifact.size,
+            };
+            self.changes
+                .put(Key::Artifact(artifact.sha256), Row::Artifact(row));
+        }
         self.touch_run()
     }
 

@@ -1,13 +1,16 @@
 //! Decisions of the ledger `system`: tenants, tokens, pins, bundles; and the opening of any ledger.
 
 use super::Draft;
+use super::bounds::{check_text, clip};
 use crate::domain::command::{CreateToken, Reply};
 use crate::domain::event::EventBody;
 use crate::domain::payload::{
-    BundleImported, LedgerOpened, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
+    BundleImported, BundleRefused, BundleVerified, LedgerOpened, TenantCreated, TokenCreated, TokenRevoked,
+    TrustPinned,
 };
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::{Seq, TenantName, TokenId};
+use crate::limits;
 
 impl Draft<'_> {
     pub(super) fn open_ledger(&mut self, origin: &str) -> Result<Reply, Refusal> {
@@ -28,6 +31,8 @@ impl Draft<'_> {
     }
 
     pub(super) fn create_token(&mut self, request: &CreateToken) -> Result<Reply, Refusal> {
+        check_text("/name", &request.name, limits::LABEL_BYTES_MAX)?;
+        check_text("/person", &request.person, limits::LABEL_BYTES_MAX)?;
         for tenant in &request.tenants {
             let known = *tenant == TenantName::system() || self.read(|view| view.tenant(tenant))?.is_some();
             if !known {
@@ -64,13 +69,20 @@ impl Draft<'_> {
         if token.revoked_at.is_none() {
             self.record(EventBody::TokenRevoked(TokenRevoked {
                 id,
-                reason: super::job::clip(reason),
+                reason: clip(reason),
             }))?;
         }
         Ok(Reply::Done)
     }
 
     pub(super) fn pin_trust(&mut self, pin: &TrustPinned) -> Result<Reply, Refusal> {
+        for (pointer, text) in [
+            ("/exportKey", &pin.export_key),
+            ("/logKey", &pin.log_key),
+            ("/origin", &pin.origin),
+        ] {
+            check_text(pointer, text, limits::TEXT_BYTES_MAX)?;
+        }
         if let Some(held) = self.read(|view| view.pin(&pin.origin))? {
             if held.log_key == pin.log_key && held.export_key == pin.export_key {
                 return Ok(Reply::Done);
@@ -90,10 +102,26 @@ impl Draft<'_> {
             return Ok(Reply::Done);
         }
         let size = held.map_or(0, |held| held.size);
-        if import.first != size {
-            let detail = format!("the bundle starts at {}, {size} events are held", import.first);
+        if import.first != size || import.size < import.first {
+            let (first, end) = (import.first, import.size);
+            let detail = format!("the bundle goes from {first} to {end}, {size} events are held");
             return Err(Rejection::new(Code::NotContinuous, detail).into());
         }
         self.record(EventBody::BundleImported(import.clone()))
+    }
+
+    /// What a bundle that was not found good says of itself is anybody's text.
+    pub(super) fn record_verification(&mut self, verified: &BundleVerified) -> Result<Reply, Refusal> {
+        self.record(EventBody::BundleVerified(BundleVerified {
+            origin: verified.origin.as_deref().map(clip),
+            ..verified.clone()
+        }))
+    }
+
+    pub(super) fn record_refusal(&mut self, refused: &BundleRefused) -> Result<Reply, Refusal> {
+        self.record(EventBody::BundleRefused(BundleRefused {
+            detail: clip(&refused.detail),
+            ..refused.clone()
+        }))
     }
 }

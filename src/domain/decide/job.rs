@@ -1,10 +1,11 @@
 //! Decisions about single jobs: submit, lease, report, expire, release, cancel.
 
+use super::bounds::{check_range, check_report, check_spec, check_text, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{CompleteJob, LeaseEnd, Leased, Outcome, Reply, SubmitJob};
 use crate::domain::event::{EventBody, Subject};
-use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobSpec, JobStatus};
+use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobStatus};
 use crate::domain::payload::{
     ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
     JobReleased, JobScheduled, JobStarted, RunStarted, StepEnded, StepStarted,
@@ -25,6 +26,9 @@ struct Ended {
 impl Draft<'_> {
     pub(super) fn submit_job(&mut self, request: &SubmitJob) -> Result<Reply, Refusal> {
         check_spec(&request.spec)?;
+        if let Some(correlation_id) = &request.correlation_id {
+            check_text("/correlationId", correlation_id, limits::LABEL_BYTES_MAX)?;
+        }
         let id = self.draw_job();
         let due = request.spec.not_before.is_none_or(|time| time <= self.stamp.at);
         let status = if due {
@@ -59,6 +63,7 @@ impl Draft<'_> {
     }
 
     pub(super) fn start_job(&mut self, id: JobId, worker: &str, lease_ms: u64) -> Result<Reply, Refusal> {
+        check_text("/worker", worker, limits::LABEL_BYTES_MAX)?;
         check_range("/leaseMs", lease_ms, limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?;
         let job = self.job_row(id)?;
         if job.status != JobStatus::Scheduled {
@@ -143,10 +148,7 @@ impl Draft<'_> {
         if job.epoch != report.epoch || job.status != JobStatus::Running {
             return self.note_late(&job, report);
         }
-        if report.artifacts.len() > limits::ARTIFACTS_PER_STEP_MAX {
-            let detail = format!("more than {} artifacts", limits::ARTIFACTS_PER_STEP_MAX);
-            return Err(Rejection::field(Code::TooLarge, "/artifacts", detail).into());
-        }
+        check_report(report)?;
         for artifact in &report.artifacts {
             let created = ArtifactCreated {
                 artifact: artifact.clone(),
@@ -397,74 +399,4 @@ fn stale(job: &Job, epoch: u64) -> Refusal {
         job.status.as_str()
     );
     Rejection::new(Code::StaleEpoch, detail).into()
-}
-
-/// Cuts text to what events hold, at a character.
-pub(super) fn clip(text: &str) -> String {
-    let clean: String = text.chars().filter(|character| *character != '\u{7f}').collect();
-    clean[..clean.floor_char_boundary(limits::TEXT_BYTES_MAX)].to_owned()
-}
-
-fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
-    check_label("/type", &spec.job_type)?;
-    check_label("/queue", &spec.queue)?;
-    if let Some(project) = &spec.project {
-        check_label("/project", project)?;
-    }
-    if spec.priority > limits::PRIORITY_MAX {
-        let detail = format!("a priority is 0 to {}", limits::PRIORITY_MAX);
-        return Err(Rejection::field(Code::InvalidField, "/priority", detail));
-    }
-    if spec.labels.len() > limits::LABELS_MAX {
-        let detail = format!("at most {} labels", limits::LABELS_MAX);
-        return Err(Rejection::field(Code::InvalidField, "/labels", detail));
-    }
-    for (name, value) in &spec.labels {
-        check_label("/labels", name)?;
-        check_label(&format!("/labels/{name}"), value)?;
-    }
-    let (delay_min, delay_max) = (limits::RETRY_DELAY_MS_MIN, limits::RETRY_DELAY_MS_MAX);
-    check_range(
-        "/retries/max",
-        u64::from(spec.retries.max),
-        0,
-        u64::from(limits::RETRIES_MAX),
-    )?;
-    check_range(
-        "/retries/initialMs",
-        spec.retries.initial_ms,
-        delay_min,
-        delay_max,
-    )?;
-    check_range("/retries/capMs", spec.retries.cap_ms, delay_min, delay_max)?;
-    check_range(
-        "/timeoutMs",
-        spec.timeout_ms,
-        limits::TIMEOUT_MS_MIN,
-        limits::TIMEOUT_MS_MAX,
-    )
-}
-
-/// Types, queues, projects, labels: 1 to 128 visible ASCII characters of a set that is also a legal canonical key.
-fn check_label(pointer: &str, text: &str) -> Result<(), Rejection> {
-    let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-/@".contains(&byte));
-    if good {
-        return Ok(());
-    }
-    let detail = format!("1 to {} characters of [A-Za-z0-9_.:/@-]", limits::LABEL_BYTES_MAX);
-    Err(Rejection::field(Code::InvalidField, pointer, detail))
-}
-
-fn check_range(pointer: &str, value: u64, min: u64, max: u64) -> Result<(), Rejection> {
-    if (min..=max).contains(&value) {
-        return Ok(());
-    }
-    Err(Rejection::field(
-        Code::InvalidField,
-        pointer,
-        format!("{value} is not within {min} to {max}"),
-    ))
 }

@@ -4,6 +4,7 @@
 //! in the same decision already sees it. A rejected draft is dropped whole: nothing changed, no event.
 
 mod admin;
+mod bounds;
 mod job;
 mod run;
 
@@ -131,11 +132,9 @@ impl Draft<'_> {
             Command::RevokeToken { id, reason } => self.revoke_token(*id, reason),
             Command::PinTrust(pin) => self.pin_trust(pin),
             Command::RecordExport(export) => self.record(EventBody::BundleExported((**export).clone())),
-            Command::RecordVerification(verified) => {
-                self.record(EventBody::BundleVerified((**verified).clone()))
-            }
+            Command::RecordVerification(verified) => self.record_verification(verified),
             Command::ImportBundle(import) => self.import_bundle(import),
-            Command::RecordRefusal(refused) => self.record(EventBody::BundleRefused((**refused).clone())),
+            Command::RecordRefusal(refused) => self.record_refusal(refused),
             Command::RecordClockStep { offset_ms } => {
                 self.record(EventBody::ClockStep(super::payload::ClockStep {
                     offset_ms: *offset_ms,

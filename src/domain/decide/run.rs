@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::job::clip;
+use super::bounds::{check_text, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::Value;
 use crate::domain::command::{PackNovelty, RegisterPack, Reply};
@@ -24,6 +24,7 @@ pub const STEP_QUEUE: &str = "local";
 
 impl Draft<'_> {
     pub(super) fn register_pack(&mut self, request: &RegisterPack) -> Result<Reply, Refusal> {
+        check_text("/source", &request.source, limits::PACK_BYTES_MAX)?;
         let name = &request.spec.name;
         let source_sha256 = Digest::of(request.source.as_bytes());
         if let Some(version) = self.read(|view| view.pack_with_bytes(name, source_sha256))? {
@@ -57,6 +58,9 @@ impl Draft<'_> {
         given: &BTreeMap<String, Value>,
         correlation_id: Option<&str>,
     ) -> Result<Reply, Refusal> {
+        if let Some(correlation_id) = correlation_id {
+            check_text("/correlationId", correlation_id, limits::LABEL_BYTES_MAX)?;
+        }
         let latest = self
             .read(|view| view.pack_head(name))?
             .ok_or_else(|| Rejection::not_found("pack"))?;

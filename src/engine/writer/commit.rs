@@ -14,6 +14,7 @@ use crate::domain::state::Changes;
 use crate::engine::feed::Committed;
 use crate::engine::trial::{RowCache, Trial};
 use crate::journal::Record;
+use crate::limits;
 use crate::store::{Commit, Head, StoreError};
 
 impl Writer {
@@ -34,6 +35,29 @@ impl Writer {
             }
         }
         Ok(())
+    }
+
+    /// One command may follow from a full batch as little as two from an empty one: what the journal takes at once is
+    /// bounded. So a full trial is appended before the next command is decided; the answers wait for the last part.
+    pub(super) fn make_room(&mut self, trial: &mut Trial) -> Result<(), Dropped> {
+        if trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
+            return Ok(());
+        }
+        let full = std::mem::replace(trial, self.trial()?);
+        self.append(full)?;
+        self.split = true;
+        // The one made above does not see what has just been appended.
+        *trial = self.trial()?;
+        Ok(())
+    }
+
+    /// An empty batch over the projection as it stands.
+    pub(super) fn trial(&self) -> Result<Trial, Dropped> {
+        let store = self
+            .shared
+            .store()
+            .map_err(|_| Dropped::Fatal(Fatal("no projection".to_owned())))?;
+        Ok(Trial::new(store.read().map_err(Dropped::Projection)?))
     }
 
     fn append(&mut self, trial: Trial) -> Result<(), Dropped> {

@@ -67,6 +67,8 @@ pub(super) struct Writer {
     orphans: Vec<(TenantName, JobId, u64)>,
     durable_at_ms: u64,
     dirty: bool,
+    /// A part of the batch at work is in the journal already.
+    split: bool,
 }
 
 impl std::fmt::Debug for Writer {
@@ -101,6 +103,7 @@ impl Writer {
             last_served: None,
             orphans: Vec::new(),
             dirty: false,
+            split: false,
         }
     }
 
@@ -128,7 +131,13 @@ impl Writer {
     /// One batch: what is due by itself, then the requests, then the claims that wait.
     pub(super) fn batch(&mut self, requests: &mut VecDeque<Request>) -> Result<(), Fatal> {
         let mut owed: Vec<Owed> = Vec::new();
-        match self.try_batch(requests, &mut owed) {
+        self.split = false;
+        let ended = match self.try_batch(requests, &mut owed) {
+            // Asking again would not be safe: some of it is in the journal.
+            Err(Dropped::Projection(error)) if self.split => Err(Dropped::Fatal(Fatal(error.to_string()))),
+            ended => ended,
+        };
+        match ended {
             Ok(()) => Ok(()),
             Err(Dropped::Projection(error)) => {
                 for (reply, _) in owed {
@@ -146,11 +155,7 @@ impl Writer {
     }
 
     fn try_batch(&mut self, requests: &mut VecDeque<Request>, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        let store = self
-            .shared
-            .store()
-            .map_err(|_| Dropped::Fatal(Fatal("no projection".to_owned())))?;
-        let mut trial = Trial::new(store.read().map_err(Dropped::Projection)?);
+        let mut trial = self.trial()?;
         let (at, step) = self.time.now();
         if let Some(offset_ms) = step {
             let command = Command::RecordClockStep { offset_ms };
@@ -192,6 +197,7 @@ impl Writer {
             },
         ));
         for command in &commands {
+            self.make_room(trial)?;
             let result = self.decide(trial, at, &tenant, &actor, command)?;
             let last = trial
                 .last_seq(&tenant)
@@ -227,12 +233,14 @@ impl Writer {
                 Timer::Wake(job) => Command::WakeJob { job },
                 Timer::RunTimeout(run) => Command::TimeOutRun { run },
             };
+            self.make_room(trial)?;
             // A refusal means that the timer outlived its cause.
             let _ = self.system(trial, at, &tenant, "timers", &command)?;
         }
         for (tenant, job, epoch) in std::mem::take(&mut self.orphans) {
             let reason = "claim_abandoned".to_owned();
             let command = Command::ReleaseJob { job, epoch, reason };
+            self.make_room(trial)?;
             let _ = self.system(trial, at, &tenant, "leases", &command)?;
         }
         let expired = self
@@ -246,6 +254,7 @@ impl Writer {
                 epoch,
                 cause: LeaseEnd::Expired,
             };
+            self.make_room(trial)?;
             let _ = self.system(trial, at, &tenant, "leases", &command)?;
         }
         Ok(())

@@ -1,0 +1,112 @@
+//! What may be recorded at all: bounds of fields and texts, whoever asks.
+//!
+//! Promises: what passes here makes events of canonical JSON, within their size. It must never look at the state.
+
+use crate::domain::canonical::{key_fits, text_fits};
+use crate::domain::command::{CompleteJob, Outcome};
+use crate::domain::job::JobSpec;
+use crate::domain::rejection::{Code, Rejection};
+use crate::limits;
+
+/// Cuts text to what events hold, at a character.
+pub(super) fn clip(text: &str) -> String {
+    let clean: String = text.chars().filter(|character| *character != '\u{7f}').collect();
+    clean[..clean.floor_char_boundary(limits::TEXT_BYTES_MAX)].to_owned()
+}
+
+pub(super) fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
+    check_label("/type", &spec.job_type)?;
+    check_label("/queue", &spec.queue)?;
+    if let Some(project) = &spec.project {
+        check_label("/project", project)?;
+    }
+    if spec.priority > limits::PRIORITY_MAX {
+        let detail = format!("a priority is 0 to {}", limits::PRIORITY_MAX);
+        return Err(Rejection::field(Code::InvalidField, "/priority", detail));
+    }
+    if spec.labels.len() > limits::LABELS_MAX {
+        let detail = format!("at most {} labels", limits::LABELS_MAX);
+        return Err(Rejection::field(Code::InvalidField, "/labels", detail));
+    }
+    for (name, value) in &spec.labels {
+        if !key_fits(name) {
+            let detail = format!(
+                "a label is named [A-Za-z0-9_.:-]{{1,{}}}",
+                limits::JSON_KEY_BYTES_MAX
+            );
+            return Err(Rejection::field(Code::InvalidField, "/labels", detail));
+        }
+        check_label(&format!("/labels/{name}"), value)?;
+    }
+    let (delay_min, delay_max) = (limits::RETRY_DELAY_MS_MIN, limits::RETRY_DELAY_MS_MAX);
+    check_range(
+        "/retries/max",
+        u64::from(spec.retries.max),
+        0,
+        u64::from(limits::RETRIES_MAX),
+    )?;
+    check_range(
+        "/retries/initialMs",
+        spec.retries.initial_ms,
+        delay_min,
+        delay_max,
+    )?;
+    check_range("/retries/capMs", spec.retries.cap_ms, delay_min, delay_max)?;
+    check_range(
+        "/timeoutMs",
+        spec.timeout_ms,
+        limits::TIMEOUT_MS_MIN,
+        limits::TIMEOUT_MS_MAX,
+    )
+}
+
+/// Types, queues, projects, names of workers: 1 to 128 visible ASCII characters of a set without quotes and blanks.
+pub(super) fn check_label(pointer: &str, text: &str) -> Result<(), Rejection> {
+    let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-/@".contains(&byte));
+    if good {
+        return Ok(());
+    }
+    let detail = format!("1 to {} characters of [A-Za-z0-9_.:/@-]", limits::LABEL_BYTES_MAX);
+    Err(Rejection::field(Code::InvalidField, pointer, detail))
+}
+
+pub(super) fn check_range(pointer: &str, value: u64, min: u64, max: u64) -> Result<(), Rejection> {
+    if (min..=max).contains(&value) {
+        return Ok(());
+    }
+    Err(Rejection::field(
+        Code::InvalidField,
+        pointer,
+        format!("{value} is not within {min} to {max}"),
+    ))
+}
+
+/// Free text of a bounded length that canonical JSON can hold.
+pub(super) fn check_text(pointer: &str, text: &str, bytes_max: usize) -> Result<(), Rejection> {
+    if text.len() <= bytes_max && text_fits(text) {
+        return Ok(());
+    }
+    let detail = format!("at most {bytes_max} bytes without U+007F");
+    Err(Rejection::field(Code::InvalidField, pointer, detail))
+}
+
+/// The texts and numbers of a report that events take over as they are.
+pub(super) fn check_report(report: &CompleteJob) -> Result<(), Rejection> {
+    if report.artifacts.len() > limits::ARTIFACTS_PER_STEP_MAX {
+        let detail = format!("more than {} artifacts", limits::ARTIFACTS_PER_STEP_MAX);
+        return Err(Rejection::field(Code::TooLarge, "/artifacts", detail));
+    }
+    for artifact in &report.artifacts {
+        check_text("/artifacts", &artifact.mime, limits::LABEL_BYTES_MAX)?;
+        check_range("/artifacts", artifact.size, 0, limits::JSON_INTEGER_MAX as u64)?;
+    }
+    if let Outcome::Failed(failure, _) = &report.outcome
+        && let Some(code) = &failure.code
+    {
+        check_text("/error/code", code, limits::LABEL_BYTES_MAX)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,229 @@
+//! What users and workers do: random commands, and a worker that does its work well.
+
+use std::collections::BTreeMap;
+
+use fastness::domain::canonical::{Payload, Value};
+use fastness::domain::command::{Command, CompleteJob, CreateToken, Leased, Outcome, Reply, SubmitJob};
+use fastness::domain::event::Actor;
+use fastness::domain::job::{
+    Artifact, AttemptLogs, Backoff, Failure, FailureClass, Jitter, JobSpec, OutputDigest, RetryPolicy,
+};
+use fastness::domain::payload::TrustPinned;
+use fastness::domain::token::Scope;
+use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
+use fastness::limits;
+
+use super::packs;
+use super::world::{Held, QUEUES, World};
+use crate::support::random::Random;
+
+/// A job that nothing is special about.
+pub fn plain_job() -> SubmitJob {
+    SubmitJob {
+        spec: JobSpec {
+            always: false,
+            labels: BTreeMap::new(),
+            not_before: None,
+            priority: limits::PRIORITY_DEFAULT,
+            project: None,
+            queue: QUEUES[0].to_owned(),
+            retries: RetryPolicy::default(),
+            timeout_ms: 60_000,
+            job_type: "scan".to_owned(),
+        },
+        payload: Payload::Json(Value::from("x")),
+        correlation_id: None,
+    }
+}
+
+/// The report that an attempt ended so.
+pub fn report(held: &Held, outcome: Outcome) -> CompleteJob {
+    CompleteJob {
+        job: held.job,
+        epoch: held.epoch,
+        outcome,
+        artifacts: Vec::new(),
+        exit_code: None,
+        logs: None,
+        step: None,
+    }
+}
+
+pub fn failure(retryable: bool) -> Failure {
+    Failure {
+        class: FailureClass::Exit,
+        code: None,
+        message: "exit code 1".to_owned(),
+        retryable,
+    }
+}
+
+impl World {
+    pub fn random_submit(&mut self) -> Command {
+        let random = &mut self.random;
+        let mut job = plain_job();
+        job.spec.priority = random.below(10) as u8;
+        job.spec.queue = QUEUES[random.below(3) as usize].to_owned();
+        job.spec.job_type = ["scan", "scan.image", "mail"][random.below(3) as usize].to_owned();
+        job.spec.retries = random_retries(random);
+        if random.once_in(3) {
+            let offset_ms = random.below(120_000) as i64 - 20_000;
+            let at_ms = fastness::clock::Clock::wall_ms(self.clock.as_ref()) + offset_ms;
+            job.spec.not_before = Some(Timestamp::from_ms(at_ms));
+        }
+        if random.once_in(4) {
+            job.spec.labels.insert("team:a-1".to_owned(), "x/y@z".to_owned());
+            job.spec.project = Some("blue".to_owned());
+            job.correlation_id = Some("c-1".to_owned());
+        }
+        if random.once_in(3) {
+            // A fraction is outside of the canonical profile: it is kept as text.
+            job.payload = Payload::parse(br#"{"a/b": 1.50}"#).unwrap();
+        }
+        if random.once_in(12) {
+            job.spec.priority = 10;
+        }
+        Command::SubmitJob(Box::new(job))
+    }
+
+    pub fn random_start_run(&mut self) -> Command {
+        let random = &mut self.random;
+        let mut inputs = BTreeMap::new();
+        if random.once_in(3) {
+            inputs.insert("flavour".to_owned(), Value::from("sour"));
+        }
+        if random.once_in(10) {
+            inputs.insert("unheard-of".to_owned(), Value::from(true));
+        }
+        Command::StartRun {
+            pack: packs::NAMES[random.below(3) as usize].parse().unwrap(),
+            version: random.once_in(3).then(|| 1 + random.below(3) as u32),
+            inputs,
+            correlation_id: random.once_in(3).then(|| "c-2".to_owned()),
+        }
+    }
+
+    /// The end of an attempt under this lease, one way or another.
+    pub fn random_report(&mut self, held: &Held) -> Command {
+        let random = &mut self.random;
+        let outcome = match random.below(10) {
+            0..=4 => Outcome::Completed(random.once_in(2).then(|| Value::from(vec![Value::from(7_u32)]))),
+            5 | 6 => Outcome::Failed(failure(true), 0),
+            7 => Outcome::Failed(failure(true), 3_000),
+            8 => Outcome::Failed(failure(false), 0),
+            _ => Outcome::Cancelled,
+        };
+        let mut report = report(held, outcome);
+        if random.once_in(2) {
+            report.exit_code = Some(random.below(3) as i32);
+            report.step = Some("inner".parse().unwrap());
+            report.logs = Some(logs());
+        }
+        for index in 0..random.below(3) {
+            report.artifacts.push(random_artifact(random, index));
+        }
+        Command::CompleteJob(Box::new(report))
+    }
+
+    pub fn random_admin(&mut self) -> Command {
+        self.drawn += 1;
+        let drawn = self.drawn;
+        let random = &mut self.random;
+        match random.below(7) {
+            0 => Command::CreateTenant {
+                name: format!("t{}", random.below(4)).parse().unwrap(),
+            },
+            1 | 2 => Command::CreateToken(Box::new(CreateToken {
+                expires_at: None,
+                name: format!("token {drawn}"),
+                person: "ada".to_owned(),
+                scopes: Scope::ALL.to_vec(),
+                secret_sha256: Digest::of(&drawn.to_be_bytes()),
+                tenants: vec![TenantName::system()],
+            })),
+            3..=5 => Command::RevokeToken {
+                id: self.random_token(),
+                reason: "lost".to_owned(),
+            },
+            _ => Command::PinTrust(Box::new(TrustPinned {
+                export_key: format!("key {}", random.below(2)),
+                log_key: "key".to_owned(),
+                origin: format!("origin/{}", random.below(2)),
+            })),
+        }
+    }
+
+    fn random_token(&mut self) -> TokenId {
+        let rows = self.read().rows(
+            &TenantName::system(),
+            fastness::domain::state::Kind::Token,
+            super::world::ALL,
+        );
+        let rows = rows.unwrap();
+        let unknown = TokenId::derive(Timestamp::from_ms(0), 1, 1);
+        if rows.is_empty() {
+            return unknown;
+        }
+        let index = self.random.below(rows.len() as u64) as usize;
+        rows[index].1.as_token().map_or(unknown, |token| token.id)
+    }
+
+    /// The worker does what it is for: it completes, or stops when it was asked to.
+    pub fn complete_well(&mut self, leased: &Leased) {
+        let lease = self
+            .held
+            .iter()
+            .find(|held| held.job == leased.job.id)
+            .cloned()
+            .unwrap();
+        let outcome = if leased.job.cancel_requested.is_some() {
+            Outcome::Cancelled
+        } else {
+            Outcome::Completed(None)
+        };
+        let command = Command::CompleteJob(Box::new(report(&lease, outcome)));
+        let actor = Actor::worker(&lease.worker);
+        let reply = self
+            .engine()
+            .submit(&lease.tenant, &actor, command)
+            .unwrap()
+            .unwrap();
+        assert!(matches!(reply, Reply::Job(job) if job.is_terminal()));
+        self.let_go(&lease.tenant, lease.job);
+    }
+}
+
+fn random_retries(random: &mut Random) -> RetryPolicy {
+    RetryPolicy {
+        backoff: [Backoff::Exponential, Backoff::Fixed][random.below(2) as usize],
+        cap_ms: 60_000,
+        initial_ms: [10, 1_000, 50_000][random.below(3) as usize],
+        jitter: [Jitter::Full, Jitter::None][random.below(2) as usize],
+        max: random.below(4) as u32,
+    }
+}
+
+/// Few contents, so that the same one comes back under other names and types.
+fn random_artifact(random: &mut Random, index: u64) -> Artifact {
+    let content = random.below(4);
+    Artifact {
+        mime: ["text/plain", "application/json"][random.below(2) as usize].to_owned(),
+        name: format!("file-{index}.txt").parse().unwrap(),
+        sha256: Digest::of(&content.to_be_bytes()),
+        size: 100 + content,
+    }
+}
+
+fn logs() -> AttemptLogs {
+    let stream = OutputDigest {
+        bytes: 3,
+        lines: 1,
+        sha256: Digest::of(b"ok\n"),
+        truncated: false,
+    };
+    AttemptLogs {
+        index_sha256: Digest::of(b"index"),
+        stderr: stream.clone(),
+        stdout: stream,
+    }
+}

@@ -1,0 +1,413 @@
+//! What every history must be, told without `apply`: the rules of the life of a job and of a run, event by event, and what
+//! the rows then must say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use fastness::domain::event::{Event, EventBody};
+use fastness::domain::job::{Job, JobStatus, RetryPolicy};
+use fastness::domain::payload::{JobCancelled, JobCreated, JobFailed, JobStarted, RunCreated, RunEnded};
+use fastness::domain::run::{Run, RunCounts, RunStatus};
+use fastness::domain::{JobId, RunId, Seq, TenantName, Timestamp, canonical};
+
+use super::turns::Tally;
+use super::world::World;
+
+/// Reads every ledger from its first event on.
+pub fn check(world: &World, tally: &mut Tally) {
+    for tenant in world.ledgers() {
+        let mut history = History::default();
+        let mut last_at = None;
+        for (index, (seq, bytes)) in world.events(&tenant).into_iter().enumerate() {
+            let event = Event::from_bytes(&bytes).unwrap();
+            assert_eq!((seq, event.seq), (Seq(index as u64), Seq(index as u64)));
+            assert_eq!(event.tenant, tenant);
+            assert!(
+                last_at <= Some(event.at),
+                "ledger time ran back at {seq} of {tenant}"
+            );
+            last_at = Some(event.at);
+            canonical::check(&bytes).unwrap();
+            assert_eq!(event.to_canonical(), bytes);
+            tally.count(event.body.type_name());
+            history.event(&event, tally);
+        }
+        history.compare(world, &tenant);
+    }
+}
+
+/// A job as its events alone tell.
+#[derive(Debug)]
+struct Seen {
+    status: JobStatus,
+    retries: RetryPolicy,
+    always: bool,
+    not_before: Option<Timestamp>,
+    run: Option<(RunId, u32)>,
+    attempt: u32,
+    epoch: u64,
+    failures: u32,
+    next_attempt_at: Option<Timestamp>,
+    cancel_requested: bool,
+    late: BTreeSet<u64>,
+    /// How often it entered `scheduled` after the first time, but for releases.
+    reentries: u32,
+}
+
+impl Seen {
+    fn is_terminal(&self) -> bool {
+        match self.status {
+            JobStatus::Completed | JobStatus::Cancelled => true,
+            JobStatus::Failed => self.next_attempt_at.is_none(),
+            JobStatus::Pending | JobStatus::Scheduled | JobStatus::Running => false,
+        }
+    }
+}
+
+#[derive(Debug)]
+struct SeenRun {
+    needs: Vec<Vec<u32>>,
+    jobs: Vec<JobId>,
+    max_parallel: Option<u32>,
+    due: Option<Timestamp>,
+    started: bool,
+    cancelled: bool,
+    timed_out: bool,
+    ended: Option<RunStatus>,
+}
+
+#[derive(Default)]
+struct History {
+    opened: bool,
+    jobs: BTreeMap<JobId, Seen>,
+    runs: BTreeMap<RunId, SeenRun>,
+}
+
+impl History {
+    fn event(&mut self, event: &Event, tally: &mut Tally) {
+        assert_eq!(
+            self.opened,
+            event.seq != Seq(0),
+            "a ledger begins with its opening"
+        );
+        if let Some(run) = event.subject.run.and_then(|run| self.runs.get(&run)) {
+            let late = matches!(event.body, EventBody::JobLateReport(_));
+            assert!(
+                run.ended.is_none() || late,
+                "a run went on after its end: {event:?}"
+            );
+        }
+        match &event.body {
+            EventBody::LedgerOpened(_) => self.opened = true,
+            EventBody::JobCreated(created) => self.created(event, created),
+            EventBody::JobScheduled(scheduled) => {
+                tally.count(&scheduled.reason);
+                self.scheduled(event, &scheduled.reason);
+            }
+            EventBody::JobStarted(started) => self.started(event, started),
+            EventBody::JobCompleted(completed) => {
+                self.end_attempt(event, completed.epoch, completed.attempt, JobStatus::Completed);
+            }
+            EventBody::JobFailed(failed) => {
+                let class = serde_json::to_value(failed.failure.class).unwrap();
+                tally.count(class.as_str().unwrap());
+                self.failed(event, failed);
+            }
+            EventBody::JobCancelled(cancelled) => {
+                tally.count(&cancelled.reason);
+                self.cancelled(event, cancelled);
+            }
+            EventBody::JobCancelRequested(_) => {
+                let job = self.job(event);
+                assert_eq!((job.status, job.cancel_requested), (JobStatus::Running, false));
+                job.cancel_requested = true;
+            }
+            EventBody::JobReleased(released) => {
+                let job = self.job(event);
+                assert!(!job.cancel_requested);
+                assert_eq!((job.status, job.epoch), (JobStatus::Running, released.epoch));
+                job.status = JobStatus::Scheduled;
+            }
+            EventBody::JobLateReport(late) => {
+                let job = self.job(event);
+                let live = job.status == JobStatus::Running && job.epoch == late.epoch;
+                assert!((1..=job.epoch).contains(&late.epoch) && !live);
+                assert!(job.late.insert(late.epoch), "a late report noted twice");
+            }
+            EventBody::StepStarted(step) => self.under_lease(event, step.epoch),
+            EventBody::StepCompleted(step) | EventBody::StepFailed(step) => {
+                self.under_lease(event, step.epoch)
+            }
+            EventBody::ArtifactCreated(artifact) => {
+                assert_eq!(self.job(event).attempt, artifact.attempt);
+            }
+            EventBody::RunCreated(created) => self.run_created(event, created),
+            EventBody::RunStarted(_) => {
+                let run = self.run(event);
+                assert!(!std::mem::replace(&mut run.started, true));
+            }
+            EventBody::RunCancelRequested(requested) if requested.timed_out => {
+                let run = self.run(event);
+                assert!(!std::mem::replace(&mut run.timed_out, true));
+                assert!(run.due.unwrap() <= event.at);
+            }
+            EventBody::RunCancelRequested(_) => {
+                let run = self.run(event);
+                assert!(!std::mem::replace(&mut run.cancelled, true));
+            }
+            EventBody::RunCompleted(ended) => self.run_ended(event, ended, RunStatus::Completed),
+            EventBody::RunPartiallyFailed(ended) => self.run_ended(event, ended, RunStatus::PartiallyFailed),
+            EventBody::RunFailed(ended) => self.run_ended(event, ended, RunStatus::Failed),
+            EventBody::RunCancelled(ended) => self.run_ended(event, ended, RunStatus::Cancelled),
+            EventBody::PackRegistered(_)
+            | EventBody::TenantCreated(_)
+            | EventBody::TokenCreated(_)
+            | EventBody::TokenRevoked(_)
+            | EventBody::TrustPinned(_)
+            | EventBody::BundleExported(_)
+            | EventBody::BundleVerified(_)
+            | EventBody::BundleImported(_)
+            | EventBody::BundleRefused(_)
+            | EventBody::ClockStep(_) => {}
+        }
+    }
+
+    fn job(&mut self, event: &Event) -> &mut Seen {
+        self.jobs.get_mut(&event.subject.job.unwrap()).unwrap()
+    }
+
+    fn run(&mut self, event: &Event) -> &mut SeenRun {
+        self.runs.get_mut(&event.subject.run.unwrap()).unwrap()
+    }
+
+    fn under_lease(&mut self, event: &Event, epoch: u64) {
+        let job = self.job(event);
+        assert_eq!((job.status, job.epoch), (JobStatus::Running, epoch));
+    }
+
+    fn created(&mut self, event: &Event, created: &JobCreated) {
+        let seen = Seen {
+            status: created.status,
+            retries: created.spec.retries.clone(),
+            always: created.spec.always,
+            not_before: created.spec.not_before,
+            run: event.subject.run.zip(created.node),
+            attempt: 0,
+            epoch: 0,
+            failures: 0,
+            next_attempt_at: None,
+            cancel_requested: false,
+            late: BTreeSet::new(),
+            reentries: 0,
+        };
+        let open_needs = seen
+            .run
+            .is_some_and(|(run, node)| !self.runs[&run].needs[node as usize].is_empty());
+        let waits = open_needs || seen.not_before.is_some_and(|time| time > event.at);
+        let expected = if waits {
+            JobStatus::Pending
+        } else {
+            JobStatus::Scheduled
+        };
+        assert_eq!(seen.status, expected);
+        assert!(self.jobs.insert(event.subject.job.unwrap(), seen).is_none());
+    }
+
+    fn scheduled(&mut self, event: &Event, reason: &str) {
+        self.check_needs(event);
+        let job = self.job(event);
+        match reason {
+            "retry" => {
+                assert_eq!(job.status, JobStatus::Failed);
+                assert!(job.next_attempt_at.take().unwrap() <= event.at);
+                job.reentries += 1;
+                assert!(job.reentries <= job.retries.max);
+            }
+            "not_before" => {
+                assert_eq!(job.status, JobStatus::Pending);
+                assert!(job.not_before.unwrap() <= event.at);
+            }
+            "needs_met" => assert_eq!(job.status, JobStatus::Pending),
+            other => panic!("scheduled for {other}"),
+        }
+        job.status = JobStatus::Scheduled;
+    }
+
+    /// What a job needs has ended, and well unless it is marked `always`.
+    fn check_needs(&self, event: &Event) {
+        let job = &self.jobs[&event.subject.job.unwrap()];
+        let Some((run, node)) = job.run else { return };
+        let run = &self.runs[&run];
+        for need in &run.needs[node as usize] {
+            let needed = &self.jobs[&run.jobs[*need as usize]];
+            assert!(needed.is_terminal());
+            assert!(job.always || needed.status == JobStatus::Completed);
+        }
+    }
+
+    fn started(&mut self, event: &Event, started: &JobStarted) {
+        self.check_needs(event);
+        let job = self.job(event);
+        assert_eq!(
+            job.status,
+            JobStatus::Scheduled,
+            "a second live lease, or one of a job not ready"
+        );
+        assert_eq!(started.attempt, job.attempt + 1);
+        assert!(started.epoch > job.epoch);
+        (job.attempt, job.epoch) = (started.attempt, started.epoch);
+        job.status = JobStatus::Running;
+        if let Some(run) = event.subject.run {
+            let run = &self.runs[&run];
+            assert!(run.started);
+            let running = run
+                .jobs
+                .iter()
+                .filter(|job| self.jobs[*job].status == JobStatus::Running);
+            assert!(
+                run.max_parallel
+                    .is_none_or(|most| running.count() <= most as usize)
+            );
+        }
+    }
+
+    fn end_attempt(&mut self, event: &Event, epoch: u64, attempt: u32, status: JobStatus) {
+        let job = self.job(event);
+        assert_eq!(
+            (job.status, job.epoch, job.attempt),
+            (JobStatus::Running, epoch, attempt)
+        );
+        job.status = status;
+        job.cancel_requested = false;
+    }
+
+    fn failed(&mut self, event: &Event, failed: &JobFailed) {
+        let asked = self.job(event).cancel_requested;
+        self.end_attempt(event, failed.epoch, failed.attempt, JobStatus::Failed);
+        let job = self.job(event);
+        job.failures += 1;
+        assert_eq!(failed.failures, job.failures);
+        let again = failed.failure.retryable && job.failures <= job.retries.max && !asked;
+        assert_eq!(failed.next_attempt_at.is_some(), again);
+        if let Some(delay_ms) = failed.delay_ms {
+            assert_eq!(failed.next_attempt_at, Some(event.at.plus_ms(delay_ms)));
+            // The longest that a worker asks for in these tests.
+            assert!(delay_ms <= job.retries.cap_ms.max(3_000));
+        }
+        job.next_attempt_at = failed.next_attempt_at;
+    }
+
+    fn cancelled(&mut self, event: &Event, cancelled: &JobCancelled) {
+        let job = self.job(event);
+        assert!(!job.is_terminal());
+        if job.status != JobStatus::Running {
+            assert_eq!((&cancelled.exit_code, &cancelled.logs), (&None, &None));
+        }
+        job.status = JobStatus::Cancelled;
+        job.next_attempt_at = None;
+        if cancelled.reason == "upstream_failed" {
+            let job = &self.jobs[&event.subject.job.unwrap()];
+            let (run, node) = job.run.unwrap();
+            let run = &self.runs[&run];
+            let lost = |need: &&u32| {
+                let needed = &self.jobs[&run.jobs[**need as usize]];
+                needed.is_terminal() && needed.status != JobStatus::Completed
+            };
+            assert!(!job.always && run.needs[node as usize].iter().any(|need| lost(&need)));
+        }
+    }
+
+    fn run_created(&mut self, event: &Event, created: &RunCreated) {
+        let run = SeenRun {
+            needs: created.graph.iter().map(|node| node.needs.clone()).collect(),
+            jobs: created.graph.iter().map(|node| node.job).collect(),
+            max_parallel: created.max_parallel,
+            due: created.timeout_ms.map(|ms| event.at.plus_ms(ms)),
+            started: false,
+            cancelled: false,
+            timed_out: false,
+            ended: None,
+        };
+        assert!(self.runs.insert(event.subject.run.unwrap(), run).is_none());
+    }
+
+    fn run_ended(&mut self, event: &Event, ended: &RunEnded, status: RunStatus) {
+        let run = &self.runs[&event.subject.run.unwrap()];
+        let jobs: Vec<&Seen> = run.jobs.iter().map(|job| &self.jobs[job]).collect();
+        assert!(jobs.iter().all(|job| job.is_terminal()));
+        assert_eq!(ended.counts, counts(&jobs));
+        let all_well = jobs.iter().all(|job| job.status == JobStatus::Completed);
+        let some_well = jobs
+            .iter()
+            .any(|job| job.status == JobStatus::Completed && !job.always);
+        let expected = match (run.cancelled, all_well && !run.timed_out, some_well) {
+            (true, _, _) => RunStatus::Cancelled,
+            (false, true, _) => RunStatus::Completed,
+            (false, false, true) => RunStatus::PartiallyFailed,
+            (false, false, false) => RunStatus::Failed,
+        };
+        assert_eq!(status, expected);
+        self.run(event).ended = Some(status);
+    }
+
+    /// The rows say what the events told.
+    fn compare(&self, world: &World, tenant: &TenantName) {
+        let rows = world.jobs(tenant);
+        assert_eq!(rows.len(), self.jobs.len());
+        for row in rows {
+            compare_job(&row, &self.jobs[&row.id]);
+        }
+        let rows = world.runs(tenant);
+        assert_eq!(rows.len(), self.runs.len());
+        for row in rows {
+            self.compare_run(&row);
+        }
+    }
+
+    fn compare_run(&self, row: &Run) {
+        let seen = &self.runs[&row.id];
+        let jobs: Vec<&Seen> = seen.jobs.iter().map(|job| &self.jobs[job]).collect();
+        assert_eq!(row.counts, counts(&jobs));
+        let open = if seen.started {
+            RunStatus::Running
+        } else {
+            RunStatus::Pending
+        };
+        assert_eq!(row.status, seen.ended.unwrap_or(open));
+        assert_eq!(
+            (row.timed_out, row.cancel_requested.is_some()),
+            (seen.timed_out, seen.cancelled)
+        );
+        assert_eq!(
+            (row.started_at.is_some(), row.ended_at.is_some()),
+            (seen.started, seen.ended.is_some())
+        );
+    }
+}
+
+fn compare_job(row: &Job, seen: &Seen) {
+    assert_eq!(
+        (row.status, row.attempt, row.epoch, row.failures),
+        (seen.status, seen.attempt, seen.epoch, seen.failures)
+    );
+    assert_eq!(row.next_attempt_at, seen.next_attempt_at);
+    assert_eq!(row.lease.is_some(), seen.status == JobStatus::Running);
+    assert_eq!(row.ready_seq.is_some(), seen.status == JobStatus::Scheduled);
+    assert_eq!(row.ended_at.is_some(), seen.is_terminal());
+    assert_eq!(
+        row.cancel_requested.is_some(),
+        seen.cancel_requested && seen.status == JobStatus::Running
+    );
+    assert_eq!(row.late_report_epoch, seen.late.last().copied());
+}
+
+fn counts(jobs: &[&Seen]) -> RunCounts {
+    let count = |wanted: &dyn Fn(&Seen) -> bool| jobs.iter().filter(|job| wanted(job)).count() as u32;
+    RunCounts {
+        cancelled: count(&|job| job.status == JobStatus::Cancelled),
+        completed: count(&|job| job.status == JobStatus::Completed),
+        completed_main: count(&|job| job.status == JobStatus::Completed && !job.always),
+        failed: count(&|job| job.status == JobStatus::Failed && job.is_terminal()),
+        running: count(&|job| job.status == JobStatus::Running),
+        total: jobs.len() as u32,
+    }
+}

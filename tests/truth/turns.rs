@@ -1,0 +1,474 @@
+//! One turn of a sequence: somebody does something, time passes, or the process ends and starts anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use fastness::domain::command::{Command, Leased, Reply};
+use fastness::domain::event::Actor;
+use fastness::domain::job::{Job, JobStatus};
+use fastness::domain::{JobId, RunId, Seq, TenantName};
+use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted, matches};
+
+use super::packs;
+use super::rows;
+use super::world::{Held, QUEUES, Trip, World, claim};
+
+/// What happened over all sequences: a generator that never gets somewhere proves nothing.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// Turns and events, by name.
+    pub counts: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    pub fn count(&mut self, what: &str) {
+        *self.counts.entry(what.to_owned()).or_default() += 1;
+    }
+
+    /// Everything that can happen did happen, often.
+    pub fn check(&self) {
+        println!("{:#?}", self.counts);
+        let seldom = [
+            "job.created",
+            "job.scheduled",
+            "job.started",
+            "job.completed",
+            "job.failed",
+            "job.cancelled",
+            "job.cancel_requested",
+            "job.released",
+            "job.late_report",
+            "step.started",
+            "step.completed",
+            "step.failed",
+            "artifact.created",
+            "run.created",
+            "run.started",
+            "run.cancel_requested",
+            "run.completed",
+            "run.partially_failed",
+            "run.failed",
+            "run.cancelled",
+            "pack.registered",
+            "tenant.created",
+            "token.created",
+            "token.revoked",
+            "trust.pinned",
+            "clock.step",
+            "lease_expired",
+            "worker_lost",
+            "upstream_failed",
+            "run_timeout",
+            "needs_met",
+            "retry",
+            "not_before",
+            "granted",
+            "full run passed over",
+        ];
+        for what in seldom {
+            let times = self.counts.get(what).copied().unwrap_or(0);
+            assert!(times >= 20, "{what} came about only {times} times");
+        }
+    }
+}
+
+impl World {
+    pub fn turn(&mut self, tally: &mut Tally) {
+        self.settle();
+        match self.random.below(100) {
+            0..=13 => self.users_turn(),
+            14..=23 => self.packs_turn(),
+            24..=44 => self.claim_turn(tally),
+            45..=66 => self.reports_turn(),
+            67..=70 => self.late_turn(),
+            71..=73 => self.step_turn(),
+            74..=76 => self.release_turn(),
+            77..=81 => self.cancel_turn(),
+            82..=83 => self.renew_turn(),
+            84..=91 => self.time_turn(),
+            92..=94 => self.admin_turn(),
+            _ => self.house_turn(),
+        }
+    }
+
+    /// A trip of commands. Each answer is what the projection then says.
+    fn ask(&mut self, trips: Vec<Trip>) -> Vec<Result<Reply, &'static str>> {
+        let tenants: Vec<TenantName> = trips.iter().map(|trip| trip.0.clone()).collect();
+        let sizes: Vec<u64> = tenants.iter().map(|tenant| self.size(tenant)).collect();
+        let answers = self.batch(trips);
+        let mut replies = Vec::new();
+        for (index, answer) in answers.into_iter().enumerate() {
+            for result in answer.results {
+                replies.push(match result {
+                    Ok(receipt) => {
+                        assert!(receipt.as_of < Seq(self.size(&tenants[index])));
+                        Ok(receipt.reply)
+                    }
+                    Err(rejection) => Err(rejection.code.as_str()),
+                });
+            }
+        }
+        if replies.len() == 1 {
+            match &replies[0] {
+                Ok(reply) => self.check_reply(&tenants[0], reply),
+                Err(_) => assert_eq!(self.size(&tenants[0]), sizes[0], "a rejection left an event"),
+            }
+        }
+        replies
+    }
+
+    fn size(&self, tenant: &TenantName) -> u64 {
+        self.view().ledger(tenant).unwrap().size()
+    }
+
+    fn ledger_ms(&self, tenant: &TenantName) -> i64 {
+        self.read()
+            .head(tenant)
+            .unwrap()
+            .map_or(0, |head| head.at.as_ms())
+    }
+
+    fn check_reply(&self, tenant: &TenantName, reply: &Reply) {
+        match reply {
+            // A retry that is due at once has begun by the time anybody looks.
+            Reply::Job(job)
+                if job
+                    .next_attempt_at
+                    .is_some_and(|due| due.as_ms() <= self.ledger_ms(tenant)) => {}
+            Reply::Job(job) => assert!(self.jobs(tenant).contains(job), "{job:?}"),
+            Reply::Run(run) => assert!(self.runs(tenant).contains(run), "{run:?}"),
+            Reply::Leased(_) | Reply::Pack(..) | Reply::Token(_) | Reply::Late | Reply::Done => {}
+        }
+    }
+
+    fn users_turn(&mut self) {
+        let trips = (0..1 + self.random.below(3)).map(|_| {
+            let commands = (0..1 + self.random.below(3))
+                .map(|_| self.random_submit())
+                .collect();
+            (self.tenant(), Actor::system("test"), commands, None)
+        });
+        let trips = trips.collect();
+        self.ask(trips);
+    }
+
+    fn packs_turn(&mut self) {
+        let tenant = self.tenant();
+        let source = packs::random(&mut self.random);
+        let mut commands = vec![packs::register(&source)];
+        if self.random.once_in(4) {
+            commands.push(packs::register(&source));
+        }
+        for _ in 0..1 + self.random.below(2) {
+            commands.push(self.random_start_run());
+        }
+        self.ask(vec![(tenant, Actor::system("test"), commands, None)]);
+    }
+
+    fn claim_turn(&mut self, tally: &mut Tally) {
+        let claims: Vec<(TenantName, Claim)> = (0..1 + self.random.below(2))
+            .map(|_| (self.tenant(), self.random_claim()))
+            .collect();
+        let trips = claims.iter().map(|(tenant, claim)| {
+            (
+                tenant.clone(),
+                Actor::worker(&claim.worker),
+                Vec::new(),
+                Some(claim.clone()),
+            )
+        });
+        let trips = trips.collect();
+        let mut expected = Grants::new(self);
+        let answers = self.batch(trips);
+        for ((tenant, claim), answer) in claims.iter().zip(answers) {
+            expected.check(tenant, claim, &answer.jobs, tally);
+            self.hold(&answer.jobs);
+        }
+    }
+
+    fn random_claim(&mut self) -> Claim {
+        let random = &mut self.random;
+        let worker = ["w-1", "w-2", LOCAL_WORKER][random.below(3) as usize];
+        let reach = [Reach::OneTenant, Reach::EveryTenant][random.below(2) as usize];
+        let mut claim = claim(worker, reach, 1 + random.below(4) as usize);
+        claim.lease_ms = [1_000, 30_000, 600_000][random.below(3) as usize];
+        if random.once_in(3) {
+            claim.wanted.queues = vec![QUEUES[random.below(3) as usize].to_owned()];
+        }
+        if random.once_in(4) {
+            claim.wanted.types = vec!["scan*".to_owned(), "pack.step".to_owned()];
+        }
+        claim
+    }
+
+    /// Several reports at once, some of them twice.
+    fn reports_turn(&mut self) {
+        let mut trips = Vec::new();
+        let mut ended = Vec::new();
+        for _ in 0..1 + self.random.below(3) {
+            let Some(held) = self.some_held() else { return };
+            let mut commands = vec![self.random_report(&held)];
+            if self.random.once_in(5) {
+                commands.push(self.random_report(&held));
+            }
+            trips.push((held.tenant.clone(), Actor::worker(&held.worker), commands, None));
+            ended.push(held);
+        }
+        self.ask(trips);
+        for held in ended {
+            self.let_go(&held.tenant, held.job);
+        }
+    }
+
+    /// A report under a lease that is over, or that never was: noted at most once, and nothing changes.
+    fn late_turn(&mut self) {
+        let Some(mut held) = self.some_past() else { return };
+        if self.random.once_in(4) {
+            held.epoch += self.random.below(3);
+        }
+        let still = |other: &Held| other.job == held.job && other.epoch == held.epoch;
+        if self.held.iter().any(still) {
+            return;
+        }
+        let command = self.random_report(&held);
+        let again = command.clone();
+        let before = self.jobs(&held.tenant);
+        let tenant = held.tenant.clone();
+        let actor = Actor::worker(&held.worker);
+        let first = self.ask(vec![(tenant.clone(), actor.clone(), vec![command], None)]);
+        let second = self.ask(vec![(tenant.clone(), actor, vec![again], None)]);
+        assert!(
+            matches!(first[0], Ok(Reply::Late) | Err("stale_epoch")),
+            "{first:?}"
+        );
+        assert!(matches!(second[0], Err("stale_epoch")), "{second:?}");
+        for (before, after) in before.iter().zip(self.jobs(&tenant)) {
+            let noted = Job {
+                late_report_epoch: after.late_report_epoch,
+                seq: after.seq,
+                ..before.clone()
+            };
+            assert_eq!(noted, after);
+        }
+    }
+
+    fn step_turn(&mut self) {
+        let Some(held) = self.some_held() else { return };
+        let command = |epoch| Command::StartStep {
+            job: held.job,
+            epoch,
+            step: "inner".parse().unwrap(),
+        };
+        let actor = Actor::worker(&held.worker);
+        let good = self.ask(vec![(
+            held.tenant.clone(),
+            actor.clone(),
+            vec![command(held.epoch)],
+            None,
+        )]);
+        assert!(matches!(good[0], Ok(Reply::Done)));
+        for wrong in [held.epoch - 1, held.epoch + 1] {
+            let bad = self.ask(vec![(
+                held.tenant.clone(),
+                actor.clone(),
+                vec![command(wrong)],
+                None,
+            )]);
+            assert!(matches!(bad[0], Err("stale_epoch")));
+        }
+    }
+
+    fn release_turn(&mut self) {
+        let Some(held) = self.some_held() else { return };
+        let command = Command::ReleaseJob {
+            job: held.job,
+            epoch: held.epoch,
+            reason: "interrupted".to_owned(),
+        };
+        let actor = Actor::worker(&held.worker);
+        let replies = self.ask(vec![(held.tenant.clone(), actor, vec![command], None)]);
+        assert!(replies[0].is_ok());
+        self.let_go(&held.tenant, held.job);
+    }
+
+    fn cancel_turn(&mut self) {
+        let tenant = self.tenant();
+        let (jobs, runs) = (self.jobs(&tenant), self.runs(&tenant));
+        let reason = "enough".to_owned();
+        let command = if self.random.once_in(2) && !runs.is_empty() {
+            let run = runs[self.random.below(runs.len() as u64) as usize].id;
+            Command::CancelRun { run, reason }
+        } else if jobs.is_empty() {
+            return;
+        } else {
+            let job = jobs[self.random.below(jobs.len() as u64) as usize].id;
+            Command::CancelJob { job, reason }
+        };
+        self.ask(vec![(tenant, Actor::system("test"), vec![command], None)]);
+    }
+
+    fn renew_turn(&mut self) {
+        let Some(held) = self.some_held() else { return };
+        let engine = self.engine();
+        engine
+            .renew(&held.tenant, held.job, held.epoch, &held.worker)
+            .unwrap();
+        assert!(
+            engine
+                .renew(&held.tenant, held.job, held.epoch + 1, &held.worker)
+                .is_err()
+        );
+        assert!(
+            engine
+                .renew(&held.tenant, held.job, held.epoch, "somebody")
+                .is_err()
+        );
+        let now_ms = self.now_ms();
+        for other in &mut self.held {
+            if other.job == held.job {
+                other.deadline_ms = now_ms + other.lease_ms;
+            }
+        }
+    }
+
+    fn time_turn(&mut self) {
+        let random = &mut self.random;
+        if random.once_in(4) {
+            let by_ms = random.below(4_000_000) as i64 - 2_000_000;
+            self.clock.step_wall(by_ms);
+            return;
+        }
+        let by_ms = [1, 100, 1_000, 5_000, 31_000, 120_000][random.below(6) as usize];
+        self.clock.advance(Duration::from_millis(by_ms));
+    }
+
+    fn admin_turn(&mut self) {
+        let commands = (0..1 + self.random.below(3))
+            .map(|_| self.random_admin())
+            .collect();
+        self.ask(vec![(
+            TenantName::system(),
+            Actor::system("test"),
+            commands,
+            None,
+        )]);
+    }
+
+    /// What the house itself goes through.
+    fn house_turn(&mut self) {
+        match self.random.below(9) {
+            0 => {
+                self.reopen(Trusted::Yes, |_| {});
+            }
+            1 => {
+                let seed = self.random.next();
+                self.reopen(Trusted::Yes, |world| world.disk.crash(seed));
+            }
+            2 => {
+                let report = self.reopen(Trusted::No, |_| {});
+                assert!(report.rebuilt.is_some());
+            }
+            3 => self.reopen_without_projection(),
+            4 => self.engine().snapshot().unwrap(),
+            5 => self.engine().archive().unwrap(),
+            6 => self.engine().sign().unwrap(),
+            7 => self.engine().flush().unwrap(),
+            _ => rows::check(self),
+        }
+    }
+
+    fn some_held(&mut self) -> Option<Held> {
+        some(&mut self.random, &self.held)
+    }
+
+    fn some_past(&mut self) -> Option<Held> {
+        some(&mut self.random, &self.past)
+    }
+}
+
+fn some(random: &mut crate::support::random::Random, among: &[Held]) -> Option<Held> {
+    match among.len() {
+        0 => None,
+        count => among.get(random.below(count as u64) as usize).cloned(),
+    }
+}
+
+/// What a claim must get, worked out from the rows alone: of each tenant the eligible job of the highest priority that
+/// came first, unless its run is full.
+struct Grants {
+    jobs: BTreeMap<TenantName, Vec<Job>>,
+    /// Free places of runs that have a bound.
+    free: BTreeMap<RunId, u32>,
+    taken: BTreeSet<JobId>,
+}
+
+impl Grants {
+    fn new(world: &World) -> Self {
+        let mut free = BTreeMap::new();
+        let mut jobs = BTreeMap::new();
+        for tenant in &world.tenants {
+            for run in world.runs(tenant) {
+                if let Some(most) = run.max_parallel {
+                    free.insert(run.id, most - run.counts.running);
+                }
+            }
+            jobs.insert(tenant.clone(), world.jobs(tenant));
+        }
+        Grants {
+            jobs,
+            free,
+            taken: BTreeSet::new(),
+        }
+    }
+
+    fn best(&self, tenant: &TenantName, claim: &Claim, tally: &mut Tally) -> Option<JobId> {
+        let wanted = |job: &&Job| {
+            job.status == JobStatus::Scheduled
+                && !self.taken.contains(&job.id)
+                && claim.wanted.queues.contains(&job.spec.queue)
+                && (claim.wanted.types.is_empty()
+                    || claim
+                        .wanted
+                        .types
+                        .iter()
+                        .any(|glob| matches(glob, &job.spec.job_type)))
+        };
+        let fits = |job: &&Job| {
+            let free = job.run.and_then(|run| self.free.get(&run));
+            if free == Some(&0) {
+                tally.count("full run passed over");
+            }
+            free != Some(&0)
+        };
+        let mut eligible: Vec<&Job> = self.jobs[tenant].iter().filter(wanted).filter(fits).collect();
+        eligible.sort_by_key(|job| (std::cmp::Reverse(job.spec.priority), job.ready_seq, job.id));
+        eligible.first().map(|job| job.id)
+    }
+
+    fn check(&mut self, tenant: &TenantName, claim: &Claim, granted: &[Leased], tally: &mut Tally) {
+        let reached: Vec<TenantName> = match claim.reach {
+            Reach::OneTenant => vec![tenant.clone()],
+            Reach::EveryTenant => self.jobs.keys().cloned().collect(),
+        };
+        for (index, leased) in granted.iter().enumerate() {
+            assert!(reached.contains(&leased.tenant));
+            assert_eq!(self.best(&leased.tenant, claim, tally), Some(leased.job.id));
+            // Tenants in turn: one is served twice running only when no other has anything.
+            if index > 0 && granted[index - 1].tenant == leased.tenant {
+                for other in reached.iter().filter(|other| **other != leased.tenant) {
+                    assert_eq!(self.best(other, claim, tally), None, "{other} was passed over");
+                }
+            }
+            self.taken.insert(leased.job.id);
+            if let Some(free) = leased.job.run.and_then(|run| self.free.get_mut(&run)) {
+                *free -= 1;
+            }
+            tally.count("granted");
+        }
+        if granted.len() < claim.max {
+            for tenant in reached {
+                assert_eq!(self.best(&tenant, claim, tally), None, "{tenant} had more");
+            }
+        }
+    }
+}
