@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
+use super::graphs::{Graphs, WithGraphs};
 use crate::domain::apply::{ApplyError, apply};
 use crate::domain::event::{Event, EventError};
 use crate::domain::state::{Changes, Layered};
@@ -79,21 +80,32 @@ pub fn catch_up_one(store: &Store, ledger: &Arc<TenantLedger>) -> Result<u64, Fo
             held: to,
         });
     }
+    let graphs = Graphs::default();
     let mut at = from;
     while at < to {
         let end = to.min(at + CHUNK_EVENTS);
-        fold_chunk(store, ledger, at, end)?;
+        fold_chunk(store, ledger, &graphs, at, end)?;
         at = end;
     }
     Ok(to - from)
 }
 
-fn fold_chunk(store: &Store, ledger: &TenantLedger, from: u64, to: u64) -> Result<(), FoldError> {
+fn fold_chunk(
+    store: &Store,
+    ledger: &TenantLedger,
+    graphs: &Graphs,
+    from: u64,
+    to: u64,
+) -> Result<(), FoldError> {
     let tenant = ledger.tenant();
     let mut fold = Chunk::default();
     {
         let snapshot = store.read()?;
-        let view = snapshot.view(tenant);
+        let view = WithGraphs {
+            tenant,
+            graphs,
+            below: &snapshot.view(tenant),
+        };
         let mut failed = None;
         ledger.scan(
             Seq(from),
@@ -119,6 +131,7 @@ pub struct Folder {
     store: Arc<Store>,
     tenant: TenantName,
     chunk: Chunk,
+    graphs: Graphs,
     next: u64,
 }
 
@@ -133,6 +146,7 @@ impl Folder {
             store,
             tenant,
             chunk: Chunk::default(),
+            graphs: Graphs::default(),
             next,
         })
     }
@@ -143,9 +157,12 @@ impl Folder {
     /// [`FoldError`]; what was folded before stays.
     pub fn event(&mut self, seq: Seq, bytes: &[u8]) -> Result<Event, FoldError> {
         let snapshot = self.store.read()?;
-        let event = self
-            .chunk
-            .take(&self.tenant, &snapshot.view(&self.tenant), seq, bytes)?;
+        let view = WithGraphs {
+            tenant: &self.tenant,
+            graphs: &self.graphs,
+            below: &snapshot.view(&self.tenant),
+        };
+        let event = self.chunk.take(&self.tenant, &view, seq, bytes)?;
         drop(snapshot);
         self.next = seq.0 + 1;
         if self.chunk.subjects.len() as u64 >= CHUNK_EVENTS {

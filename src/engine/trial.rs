@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use super::graphs::Graphs;
 use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Accepted, Stamp, decide};
 use crate::domain::rejection::Refusal;
@@ -18,6 +19,7 @@ const CACHE_ROWS_MAX: usize = 32_768;
 pub(super) struct RowCache {
     young: HashMap<(TenantName, Key), Arc<Row>>,
     old: HashMap<(TenantName, Key), Arc<Row>>,
+    graphs: Graphs,
 }
 
 impl RowCache {
@@ -29,6 +31,10 @@ impl RowCache {
     /// Takes in what a batch wrote. Finished jobs go: nothing asks for them on the hot path.
     pub(super) fn absorb(&mut self, tenant: &TenantName, changes: &Changes) {
         for (key, row) in changes.iter() {
+            if let (Key::Graph(run), Some(row)) = (key, row) {
+                self.graphs.keep(tenant, *run, row);
+                continue;
+            }
             let place = (tenant.clone(), key.clone());
             match row {
                 Some(row) if is_hot(row) => {
@@ -50,8 +56,9 @@ fn is_hot(row: &Row) -> bool {
     match row {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(_) | Row::Graph(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
-        Row::PackSource(_)
+        Row::Payload(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
+        Row::Graph(_)
+        | Row::PackSource(_)
         | Row::PackBytes(_)
         | Row::Artifact(_)
         | Row::Tenant(_)
@@ -70,9 +77,13 @@ struct Base<'t> {
 
 impl View for Base<'_> {
     fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
+        let below = self.snapshot.view(self.tenant);
+        if let Key::Graph(run) = key {
+            return self.cache.graphs.get(self.tenant, *run, &below);
+        }
         match self.cache.get(self.tenant, key) {
             Some(row) => Ok(Some(row)),
-            None => self.snapshot.view(self.tenant).get(key),
+            None => below.get(key),
         }
     }
 }
