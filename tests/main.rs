@@ -12,6 +12,7 @@ mod console_stamp;
 mod crash;
 mod engine;
 mod journal;
+mod kill;
 mod ledger;
 mod licences;
 mod output;
