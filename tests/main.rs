@@ -8,6 +8,7 @@
 mod api;
 mod architecture;
 mod bundle;
+mod cli;
 mod console_stamp;
 mod crash;
 mod engine;
@@ -15,6 +16,7 @@ mod journal;
 mod kill;
 mod ledger;
 mod licences;
+mod network;
 mod output;
 mod output_crash;
 mod output_faults;
