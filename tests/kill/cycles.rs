@@ -16,8 +16,11 @@ use crate::support::random::Random;
 
 /// Sets other moments; the seed of a failed run is printed.
 const SEED: &str = "FASTNESS_TEST_SEED";
-/// Between two comparisons of all job rows with the ledger.
-const ROWS_EVERY: u64 = 20;
+/// How often all job rows are compared with the ledger on the way.
+const ROWS_CHECKS: u64 = 5;
+
+/// Status and epoch of jobs, by id.
+type Rows = BTreeMap<String, (String, u64)>;
 
 #[test]
 fn acknowledgements_survive_a_hundred_kills_under_load() {
@@ -81,7 +84,11 @@ impl Cycles {
             }
             let server = self.start();
             // What was promised before the last kill is looked at before anything is added.
-            self.check(&server, cycle % ROWS_EVERY == 0);
+            let is_fifth = cycle % (cycles / ROWS_CHECKS) == 0;
+            self.check(&server, is_fifth);
+            if is_fifth {
+                println!("after {cycle} kills: {} promises", self.promises.count());
+            }
             self.load_and_kill(server);
         }
         // As the last kill left it.
@@ -173,7 +180,7 @@ impl Cycles {
     /// The rows that the server shows are what its events tell. Timers go on meanwhile: looked at until both stand at
     /// the same event.
     fn check_rows(&mut self, server: &Program) {
-        let mut rows = BTreeMap::new();
+        let mut rows = Rows::new();
         until("rows and events are read at one event", || {
             let read = read_rows(server);
             self.recorded.read_on(server);
@@ -187,7 +194,7 @@ impl Cycles {
             let row = (job.status.clone(), job.leases.len() as u64);
             (id.clone(), row)
         });
-        let told: BTreeMap<String, (String, u64)> = told.collect();
+        let told: Rows = told.collect();
         let differs = told
             .iter()
             .find(|(id, row)| rows.get(*id) != Some(*row))
@@ -230,9 +237,9 @@ impl Cycles {
     }
 }
 
-/// Status and epoch of all jobs, and the event at which that is true; none when it moved while it was read.
-fn read_rows(server: &Program) -> Option<(u64, BTreeMap<String, (String, u64)>)> {
-    let mut rows = BTreeMap::new();
+/// All jobs, and the event at which that is true; none when it moved while it was read.
+fn read_rows(server: &Program) -> Option<(u64, Rows)> {
+    let mut rows = Rows::new();
     let mut as_of = None;
     let mut path = "/api/v1/jobs?limit=500".to_owned();
     loop {
