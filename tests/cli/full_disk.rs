@@ -1,4 +1,5 @@
-//! A disk that is really full: the kernel says so, the program says so, and what was acknowledged is there afterwards.
+//! A disk that is really full, or really read-only: the kernel says so, the program says so, and what was acknowledged
+//! is there afterwards.
 
 use std::fs::File;
 use std::io::{ErrorKind, Write};
@@ -34,10 +35,19 @@ impl SmallDisk {
             .unwrap();
         if !mounted.status.success() {
             let root = rustix::process::geteuid().is_root();
-            println!("NOT TESTED on a full disk (root: {root}): {mounted:?}");
+            println!("NOT TESTED: no disk can be mounted (root: {root}): {mounted:?}");
             return None;
         }
         Some(SmallDisk { folder, at })
+    }
+
+    /// From now on nothing can be written, by nobody.
+    fn make_read_only(&self) {
+        let remounted = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.at)
+            .status();
+        assert!(remounted.unwrap().success());
     }
 
     /// Takes all room that there is.
@@ -123,4 +133,21 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_acknowledged() {
     assert_eq!(code, Some(0));
     let examined = run(&["doctor", "-o", "json", "--data", name]).json(0);
     assert_eq!(examined["ok"], true, "{examined:#}");
+}
+
+#[test]
+fn a_data_folder_on_a_read_only_disk_ends_with_nine() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (known, new) = (disk.at.join("known"), disk.at.join("new"));
+    let (code, _) = Program::start(&known).terminate();
+    assert_eq!(code, Some(0));
+    disk.make_read_only();
+    for data in [known, new] {
+        let name = data.to_str().unwrap();
+        let refused = run(&["serve", "--listen", "127.0.0.1:0", "--data", name]);
+        refused.refuses(9, "Read-only file system");
+        assert!(refused.stderr.contains(name), "{refused:?}");
+    }
 }
