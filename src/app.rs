@@ -171,6 +171,12 @@ impl App {
         }
     }
 
+    /// Ends after the writer stopped for good: answers that are on their way go out, nothing more is written. Running
+    /// steps end with this process.
+    pub async fn give_up(self) {
+        self.server.stop(CONNECTIONS_END).await;
+    }
+
     /// Stops in order. Running steps may go on for the drain time; `hurry` ends them at once.
     ///
     /// # Errors

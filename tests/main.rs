@@ -8,12 +8,15 @@
 mod api;
 mod architecture;
 mod bundle;
+mod cli;
 mod console_stamp;
 mod crash;
 mod engine;
 mod journal;
+mod kill;
 mod ledger;
 mod licences;
+mod network;
 mod output;
 mod output_crash;
 mod output_faults;

@@ -110,6 +110,8 @@ async fn serve(config: ServeConfig, while_stdin: bool) -> Result<Exit> {
         ended = app.failed() => ended.err(),
     };
     if let Some(fatal) = failed {
+        // Whoever waits for an answer is told what happened.
+        app.give_up().await;
         return Err(Failure::new(Exit::Failed, format!("the server ended by itself: {fatal}")).into());
     }
     tracing::info!("ending: running steps may finish; a second signal ends them at once");

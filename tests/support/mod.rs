@@ -1,6 +1,7 @@
 //! What several test modules stand on.
 
 pub mod appliance;
+pub mod program;
 pub mod random;
 mod sim_content;
 pub mod sim_disk;

@@ -1,0 +1,153 @@
+//! A disk that is really full, or really read-only: the kernel says so, the program says so, and what was acknowledged
+//! is there afterwards.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::path::PathBuf;
+use std::process::Command;
+
+use crate::support::appliance::{Ask, Reply};
+use crate::support::program::{Program, Starting, call, command, run};
+
+/// Room for one segment of the journal and a small projection.
+const DISK: &str = "size=40m";
+/// More than the journal can take without a second segment.
+const JOBS_MAX: usize = 1_000;
+/// What the kernel says.
+const FULL: &str = "No space left on device";
+
+/// A small file system of its own in memory; gone with the test.
+struct SmallDisk {
+    folder: tempfile::TempDir,
+    at: PathBuf,
+}
+
+impl SmallDisk {
+    /// None where this user may not mount.
+    fn mount() -> Option<SmallDisk> {
+        let folder = tempfile::tempdir().unwrap();
+        let at = folder.path().join("disk");
+        std::fs::create_dir(&at).unwrap();
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", DISK, "tmpfs"])
+            .arg(&at)
+            .output()
+            .unwrap();
+        if !mounted.status.success() {
+            let root = rustix::process::geteuid().is_root();
+            println!("NOT TESTED: no disk can be mounted (root: {root}): {mounted:?}");
+            return None;
+        }
+        Some(SmallDisk { folder, at })
+    }
+
+    /// From now on nothing can be written, by nobody.
+    fn make_read_only(&self) {
+        let remounted = Command::new("mount")
+            .args(["-o", "remount,ro"])
+            .arg(&self.at)
+            .status();
+        assert!(remounted.unwrap().success());
+    }
+
+    /// Takes all room that there is.
+    fn fill(&self) -> PathBuf {
+        let path = self.at.join("filling");
+        let mut file = File::create(&path).unwrap();
+        for bytes in [1 << 16, 1] {
+            loop {
+                match file.write_all(&vec![0; bytes]) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == ErrorKind::StorageFull => break,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        path
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(&self.at).status();
+    }
+}
+
+fn submit(server: &Program, payload: &str) -> std::io::Result<Reply> {
+    let body = format!(r#"{{"type":"fill.disk","payload":"{payload}"}}"#);
+    let ask = Ask::post("/api/v1/jobs", body.as_bytes());
+    call(server.address, &ask.token(&server.token))
+}
+
+/// Submits until the server refuses: the jobs that it acknowledged, and the refusal.
+fn submit_until_refused(server: &Program) -> (Vec<String>, Reply) {
+    let payload = "x".repeat(100_000);
+    let mut acknowledged = Vec::new();
+    for _ in 0..JOBS_MAX {
+        let reply = submit(server, &payload).unwrap_or_else(|error| panic!("{error}: {}", server.log()));
+        if reply.status != 201 {
+            return (acknowledged, reply);
+        }
+        acknowledged.push(reply.json()["id"].as_str().unwrap().to_owned());
+    }
+    panic!("a disk of {DISK} takes everything");
+}
+
+#[test]
+fn a_full_disk_is_said_and_loses_nothing_that_was_acknowledged() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let data = disk.at.join("data");
+    let name = data.to_str().unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0", "--data", name];
+    // Where there is room for it.
+    let log = disk.folder.path().join("log");
+    let start = || Starting::logging(command(&serve), &data, &log).ready();
+    let server = start();
+    let first = submit(&server, "small").unwrap().expect(201);
+    let filling = disk.fill();
+    let (mut acknowledged, refusal) = submit_until_refused(&server);
+    acknowledged.push(first["id"].as_str().unwrap().to_owned());
+    // Whether the last command is recorded cannot be known; that the disk is full can.
+    assert_eq!(refusal.problem(503), "outcome_unknown");
+    let detail = refusal.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.contains(FULL), "{detail}");
+    // After a failed write nothing is tried again: the server ends, and says why.
+    let (code, log) = server.ended();
+    assert_eq!(code, Some(1), "{log}");
+    assert!(
+        log.contains("the server ended by itself") && log.contains(FULL),
+        "{log}"
+    );
+    // Without room there is no start, and no harm; with room everything acknowledged is there.
+    run(&serve).refuses(9, FULL);
+    std::fs::remove_file(filling).unwrap();
+    let server = start();
+    for id in &acknowledged {
+        let read = server.get(&format!("/api/v1/jobs/{id}"));
+        assert_eq!(read["status"], "scheduled", "{id}");
+    }
+    submit(&server, "again").unwrap().expect(201);
+    let (code, _) = server.terminate();
+    assert_eq!(code, Some(0));
+    let examined = run(&["doctor", "-o", "json", "--data", name]).json(0);
+    assert_eq!(examined["ok"], true, "{examined:#}");
+}
+
+#[test]
+fn a_data_folder_on_a_read_only_disk_ends_with_nine() {
+    let Some(disk) = SmallDisk::mount() else {
+        return;
+    };
+    let (known, new) = (disk.at.join("known"), disk.at.join("new"));
+    let (code, _) = Program::start(&known).terminate();
+    assert_eq!(code, Some(0));
+    disk.make_read_only();
+    for data in [known, new] {
+        let name = data.to_str().unwrap();
+        let refused = run(&["serve", "--listen", "127.0.0.1:0", "--data", name]);
+        refused.refuses(9, "Read-only file system");
+        assert!(refused.stderr.contains(name), "{refused:?}");
+    }
+}

@@ -1,0 +1,6 @@
+//! The real program on its command line: what scripts and service managers rely on.
+
+mod full_disk;
+mod packs;
+mod serving;
+mod verbs;
