@@ -68,6 +68,13 @@ pub const PAGE_ITEMS_MAX: usize = 500;
 pub const PRIORITY_MAX: u8 = 9;
 pub const PRIORITY_DEFAULT: u8 = 5;
 
+/// Most jobs that a concurrency key lets run at once.
+pub const CONCURRENCY_MAX: u32 = 1_000_000;
+/// Longest idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+/// Longest pattern of an error cluster.
+pub const PATTERN_BYTES_MAX: usize = 256;
+
 /// Lease length asked for by a worker.
 pub const LEASE_MS_MIN: u64 = 1_000;
 pub const LEASE_MS_MAX: u64 = 3_600_000;

@@ -7,7 +7,7 @@ use fastness::disk::OsDisk;
 use fastness::domain::canonical::Payload;
 use fastness::domain::command::{Command, CompleteJob, Outcome, Reply, SubmitJob};
 use fastness::domain::event::Actor;
-use fastness::domain::job::{JobSpec, JobStatus, RetryPolicy};
+use fastness::domain::job::{JobSpec, JobStatus};
 use fastness::domain::{Seq, TenantName};
 use fastness::engine::{Claim, ManualEngine, Reach, Setup, Trusted, Wanted};
 use fastness::journal::Options;
@@ -36,18 +36,13 @@ fn setup(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Setup {
 fn job(job_type: &str) -> Command {
     Command::SubmitJob(Box::new(SubmitJob {
         spec: JobSpec {
-            always: false,
-            labels: Default::default(),
-            not_before: None,
-            priority: 5,
-            project: None,
-            queue: "default".to_owned(),
-            retries: RetryPolicy::default(),
             timeout_ms: 60_000,
-            job_type: job_type.to_owned(),
+            ..JobSpec::of_type(job_type)
         },
         payload: Payload::parse(br#"{"n":1}"#).unwrap(),
         correlation_id: None,
+        idempotency: None,
+        replay_of: None,
     }))
 }
 
@@ -56,6 +51,7 @@ fn claim() -> Claim {
         worker: "w-1".to_owned(),
         reach: Reach::OneTenant,
         wanted: Wanted {
+            labels: Default::default(),
             queues: vec!["default".to_owned()],
             types: vec![],
         },

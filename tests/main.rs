@@ -24,6 +24,6 @@ mod packs;
 mod runner;
 mod runner_ends;
 mod runner_support;
+mod simulation;
 mod story;
 mod support;
-mod truth;

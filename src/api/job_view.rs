@@ -9,6 +9,7 @@ use utoipa::ToSchema;
 use super::error::ApiError;
 use super::reading::{Reading, Texts};
 use crate::domain::canonical::Value;
+use crate::domain::concurrency::Concurrency;
 use crate::domain::job::{Artifact, Failure, Job, JobStatus, RetryPolicy};
 use crate::domain::run::Run;
 use crate::domain::state::{PayloadRow, Row};
@@ -27,6 +28,8 @@ pub struct JobView {
     attempt: u32,
     /// Why cancelling was asked for, while it is not confirmed.
     cancel_requested: Option<String>,
+    #[schema(value_type = Option<Object>)]
+    concurrency: Option<Concurrency>,
     correlation_id: Option<String>,
     #[schema(value_type = String)]
     created_at: Timestamp,
@@ -37,6 +40,8 @@ pub struct JobView {
     error: Option<ErrorView>,
     exit_code: Option<i32>,
     failures: u32,
+    /// Waits for somebody to schedule it.
+    held: bool,
     #[schema(value_type = String)]
     id: JobId,
     labels: Texts,
@@ -56,6 +61,11 @@ pub struct JobView {
     queue: String,
     /// Why it ended as it did, where that is not a failure.
     reason: Option<String>,
+    /// The job whose work it does again.
+    #[schema(value_type = Option<String>)]
+    replay_of: Option<JobId>,
+    /// What a worker's labels must include.
+    requires: Texts,
     #[schema(value_type = Object)]
     retries: RetryPolicy,
     #[schema(value_type = Option<String>)]
@@ -134,6 +144,10 @@ impl ArtifactView {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(tag = "for", rename_all = "snake_case", rename_all_fields = "camelCase")]
 pub enum Waiting {
+    /// Somebody who schedules it.
+    Hold,
+    /// Jobs that share its concurrency key.
+    Concurrency { key: String, limit: u32, running: u32 },
     /// Jobs that must end first.
     Needs {
         /// Of them are still open.
@@ -162,6 +176,7 @@ pub enum Waiting {
 /// Why a job does not run yet. `run` is its run, where it has one; `needs` how many needs are open, and of how many.
 pub fn waiting(job: &Job, run: Option<&Run>, needs: Option<(u32, u32)>) -> Option<Waiting> {
     match job.status {
+        JobStatus::Pending if job.held => Some(Waiting::Hold),
         JobStatus::Pending => match (needs, job.spec.not_before) {
             (Some((open, total)), _) if open > 0 => Some(Waiting::Needs { open, total }),
             (_, Some(eligible_at)) => Some(Waiting::NotBefore { eligible_at }),
@@ -190,11 +205,26 @@ pub fn waiting(job: &Job, run: Option<&Run>, needs: Option<(u32, u32)>) -> Optio
 
 /// Why a job does not run yet, looking up what that needs.
 pub fn waiting_in(reading: &Reading, job: &Job) -> Result<Option<Waiting>, ApiError> {
+    let view = reading.view();
+    if job.status == JobStatus::Scheduled
+        && let Some(bound) = &job.spec.concurrency
+    {
+        let in_use = view.key_use(&bound.key)?.unwrap_or_default();
+        if !in_use.admits(bound.limit) {
+            return Ok(Some(Waiting::Concurrency {
+                key: bound.key.clone(),
+                limit: in_use
+                    .running
+                    .first()
+                    .map_or(bound.limit, |first| first.0.min(bound.limit)),
+                running: in_use.total(),
+            }));
+        }
+    }
     let is_open = matches!(job.status, JobStatus::Pending | JobStatus::Scheduled);
     let (Some(run), Some(node), true) = (job.run, job.node, is_open) else {
         return Ok(waiting(job, None, None));
     };
-    let view = reading.view();
     let open = view.node(run, node)?.map_or(0, |node| node.open_needs);
     let graph: Option<Arc<Row>> = view.graph(run)?;
     let total = graph
@@ -217,6 +247,7 @@ impl JobView {
             as_of: None,
             attempt: job.attempt,
             cancel_requested: job.cancel_requested,
+            concurrency: job.spec.concurrency,
             correlation_id: job.correlation_id,
             created_at: job.created_at,
             ended_at: job.ended_at,
@@ -224,6 +255,7 @@ impl JobView {
             error: job.failure.as_ref().map(ErrorView::from),
             exit_code: job.exit_code,
             failures: job.failures,
+            held: job.held,
             id: job.id,
             labels: job.spec.labels,
             next_attempt_at: job.next_attempt_at,
@@ -234,6 +266,8 @@ impl JobView {
             project: job.spec.project,
             queue: job.spec.queue,
             reason: job.reason,
+            replay_of: job.replay_of,
+            requires: job.spec.requires,
             retries: job.spec.retries,
             run_id: job.run,
             seq: job.seq,

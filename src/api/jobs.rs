@@ -7,97 +7,24 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
-use super::error::{ApiError, Problem, accepted, created};
+use super::error::{ApiError, accepted};
 use super::events::{EventPage, events_about};
+use super::idempotency::Keyed;
 use super::job_view::{JobView, waiting_in};
-use super::reading::{Asked, List, Texts, list_rows};
-use super::request::{Id, Json, OptionalJson, Query, check_label, header_text, parse_json};
-use crate::domain::canonical::Payload;
-use crate::domain::command::{Command, Reply, SubmitJob};
-use crate::domain::job::{Job, JobSpec, JobStatus, RetryPolicy};
+use super::reading::{Asked, List, list_rows};
+use super::request::{Id, OptionalJson, Query, header_text};
+use crate::domain::JobId;
+use crate::domain::command::{Command, Reply};
+use crate::domain::job::{Job, JobStatus};
 use crate::domain::state::Kind;
-use crate::domain::{JobId, Timestamp};
 use crate::engine::{Receipt, matches};
 use crate::limits;
 use crate::store::{Direction, Page};
 use crate::stream::Watched;
-
-/// A job to make. More fields come with later versions; an unknown one is an error.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"type": "scan.image", "payload": {"image": "a"}, "priority": 5}))]
-pub struct NewJob {
-    /// Ties what belongs together.
-    correlation_id: Option<String>,
-    /// Only filters lists.
-    #[serde(default)]
-    labels: Texts,
-    /// Not eligible before this time.
-    #[schema(value_type = Option<String>)]
-    not_before: Option<Timestamp>,
-    /// Any JSON; kept exactly.
-    #[schema(value_type = Object)]
-    payload: Option<Box<RawValue>>,
-    /// 0 to 9, higher first.
-    #[serde(default = "priority_default")]
-    priority: u8,
-    /// A label inside the tenant.
-    project: Option<String>,
-    /// Which queue it waits in.
-    #[serde(default = "queue_default")]
-    queue: String,
-    /// When it is tried again.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    retries: RetryPolicy,
-    /// Longest time of one attempt.
-    #[serde(default = "timeout_default")]
-    timeout_ms: u64,
-    /// What kind of work it is.
-    #[serde(rename = "type")]
-    job_type: String,
-}
-
-const fn priority_default() -> u8 {
-    limits::PRIORITY_DEFAULT
-}
-fn queue_default() -> String {
-    "default".to_owned()
-}
-const fn timeout_default() -> u64 {
-    limits::TIMEOUT_MS_DEFAULT
-}
-
-impl NewJob {
-    fn into_command(self) -> Result<Command, ApiError> {
-        let text = self.payload.as_ref().map_or("null", |raw| raw.get());
-        let payload =
-            Payload::parse(text.as_bytes()).map_err(|error| ApiError::from(error).below("/payload"))?;
-        if let Some(correlation_id) = &self.correlation_id {
-            check_label("/correlationId", correlation_id)?;
-        }
-        Ok(Command::SubmitJob(Box::new(SubmitJob {
-            spec: JobSpec {
-                always: false,
-                labels: self.labels,
-                not_before: self.not_before,
-                priority: self.priority,
-                project: self.project,
-                queue: self.queue,
-                retries: self.retries,
-                timeout_ms: self.timeout_ms,
-                job_type: self.job_type,
-            },
-            payload,
-            correlation_id: self.correlation_id,
-        })))
-    }
-}
 
 fn job_of(receipt: Receipt) -> Result<Job, ApiError> {
     match receipt.reply {
@@ -107,125 +34,9 @@ fn job_of(receipt: Receipt) -> Result<Job, ApiError> {
 }
 
 /// A job as it stands after it was made or changed alone: outside any run.
-fn alone(job: Job) -> JobView {
+pub fn alone(job: Job) -> JobView {
     let waiting = super::job_view::waiting(&job, None, None);
     JobView::new(job, waiting)
-}
-
-/// Submits a job.
-#[utoipa::path(post, path = "/api/v1/jobs", tag = "jobs", request_body = NewJob,
-    responses((status = 201, body = JobView)))]
-pub async fn submit(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Json(new): Json<NewJob>,
-) -> Result<Response, ApiError> {
-    let command = new.into_command()?;
-    let receipt = api
-        .engine()
-        .submit(caller.tenant()?, &caller.actor(), command)
-        .await?;
-    let view = alone(job_of(receipt)?);
-    Ok(created(format!("/api/v1/jobs/{}", view.id()), &view))
-}
-
-/// Jobs to make.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct NewJobs {
-    /// At most 1,000.
-    #[schema(value_type = Vec<NewJob>)]
-    items: Vec<Box<RawValue>>,
-}
-
-/// What became of each, in order.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Submitted {
-    results: Vec<SubmittedItem>,
-}
-
-/// What became of one.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct SubmittedItem {
-    /// Why it was refused.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    error: Option<Problem>,
-    /// Its place in the request.
-    index: usize,
-    /// The job.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    job: Option<JobView>,
-    /// The status it would have alone.
-    #[schema(example = 201)]
-    status: u16,
-}
-
-impl SubmittedItem {
-    fn new(index: usize, result: Result<Job, ApiError>) -> Self {
-        match result {
-            Ok(job) => SubmittedItem {
-                error: None,
-                index,
-                job: Some(alone(job)),
-                status: 201,
-            },
-            Err(error) => SubmittedItem {
-                status: error.status().as_u16(),
-                error: Some(error.problem("")),
-                index,
-                job: None,
-            },
-        }
-    }
-}
-
-/// Submits many jobs. One that is refused does not spoil the others.
-#[utoipa::path(post, path = "/api/v1/jobs/batch", tag = "jobs", request_body = NewJobs,
-    responses((status = 200, body = Submitted)))]
-pub async fn submit_batch(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Json(new): Json<NewJobs>,
-) -> Result<Answer<Submitted>, ApiError> {
-    if new.items.len() > limits::BATCH_ITEMS_MAX {
-        let detail = format!("at most {} items", limits::BATCH_ITEMS_MAX);
-        return Err(ApiError::field("too_large", "/items", detail));
-    }
-    let mut commands = Vec::with_capacity(new.items.len());
-    let mut places = Vec::with_capacity(new.items.len());
-    let mut results: Vec<Option<Result<Job, ApiError>>> = Vec::with_capacity(new.items.len());
-    for (index, item) in new.items.iter().enumerate() {
-        let parsed = parse_json::<NewJob>(item.get().as_bytes()).and_then(NewJob::into_command);
-        match parsed {
-            Ok(command) => {
-                commands.push(command);
-                places.push(index);
-                results.push(None);
-            }
-            Err(error) => results.push(Some(Err(error.below(&format!("/items/{index}"))))),
-        }
-    }
-    if !commands.is_empty() {
-        let answer = api
-            .engine()
-            .trip(caller.tenant()?, &caller.actor(), commands, None)
-            .await?;
-        for (index, result) in places.into_iter().zip(answer.results) {
-            let below = |error: ApiError| error.below(&format!("/items/{index}"));
-            results[index] = Some(
-                result
-                    .map_err(|rejection| below(rejection.into()))
-                    .and_then(job_of),
-            );
-        }
-    }
-    let results = results.into_iter().enumerate().map(|(index, result)| {
-        let result = result.unwrap_or_else(|| Err(ApiError::internal("the item has no result")));
-        SubmittedItem::new(index, result)
-    });
-    Ok(Answer(Submitted {
-        results: results.collect(),
-    }))
 }
 
 /// Jobs, newest first.
@@ -410,6 +221,67 @@ pub async fn cancel(
     } else {
         Answer(view).into_response()
     })
+}
+
+/// Lets a held job go on; it may still wait for a time or for other jobs.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/schedule", tag = "jobs", params(("id" = String, Path)),
+    request_body = Reason, responses((status = 200, body = JobView)))]
+pub async fn schedule(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<JobId>, ApiError>,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson<Reason>,
+) -> Result<Answer<JobView>, ApiError> {
+    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
+    let reason = reason_of(body.reason, &headers);
+    let command = Command::ScheduleJob { job, reason };
+    Ok(Answer(api.change_job(&caller, command).await?))
+}
+
+/// Tries a job again that is out of retries; its failures are counted from 0.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
+    request_body = Reason, responses((status = 200, body = JobView)))]
+pub async fn retry(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<JobId>, ApiError>,
+    headers: HeaderMap,
+    OptionalJson(body): OptionalJson<Reason>,
+) -> Result<Answer<JobView>, ApiError> {
+    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
+    let reason = reason_of(body.reason, &headers);
+    let command = Command::RetryJob { job, reason };
+    Ok(Answer(api.change_job(&caller, command).await?))
+}
+
+/// Makes a new job that does the work of one that has ended.
+#[utoipa::path(post, path = "/api/v1/jobs/{id}/replay", tag = "jobs",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = Reason, responses((status = 201, body = JobView)))]
+pub async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<JobId>, ApiError>,
+    headers: HeaderMap,
+    asked: Keyed<Reason>,
+) -> Result<Response, ApiError> {
+    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
+    let idempotency = asked.key(&api, &format!("jobs/{job}/replay"), None)?;
+    let command = Command::ReplayJob {
+        job,
+        reason: reason_of(asked.body.reason, &headers),
+        idempotency,
+    };
+    api.make_job(&caller, command).await
+}
+
+impl Api {
+    async fn change_job(self: &Arc<Api>, caller: &Caller, command: Command) -> Result<JobView, ApiError> {
+        let tenant = caller.tenant()?;
+        let receipt = self.engine().submit(tenant, &caller.actor(), command).await?;
+        Ok(alone(job_of(receipt)?))
+    }
 }
 
 /// The events that name a job, oldest first.

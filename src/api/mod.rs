@@ -10,9 +10,11 @@ mod assets;
 mod auth;
 mod bundles;
 mod connection;
+mod dead_letters;
 mod error;
 mod events;
 mod health;
+mod idempotency;
 mod job_history;
 mod job_view;
 mod jobs;
@@ -25,14 +27,17 @@ mod pack_runs;
 mod packs;
 mod reading;
 mod request;
+mod run_replay;
 mod run_shape;
 mod run_stream;
+mod run_view;
 mod runs;
 mod server;
 mod session;
 mod sessions;
 mod sse;
 mod streams;
+mod submit;
 mod tenants;
 mod tokens;
 mod worker_shapes;
@@ -110,6 +115,14 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/jobs/{id}/history", READ),
     get("/api/v1/jobs/{id}/events", READ),
     post("/api/v1/jobs/{id}/cancel", OPERATE),
+    post("/api/v1/jobs/{id}/schedule", OPERATE),
+    post("/api/v1/jobs/{id}/retry", OPERATE),
+    post("/api/v1/jobs/{id}/replay", OPERATE),
+    get("/api/v1/dead-letters", READ),
+    get("/api/v1/dead-letters/stats", READ),
+    post("/api/v1/dead-letters/replay", OPERATE),
+    post("/api/v1/dead-letters/{id}/resolve", OPERATE),
+    get("/api/v1/error-clusters", READ),
     post("/api/v1/packs", SUBMIT),
     get("/api/v1/packs", READ),
     get("/api/v1/packs/{name}", READ),
@@ -119,6 +132,13 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/pack-runs", READ),
     get("/api/v1/pack-runs/{id}", READ),
     post("/api/v1/pack-runs/{id}/cancel", OPERATE),
+    post("/api/v1/pack-runs/{id}/replay", OPERATE),
+    post("/api/v1/runs", SUBMIT),
+    get("/api/v1/runs", READ),
+    get("/api/v1/runs/{id}", READ),
+    get("/api/v1/runs/{id}/at/{seq}", READ),
+    post("/api/v1/runs/{id}/cancel", OPERATE),
+    post("/api/v1/runs/{id}/replay", OPERATE),
     get("/api/v1/pack-runs/{id}/logs", READ),
     get("/api/v1/pack-runs/{id}/artifacts", READ),
     get("/api/v1/runs/{id}/graph", READ),
@@ -166,13 +186,21 @@ pub const ROUTES: &[Route] = &[
 /// The handlers, by the paths that they carry themselves.
 fn handlers() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(openapi::base())
-        .routes(routes!(jobs::submit, jobs::list))
-        .routes(routes!(jobs::submit_batch))
+        .routes(routes!(submit::submit, jobs::list))
+        .routes(routes!(submit::submit_batch))
         .routes(routes!(jobs::summary))
         .routes(routes!(jobs::read))
         .routes(routes!(job_history::read))
         .routes(routes!(jobs::list_events))
         .routes(routes!(jobs::cancel))
+        .routes(routes!(jobs::schedule))
+        .routes(routes!(jobs::retry))
+        .routes(routes!(jobs::replay))
+        .routes(routes!(dead_letters::list))
+        .routes(routes!(dead_letters::stats))
+        .routes(routes!(dead_letters::replay))
+        .routes(routes!(dead_letters::resolve))
+        .routes(routes!(dead_letters::clusters))
         .routes(routes!(packs::register, packs::list))
         .routes(routes!(packs::read))
         .routes(routes!(packs::read_version))
@@ -180,6 +208,12 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(pack_runs::start, pack_runs::list))
         .routes(routes!(pack_runs::read))
         .routes(routes!(pack_runs::cancel))
+        .routes(routes!(pack_runs::replay))
+        .routes(routes!(runs::start, runs::list))
+        .routes(routes!(runs::read))
+        .routes(routes!(runs::at))
+        .routes(routes!(runs::cancel))
+        .routes(routes!(runs::replay))
         .routes(routes!(logs::read))
         .routes(routes!(pack_runs::artifacts))
         .routes(routes!(runs::graph))

@@ -1,4 +1,4 @@
-//! Pack runs: start, list, read with every step, cancel; their artifacts.
+//! Pack runs: start, list, read with every step, cancel, replay; their artifacts.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,17 +13,19 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, accepted, created};
-use super::job_view::{ArtifactView, ErrorView, Waiting, waiting};
+use super::idempotency::{Keyed, mark};
+use super::job_view::ArtifactView;
 use super::jobs::{Reason, reason_of};
 use super::reading::{Asked, List, Reading, list_rows};
-use super::request::{Id, Json, OptionalJson, Query, bad_parameter, check_label};
-use super::runs::graph_of;
+use super::request::{Id, OptionalJson, Query, check_label};
+use super::run_replay::{Closure, Replay, replay_at};
+use super::run_view::{RunDetail, RunView};
+use super::runs::{detail_of, graph_of, run_status};
 use crate::domain::canonical::Value;
-use crate::domain::command::{Command, Reply};
-use crate::domain::job::JobStatus;
-use crate::domain::run::{PackReference, Run, RunStatus};
+use crate::domain::command::{Command, Reply, StartRun};
+use crate::domain::run::Run;
 use crate::domain::state::Kind;
-use crate::domain::{Digest, JobId, PackName, RunId, StepName, Timestamp};
+use crate::domain::{PackName, RunId, TenantName};
 use crate::engine::Receipt;
 
 /// A run to start.
@@ -33,6 +35,8 @@ use crate::engine::Receipt;
 pub struct NewRun {
     /// Ties what belongs together.
     correlation_id: Option<String>,
+    /// The key under which this is not done twice; the header `Idempotency-Key` says the same.
+    idempotency_key: Option<String>,
     /// What the pack asks for.
     #[serde(default)]
     #[schema(value_type = Object)]
@@ -44,137 +48,77 @@ pub struct NewRun {
     version: Option<u32>,
 }
 
-/// A pack version.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct PackOfRun {
-    #[schema(value_type = String)]
-    name: PackName,
-    #[schema(value_type = String)]
-    plan_hash: Digest,
-    version: u32,
-}
-
-/// How far a run is.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Progress {
-    done: u32,
-    total: u32,
-}
-
-/// A run.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunView {
-    correlation_id: Option<String>,
-    #[schema(value_type = String)]
-    created_at: Timestamp,
-    #[schema(value_type = Option<String>)]
-    ended_at: Option<Timestamp>,
-    #[schema(value_type = String)]
-    id: RunId,
-    #[schema(value_type = Object)]
-    inputs: BTreeMap<String, Value>,
-    pack: PackOfRun,
-    progress: Progress,
-    #[schema(value_type = Option<String>)]
-    started_at: Option<Timestamp>,
-    #[schema(value_type = String, example = "running")]
-    status: RunStatus,
-}
-
-impl RunView {
-    fn new(run: &Run, pack: &PackReference) -> Self {
-        RunView {
-            correlation_id: run.correlation_id.clone(),
-            created_at: run.created_at,
-            ended_at: run.ended_at,
-            id: run.id,
-            inputs: run.inputs.clone(),
-            pack: PackOfRun {
-                name: pack.name.clone(),
-                plan_hash: pack.plan_hash,
-                version: pack.version,
-            },
-            progress: Progress {
-                done: run.counts.ended(),
-                total: run.counts.total,
-            },
-            started_at: run.started_at,
-            status: run.status,
+impl Api {
+    /// The run that an answer tells of, and whether an earlier request made it.
+    pub(super) async fn run_told(
+        self: &Arc<Api>,
+        tenant: &TenantName,
+        receipt: Receipt,
+    ) -> Result<(Run, bool), ApiError> {
+        match receipt.reply {
+            Reply::Run(run) => Ok((*run, false)),
+            Reply::Before(seq) => Ok((self.run_before(tenant, seq).await?, true)),
+            _ => Err(ApiError::internal("the writer answered something else")),
         }
     }
-}
 
-/// One step.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct StepView {
-    attempt: u32,
-    #[schema(value_type = Option<String>)]
-    ended_at: Option<Timestamp>,
-    error: Option<ErrorView>,
-    exit_code: Option<i32>,
-    #[schema(value_type = String)]
-    id: StepName,
-    index: u32,
-    #[schema(value_type = String)]
-    job_id: JobId,
-    /// Steps that must end first.
-    #[schema(value_type = Vec<String>)]
-    needs: Vec<StepName>,
-    #[schema(value_type = Option<String>)]
-    started_at: Option<Timestamp>,
-    #[schema(value_type = String)]
-    status: JobStatus,
-    /// Why it does not run yet; null when it runs or has ended.
-    waiting: Option<Waiting>,
-}
+    /// Makes a run; `place` is where such runs are found.
+    pub(super) async fn make_run(
+        self: &Arc<Api>,
+        caller: &Caller,
+        place: &str,
+        command: Command,
+    ) -> Result<Response, ApiError> {
+        let tenant = caller.tenant()?;
+        let receipt = self.engine().submit(tenant, &caller.actor(), command).await?;
+        let (run, is_old) = self.run_told(tenant, receipt).await?;
+        let view = RunView::new(&run);
+        let response = created(format!("/api/v1/{place}/{}", view.id), &view);
+        Ok(if is_old { mark(response) } else { response })
+    }
 
-/// A run with its steps.
-#[derive(Debug, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct RunDetail {
-    /// The last event at which this is true: a stream from here on misses nothing.
-    as_of: i64,
-    /// Why cancelling was asked for.
-    cancel_requested: Option<String>,
-    #[serde(flatten)]
-    run: RunView,
-    steps: Vec<StepView>,
-}
-
-fn run_of(receipt: Receipt) -> Result<RunView, ApiError> {
-    let odd = || ApiError::internal("the writer answered something else");
-    match receipt.reply {
-        Reply::Run(run) => Ok(RunView::new(&run, run.pack.as_ref().ok_or_else(odd)?)),
-        _ => Err(odd()),
+    /// Cancels a run.
+    pub(super) async fn cancel_run(
+        self: &Arc<Api>,
+        caller: &Caller,
+        run: RunId,
+        reason: String,
+    ) -> Result<Response, ApiError> {
+        let tenant = caller.tenant()?;
+        let command = Command::CancelRun { run, reason };
+        let receipt = self.engine().submit(tenant, &caller.actor(), command).await?;
+        let (run, _) = self.run_told(tenant, receipt).await?;
+        let view = RunView::new(&run);
+        Ok(if view.status.is_terminal() {
+            Answer(view).into_response()
+        } else {
+            accepted(&view)
+        })
     }
 }
 
 /// Starts a run of a pack.
 #[utoipa::path(post, path = "/api/v1/pack-runs", tag = "pack runs", request_body = NewRun,
+    params(("Idempotency-Key" = Option<String>, Header, description = "The same request again is answered as before")),
     responses((status = 201, body = RunView)))]
 pub async fn start(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(new): Json<NewRun>,
+    new: Keyed<NewRun>,
 ) -> Result<Response, ApiError> {
+    let idempotency = new.key(&api, "pack-runs", new.body.idempotency_key.as_deref())?;
+    let new = new.body;
     if let Some(correlation_id) = &new.correlation_id {
         check_label("/correlationId", correlation_id)?;
     }
-    let command = Command::StartRun {
+    let command = Command::StartRun(Box::new(StartRun {
+        correlation_id: new.correlation_id,
+        idempotency,
+        inputs: new.inputs,
         pack: new.pack,
         version: new.version,
-        inputs: new.inputs,
-        correlation_id: new.correlation_id,
-    };
-    let receipt = api
-        .engine()
-        .submit(caller.tenant()?, &caller.actor(), command)
-        .await?;
-    let view = run_of(receipt)?;
-    Ok(created(format!("/api/v1/pack-runs/{}", view.id), &view))
+    }));
+    api.make_run(&caller, "pack-runs", command).await
 }
 
 /// Pack runs, newest first.
@@ -189,13 +133,7 @@ pub async fn list(
     mut query: Query,
 ) -> Result<Answer<List<RunView>>, ApiError> {
     let asked = Asked::take(&mut query)?;
-    let status = query.text("status")?;
-    let status = status
-        .map(|text| {
-            let found = RunStatus::ALL.into_iter().find(|status| status.as_str() == text);
-            found.ok_or_else(|| bad_parameter("status", "no such state"))
-        })
-        .transpose()?;
+    let status = run_status(&mut query)?;
     let pack: Option<PackName> = query.parsed("pack")?;
     let correlation_id = query.text("correlationId")?;
     query.finish()?;
@@ -206,7 +144,7 @@ pub async fn list(
             let wanted = status.is_none_or(|status| status == run.status)
                 && pack.as_ref().is_none_or(|pack| *pack == of.name)
                 && (correlation_id.is_none() || correlation_id == run.correlation_id);
-            Ok(wanted.then(|| RunView::new(run, of)))
+            Ok(wanted.then(|| RunView::new(run)))
         })
     });
     Ok(Answer(list.await?))
@@ -230,47 +168,9 @@ pub async fn read(
     let Id(id) = id.map_err(|_| ApiError::not_found("run"))?;
     let detail = api.read(caller.tenant()?, move |reading| {
         let run = pack_run(reading, id)?;
-        let pack = run.pack.clone().ok_or_else(|| ApiError::not_found("run"))?;
-        Ok(RunDetail {
-            as_of: reading.as_of,
-            cancel_requested: run.cancel_requested.clone(),
-            run: RunView::new(&run, &pack),
-            steps: steps(reading, &run)?,
-        })
+        detail_of(reading, &run)
     });
     Ok(Answer(detail.await?))
-}
-
-fn steps(reading: &Reading, run: &Run) -> Result<Vec<StepView>, ApiError> {
-    let row = graph_of(reading, run.id)?;
-    let graph = row.as_graph().ok_or_else(|| ApiError::not_found("run"))?;
-    let view = reading.view();
-    let mut steps = Vec::with_capacity(graph.nodes.len());
-    for (index, node) in graph.nodes.iter().enumerate() {
-        let Some(job) = view.job(node.job)? else { continue };
-        let open = view.node(run.id, index as u32)?.map_or(0, |node| node.open_needs);
-        let needs = node.needs.iter();
-        steps.push(StepView {
-            attempt: job.attempt,
-            ended_at: job.ended_at,
-            error: job
-                .failure
-                .as_ref()
-                .filter(|_| job.status == JobStatus::Failed)
-                .map(ErrorView::from),
-            exit_code: job.exit_code,
-            id: node.name.clone(),
-            index: index as u32,
-            job_id: node.job,
-            needs: needs
-                .map(|need| graph.nodes[*need as usize].name.clone())
-                .collect(),
-            started_at: job.started_at,
-            status: job.status,
-            waiting: waiting(&job, Some(run), Some((open, node.needs.len() as u32))),
-        });
-    }
-    Ok(steps)
 }
 
 /// Cancels a run: what has not started ends at once, what runs is asked to stop, `always` steps still run.
@@ -285,18 +185,23 @@ pub async fn cancel(
     OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, ApiError> {
     let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    let reason = reason_of(body.reason, &headers);
-    let command = Command::CancelRun { run, reason };
-    let receipt = api
-        .engine()
-        .submit(caller.tenant()?, &caller.actor(), command)
-        .await?;
-    let view = run_of(receipt)?;
-    Ok(if view.status.is_terminal() {
-        Answer(view).into_response()
-    } else {
-        accepted(&view)
-    })
+    api.cancel_run(&caller, run, reason_of(body.reason, &headers))
+        .await
+}
+
+/// Does a pack run, or a part of it, again as a new run; `dryRun` only tells what that would be.
+#[utoipa::path(post, path = "/api/v1/pack-runs/{id}/replay", tag = "pack runs",
+    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)), request_body = Replay,
+    responses((status = 200, description = "What would be done again", body = Closure),
+        (status = 201, body = RunView)))]
+pub async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<RunId>, ApiError>,
+    asked: Keyed<Replay>,
+) -> Result<Response, ApiError> {
+    let Id(id) = id.map_err(|_| ApiError::not_found("run"))?;
+    replay_at(&api, &caller, "pack-runs", id, asked).await
 }
 
 /// The files that a run's steps left.

@@ -164,7 +164,8 @@ fn write_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn read_hex(text: &str) -> Option<Vec<u8>> {
+/// The tail of a key out of a cursor.
+pub fn read_hex(text: &str) -> Option<Vec<u8>> {
     if !text.is_ascii() || !text.len().is_multiple_of(2) || text.len() > 256 {
         return None;
     }

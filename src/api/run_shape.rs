@@ -189,6 +189,7 @@ mod tests {
             job: JobId::derive(Timestamp::from_ms(0), 0, index as u32),
             name: format!("s{index}").parse().unwrap(),
             needs: needs.to_vec(),
+            reused: false,
         });
         let graph = RunGraph::new(nodes.collect());
         for (running_ms, expected) in [

@@ -253,11 +253,7 @@ fn check(api: &Api, request: &Request) -> Result<(), ApiError> {
         return Err(ApiError::headers_too_large(limits::HEADER_BYTES_MAX));
     }
     check_host(api, request.version(), uri, header_text(headers, "host"))?;
-    if headers.contains_key("idempotency-key") {
-        let detail = "Idempotency-Key is not supported yet; nothing was done";
-        return Err(ApiError::invalid("idempotency_not_supported", detail));
-    }
-    Ok(())
+    super::idempotency::check_header(request.method(), uri.path(), headers)
 }
 
 /// A page from elsewhere may point its own name at this address; it cannot make the browser name us.

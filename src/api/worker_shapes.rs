@@ -19,7 +19,7 @@ use crate::limits;
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 #[schema(example = json!({"worker": "w-1", "queues": ["default"], "max": 1, "waitMs": 30000}))]
 pub struct ClaimBody {
-    /// What the worker offers; jobs that require something come with a later version.
+    /// What the worker offers: all that a job requires must be among it.
     #[serde(default)]
     labels: super::reading::Texts,
     /// Length of one lease period.
@@ -95,6 +95,7 @@ impl ClaimBody {
             worker: name,
             reach: Reach::OneTenant,
             wanted: Wanted {
+                labels: self.labels,
                 queues: self.queues,
                 types: self.types,
             },

@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 
 use super::canonical::{Payload, Value};
+use super::dead_letter::Resolution;
+use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
 use super::run::Run;
 use super::state::{Pack, PayloadRow};
 use super::token::{Scope, Token};
-use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, RunId, Seq, StepName, TenantName, Timestamp, TokenId};
 
 /// What is asked of the writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -68,17 +70,44 @@ pub enum Command {
     },
     /// Keep a pack version.
     RegisterPack(Box<RegisterPack>),
-    /// Start a run of a pack.
-    StartRun {
-        /// The pack.
-        pack: PackName,
-        /// Its version; the latest when none is given.
-        version: Option<u32>,
-        /// Inputs as given.
-        inputs: BTreeMap<String, Value>,
-        /// Ties what belongs together.
-        correlation_id: Option<String>,
+    /// Let a held job go on.
+    ScheduleJob {
+        /// The job.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
     },
+    /// Try a job again that is out of retries, its failures counted from 0.
+    RetryJob {
+        /// The job.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// Make a new job that does the work of one that has ended.
+    ReplayJob {
+        /// The job that has ended.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
+        /// The key under which this is not done twice.
+        idempotency: Option<Idempotency>,
+    },
+    /// Close a dead letter.
+    ResolveDeadLetter {
+        /// Its job.
+        job: JobId,
+        /// What became of it.
+        how: Resolution,
+        /// Recorded with it.
+        note: String,
+    },
+    /// Start a run of a pack.
+    StartRun(Box<StartRun>),
+    /// Start a run of any graph of jobs.
+    StartGraph(Box<StartGraph>),
+    /// Do a run, or a part of it, again as a new run.
+    ReplayRun(Box<ReplayRun>),
     /// Stop a run: what has not started is cancelled, what runs is asked to stop, `always` jobs still run.
     CancelRun {
         /// The run.
@@ -127,6 +156,70 @@ pub enum Command {
     },
 }
 
+/// A run of a pack to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartRun {
+    /// Ties what belongs together.
+    pub correlation_id: Option<String>,
+    /// The key under which this is not done twice.
+    pub idempotency: Option<Idempotency>,
+    /// Inputs as given.
+    pub inputs: BTreeMap<String, Value>,
+    /// The pack.
+    pub pack: PackName,
+    /// Its version; the latest when none is given.
+    pub version: Option<u32>,
+}
+
+/// A graph of jobs to start as one run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartGraph {
+    /// Ties what belongs together.
+    pub correlation_id: Option<String>,
+    /// The key under which this is not done twice.
+    pub idempotency: Option<Idempotency>,
+    /// 1 to [`crate::limits::RUN_JOBS_MAX`] jobs.
+    pub jobs: Vec<GraphJob>,
+    /// Most of them at once.
+    pub max_parallel: Option<u32>,
+    /// Longest time from creation to end.
+    pub timeout_ms: Option<u64>,
+}
+
+/// One job of a graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GraphJob {
+    /// Unique within the run.
+    pub name: StepName,
+    /// Names of the jobs that must end first.
+    pub needs: Vec<StepName>,
+    /// Its payload.
+    pub payload: Payload,
+    /// What is asked for.
+    pub spec: JobSpec,
+}
+
+/// A run to do again. What is chosen, what needs any of it, and what is marked `always` is done; the rest keeps its
+/// completed jobs, with their outputs and artifacts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayRun {
+    /// Which jobs.
+    pub choice: Choice,
+    /// The key under which this is not done twice.
+    pub idempotency: Option<Idempotency>,
+    /// The run that has ended.
+    pub run: RunId,
+}
+
+/// Jobs of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Choice {
+    /// Those named.
+    Named(Vec<StepName>),
+    /// Those that did not complete.
+    NotCompleted,
+}
+
 /// A job that stands alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmitJob {
@@ -136,6 +229,23 @@ pub struct SubmitJob {
     pub payload: Payload,
     /// Ties what belongs together.
     pub correlation_id: Option<String>,
+    /// The key under which this is not done twice.
+    pub idempotency: Option<Idempotency>,
+    /// The job whose work it does again.
+    pub replay_of: Option<JobId>,
+}
+
+impl SubmitJob {
+    /// A job without a key that does nobody's work again.
+    pub const fn new(spec: JobSpec, payload: Payload) -> Self {
+        SubmitJob {
+            spec,
+            payload,
+            correlation_id: None,
+            idempotency: None,
+            replay_of: None,
+        }
+    }
 }
 
 /// The end of an attempt as its worker reports it.
@@ -184,6 +294,8 @@ impl Outcome {
 pub enum LeaseEnd {
     /// It was not renewed in time.
     Expired,
+    /// The attempt lasted longer than its job allows.
+    TimedOut,
     /// Its holder went away for certain: the local runner of a process that is no more.
     WorkerLost,
 }
@@ -231,6 +343,8 @@ pub enum Reply {
     Token(Box<Token>),
     /// The report was late: noted, not applied.
     Late,
+    /// The same request came before; what it made begins with this event.
+    Before(Seq),
     /// Nothing to tell.
     Done,
 }

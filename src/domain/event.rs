@@ -9,9 +9,10 @@ use serde_json::value::RawValue;
 
 use super::payload::{
     ArtifactCreated, BundleExported, BundleImported, BundleRefused, BundleVerified, ClockStep,
-    JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport, JobReleased,
-    JobScheduled, JobStarted, LedgerOpened, PackRegistered, RunCancelRequested, RunCreated, RunEnded,
-    RunStarted, StepEnded, StepStarted, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
+    DeadLetterCreated, DeadLetterResolved, JobCancelRequested, JobCancelled, JobCompleted, JobCreated,
+    JobFailed, JobHoldEnded, JobLateReport, JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened,
+    PackRegistered, RunCancelRequested, RunCreated, RunEnded, RunStarted, StepEnded, StepStarted,
+    TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
 };
 use super::{JobId, RunId, Seq, StepName, TenantName, Timestamp};
 
@@ -265,6 +266,10 @@ event_table! {
     JobCancelled(Box<JobCancelled>) = "job.cancelled", 1;
     JobCancelRequested(JobCancelRequested) = "job.cancel_requested", 1;
     JobReleased(JobReleased) = "job.released", 1;
+    JobHoldEnded(JobHoldEnded) = "job.hold_ended", 1;
+    JobReplayed(JobReplayed) = "job.replayed", 1;
+    DeadLetterCreated(DeadLetterCreated) = "deadletter.created", 1;
+    DeadLetterResolved(DeadLetterResolved) = "deadletter.resolved", 1;
     JobLateReport(JobLateReport) = "job.late_report", 1;
     StepStarted(StepStarted) = "step.started", 1;
     StepCompleted(StepEnded) = "step.completed", 1;

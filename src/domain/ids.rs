@@ -25,6 +25,12 @@ impl fmt::Display for Seq {
 #[error("{0}")]
 pub struct NameError(&'static str);
 
+impl NameError {
+    pub(super) const fn new(form: &'static str) -> Self {
+        NameError(form)
+    }
+}
+
 macro_rules! uuid_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

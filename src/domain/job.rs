@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Value;
+use super::concurrency::Concurrency;
 use super::{ArtifactName, Digest, RunId, Seq, StepName, Timestamp};
 use crate::limits;
 
@@ -182,6 +183,25 @@ pub enum FailureClass {
     Other,
 }
 
+impl FailureClass {
+    /// The name as it is recorded.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            FailureClass::Exit => "exit",
+            FailureClass::Timeout => "timeout",
+            FailureClass::LeaseExpired => "lease_expired",
+            FailureClass::Sandbox => "sandbox",
+            FailureClass::Http429 => "http_429",
+            FailureClass::Http5xx => "http_5xx",
+            FailureClass::SchemaMismatch => "schema_mismatch",
+            FailureClass::ParseError => "parse_error",
+            FailureClass::Cancelled => "cancelled",
+            FailureClass::WorkerLost => "worker_lost",
+            FailureClass::Other => "other",
+        }
+    }
+}
+
 /// What is known about a failed attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -255,6 +275,12 @@ pub struct JobSpec {
     /// Runs even when what it needs has failed or was cancelled.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub always: bool,
+    /// Bounds the jobs that run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Concurrency>,
+    /// Not eligible before somebody schedules it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hold: bool,
     /// Only filters lists.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -268,6 +294,9 @@ pub struct JobSpec {
     pub project: Option<String>,
     /// Which queue claims it.
     pub queue: String,
+    /// What a worker's labels must include to get it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub requires: BTreeMap<String, String>,
     /// When it is tried again.
     pub retries: RetryPolicy,
     /// Longest time of one attempt.
@@ -275,6 +304,29 @@ pub struct JobSpec {
     /// What kind of work it is; workers choose by it.
     #[serde(rename = "type")]
     pub job_type: String,
+}
+
+impl JobSpec {
+    /// A job of a type, with the defaults of everything else.
+    pub fn of_type(job_type: &str) -> Self {
+        JobSpec {
+            always: false,
+            concurrency: None,
+            hold: false,
+            labels: BTreeMap::new(),
+            not_before: None,
+            priority: limits::PRIORITY_DEFAULT,
+            project: None,
+            queue: JobSpec::QUEUE_DEFAULT.to_owned(),
+            requires: BTreeMap::new(),
+            retries: RetryPolicy::default(),
+            timeout_ms: limits::TIMEOUT_MS_DEFAULT,
+            job_type: job_type.to_owned(),
+        }
+    }
+
+    /// The queue of a job that names none.
+    pub const QUEUE_DEFAULT: &str = "default";
 }
 
 /// A job as the ledger says it stands. A pure function of its events; one line of `jobs.jsonl`.
@@ -307,6 +359,9 @@ pub struct Job {
     pub failure: Option<Failure>,
     /// +1 per failed, expired or lost attempt.
     pub failures: u32,
+    /// Waits for somebody to schedule it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub held: bool,
     /// Identity, drawn when it was created.
     pub id: super::JobId,
     /// Latest epoch whose late completion was noted.
@@ -338,6 +393,9 @@ pub struct Job {
     /// Why it ended as it did, where that is not a failure.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The job whose work it does again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<super::JobId>,
     /// The run it belongs to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunId>,

@@ -14,6 +14,7 @@
 //! | step | a named phase inside a job; the local runner reports a pack step as one |
 //! | attempt, lease, epoch | one try at a job; the right to it for a time; the number that fences it |
 //! | worker | whoever claims jobs |
+//! | dead letter, error cluster | a job out of retries; failures with one fingerprint |
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
 //! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
 //! | bundle | a deterministic signed archive of a ledger range and its projections |
@@ -24,6 +25,9 @@ mod time;
 
 pub mod canonical;
 
+pub mod concurrency;
+pub mod dead_letter;
+pub mod idempotency;
 pub mod job;
 pub mod pack;
 pub mod run;

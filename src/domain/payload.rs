@@ -7,11 +7,13 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Value;
+use super::dead_letter::{Fingerprint, Resolution};
+use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
 use super::pack::PackSpec;
 use super::run::{GraphNode, PackReference, RunCounts};
 use super::token::Scope;
-use super::{Digest, PackName, StepName, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
 
 macro_rules! payload {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -33,6 +35,9 @@ payload!(
 payload!(
     /// A job came into being; `status` says whether it was eligible at once.
     JobCreated {
+        /// The key under which the same request is not done twice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency: Option<Idempotency>,
         /// Its index in the run's graph.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         node: Option<u32>,
@@ -42,6 +47,9 @@ payload!(
         /// The payload's exact text, where it does not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         payload_text: Option<String>,
+        /// The job whose work it does again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replay_of: Option<JobId>,
         /// What was asked for.
         spec: JobSpec,
         /// `pending` or `scheduled`.
@@ -52,8 +60,49 @@ payload!(
 payload!(
     /// A job became eligible.
     JobScheduled {
-        /// `needs_met`, `retry`, `not_before`.
+        /// True when a terminal failure is tried again by request: its failures are counted from 0.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        afresh: bool,
+        /// `needs_met`, `retry`, `not_before`, or what was given with the request.
         reason: String,
+    }
+);
+
+payload!(
+    /// A job is no longer held, and still waits for something else.
+    JobHoldEnded {
+        /// What was given with the request.
+        reason: String,
+    }
+);
+
+payload!(
+    /// The work of this job is done again by another one.
+    JobReplayed {
+        /// What was given with the request.
+        reason: String,
+        /// The job that does it.
+        replay: JobId,
+    }
+);
+
+payload!(
+    /// A job is out of retries. Filed under its job.
+    DeadLetterCreated {
+        /// Failures with one fingerprint are one error cluster.
+        fingerprint: Fingerprint,
+        /// The message without what varies from one failure to the next.
+        pattern: String,
+    }
+);
+
+payload!(
+    /// A dead letter needs nobody's attention any more. Filed under its job.
+    DeadLetterResolved {
+        /// What became of it.
+        how: Resolution,
+        /// What was given with the request.
+        note: String,
     }
 );
 
@@ -206,6 +255,9 @@ payload!(
     RunCreated {
         /// The jobs and what each needs.
         graph: Vec<GraphNode>,
+        /// The key under which the same request is not done twice.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        idempotency: Option<Idempotency>,
         /// Inputs after defaults were filled in.
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         inputs: BTreeMap<String, Value>,
@@ -215,6 +267,9 @@ payload!(
         /// The pack version it was made from.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         pack: Option<PackReference>,
+        /// The run whose work it does again, in part.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        replay_of: Option<RunId>,
         /// Longest time from creation to end.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout_ms: Option<u64>,

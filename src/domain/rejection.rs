@@ -54,6 +54,12 @@ codes! {
     ForeignReadOnly = "foreign_read_only", Conflict;
     /// The run has as many jobs running as it may.
     RunFull = "run_full", Conflict;
+    /// As many jobs of the concurrency key are running as may.
+    KeyFull = "concurrency_full", Conflict;
+    /// The idempotency key came before, with another request.
+    IdempotencyConflict = "idempotency_conflict", Conflict;
+    /// The job belongs to a run, which is replayed as a whole or in part.
+    InRun = "in_run", Conflict;
     /// The import would not extend what is held.
     NotContinuous = "not_continuous", Conflict;
     /// Another key is pinned for this origin.

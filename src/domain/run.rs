@@ -98,6 +98,9 @@ pub struct GraphNode {
     /// Indexes of the nodes that must end first; ascending, all of other nodes, without a cycle.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<u32>,
+    /// The job is that of an earlier run, whose end counts here too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub reused: bool,
 }
 
 /// The graph of a run, with the edges also turned round. Written once, by `run.created`.
@@ -210,6 +213,9 @@ pub struct Run {
     /// The pack version it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackReference>,
+    /// The run whose work it does again, in whole or in part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay_of: Option<RunId>,
     /// The last event that names it.
     pub seq: Seq,
     /// When its first job started.

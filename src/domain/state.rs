@@ -9,6 +9,9 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::{Value, to_canonical};
+use super::concurrency::KeyUse;
+use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
+use super::idempotency::IdempotencyRow;
 use super::job::Job;
 use super::pack::PackSpec;
 use super::run::{Run, RunGraph, RunNode};
@@ -38,6 +41,14 @@ pub enum Key {
     PackBytes(PackName, Digest),
     /// An artifact, by content.
     Artifact(Digest),
+    /// How many jobs run under a concurrency key.
+    Concurrency(String),
+    /// What an idempotency key made: route and key.
+    Idempotency(String, String),
+    /// The dead letter of a job.
+    DeadLetter(JobId),
+    /// Failures with one fingerprint.
+    Cluster(Fingerprint),
     /// A tenant (ledger `system`).
     Tenant(TenantName),
     /// A token (ledger `system`).
@@ -80,11 +91,19 @@ pub enum Kind {
     Pin,
     /// [`Key::Import`].
     Import,
+    /// [`Key::Concurrency`].
+    Concurrency,
+    /// [`Key::Idempotency`].
+    Idempotency,
+    /// [`Key::DeadLetter`].
+    DeadLetter,
+    /// [`Key::Cluster`].
+    Cluster,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -99,6 +118,10 @@ impl Kind {
         Kind::Token,
         Kind::Pin,
         Kind::Import,
+        Kind::Concurrency,
+        Kind::Idempotency,
+        Kind::DeadLetter,
+        Kind::Cluster,
     ];
 }
 
@@ -120,13 +143,17 @@ impl Key {
             Key::Token(_) => Kind::Token,
             Key::Pin(_) => Kind::Pin,
             Key::Import(_) => Kind::Import,
+            Key::Concurrency(_) => Kind::Concurrency,
+            Key::Idempotency(..) => Kind::Idempotency,
+            Key::DeadLetter(_) => Kind::DeadLetter,
+            Key::Cluster(_) => Kind::Cluster,
         }
     }
 
     /// What stands behind the kind in storage; sorts as the key does within its kind.
     pub fn write_tail(&self, out: &mut Vec<u8>) {
         match self {
-            Key::Job(id) | Key::Payload(id) => out.extend_from_slice(id.as_bytes()),
+            Key::Job(id) | Key::Payload(id) | Key::DeadLetter(id) => out.extend_from_slice(id.as_bytes()),
             Key::Run(id) | Key::Graph(id) => out.extend_from_slice(id.as_bytes()),
             Key::Node(id, index) => {
                 out.extend_from_slice(id.as_bytes());
@@ -147,6 +174,13 @@ impl Key {
             Key::Tenant(name) | Key::Import(name) => out.extend_from_slice(name.as_str().as_bytes()),
             Key::Token(id) => out.extend_from_slice(id.as_bytes()),
             Key::Pin(origin) => out.extend_from_slice(origin.as_bytes()),
+            Key::Concurrency(key) => out.extend_from_slice(key.as_bytes()),
+            Key::Idempotency(route, key) => {
+                out.extend_from_slice(route.as_bytes());
+                out.push(0);
+                out.extend_from_slice(key.as_bytes());
+            }
+            Key::Cluster(fingerprint) => out.extend_from_slice(fingerprint.as_str().as_bytes()),
         }
     }
 }
@@ -250,6 +284,10 @@ rows! {
     Token(Token), as_token;
     Pin(Pin), as_pin;
     Import(Import), as_import;
+    Concurrency(KeyUse), as_key_use;
+    Idempotency(IdempotencyRow), as_idempotency;
+    DeadLetter(DeadLetter), as_dead_letter;
+    Cluster(ErrorCluster), as_cluster;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -305,6 +343,14 @@ getters! {
     pack_with_bytes(name: &PackName, bytes: Digest) -> u32 = Key::PackBytes(name.clone(), bytes), as_pack_bytes;
     /// An artifact, by content.
     artifact(digest: Digest) -> ArtifactRow = Key::Artifact(digest), as_artifact;
+    /// How many jobs run under a concurrency key; none when no job does.
+    key_use(key: &str) -> KeyUse = Key::Concurrency(key.to_owned()), as_key_use;
+    /// What an idempotency key made.
+    idempotency(route: &str, key: &str) -> IdempotencyRow = Key::Idempotency(route.to_owned(), key.to_owned()), as_idempotency;
+    /// The dead letter of a job.
+    dead_letter(job: JobId) -> DeadLetter = Key::DeadLetter(job), as_dead_letter;
+    /// Failures with one fingerprint.
+    cluster(fingerprint: &Fingerprint) -> ErrorCluster = Key::Cluster(fingerprint.clone()), as_cluster;
     /// A tenant.
     tenant(name: &TenantName) -> Tenant = Key::Tenant(name.clone()), as_tenant;
     /// A token.

@@ -75,19 +75,14 @@ impl Active {
         };
         match &event.body {
             EventBody::JobCreated(_) | EventBody::JobScheduled(_) => {}
-            EventBody::JobStarted(_) => {
-                self.ready.remove(tenant, id);
-                self.ready.started(tenant, event.subject.run);
-            }
+            EventBody::JobStarted(_) => {}
             EventBody::JobCompleted(_)
             | EventBody::JobFailed(_)
             | EventBody::JobCancelled(_)
             | EventBody::JobReleased(_) => {
                 self.ready.remove(tenant, id);
-                let mut leases = leases.lock();
-                if leases.remove(tenant, id) {
-                    self.ready.ended(tenant, event.subject.run);
-                }
+                self.ready.ended(tenant, id);
+                leases.lock().remove(tenant, id);
             }
             EventBody::JobCancelRequested(_) => {
                 leases.lock().request_cancel(tenant, id);
@@ -106,7 +101,10 @@ impl Active {
     fn take_job(&mut self, tenant: &TenantName, job: &Job, leases: &SharedLeases, now_ms: u64) {
         match job.status {
             JobStatus::Scheduled => self.ready.insert(tenant, job),
-            JobStatus::Running => leases.lock().insert(tenant, job, now_ms),
+            JobStatus::Running => {
+                self.ready.started(tenant, job);
+                leases.lock().insert(tenant, job, now_ms);
+            }
             JobStatus::Pending => {
                 if let Some(due) = job.spec.not_before {
                     self.timers.insert((due, tenant.clone(), Timer::Wake(job.id)));

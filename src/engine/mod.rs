@@ -4,7 +4,7 @@
 //! the ledgers without passing the writer. Promises: an acknowledged command survives any crash; a reader sees whole
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
-//! Reading order: `request`, `writer`, `thread`; then `trial`, `graphs`, `active`, `ready`, `leases`, `ledger_time`; `recover`,
+//! Reading order: `request`, `writer`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `ledger_time`; `recover`,
 //! `fold`, `snapshot`, `checkpoints`; `shared`, `auth`, `feed`.
 
 mod active;
@@ -13,6 +13,7 @@ mod checkpoints;
 mod feed;
 mod fold;
 mod graphs;
+mod lanes;
 mod leases;
 mod ledger_time;
 mod ready;

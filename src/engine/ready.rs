@@ -1,51 +1,64 @@
-//! The ready order: jobs that may be leased now, by tenant, queue and type, then priority, then arrival.
+//! The ready order: jobs that may be leased now, by tenant, queue, type and requirements, then priority, then arrival.
 //!
-//! Derived from events and rebuilt at start. The cost of a claim depends neither on finished jobs nor on waiting ones
-//! that do not match.
+//! Derived from events and rebuilt at start. A job under a bound (its run's, or a concurrency key's) stands in a *lane*
+//! with all others under the same bounds; only the first of an open lane stands in the order. So the cost of a claim
+//! depends neither on finished jobs, nor on waiting ones that do not match, nor on those that a bound holds back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::Arc;
 
+use super::lanes::{Class, Group, Lanes, Place};
 use crate::domain::job::Job;
 use crate::domain::run::Run;
-use crate::domain::{JobId, RunId, Seq, TenantName};
+use crate::domain::{JobId, RunId, TenantName};
 use crate::limits;
-
-/// Place in a queue: priority turned round, arrival, and the job itself.
-type Place = (u8, Seq, JobId);
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Entry {
-    queue: String,
-    job_type: String,
-    place: Place,
-    run: Option<RunId>,
-}
 
 /// The ready order of all tenants.
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     tenants: BTreeMap<TenantName, TenantReady>,
+    /// Goes up whenever a job may have become claimable.
+    version: u64,
 }
 
 #[derive(Debug, Default)]
 struct TenantReady {
-    queues: BTreeMap<String, BTreeMap<String, BTreeSet<Place>>>,
+    order: Order,
+    lanes: Lanes,
     entries: HashMap<JobId, Entry>,
-    /// Only of runs that have a bound.
-    slots: HashMap<RunId, Slots>,
+    /// The bounds of runs that have one.
+    runs: HashMap<RunId, u32>,
+    /// The bounds that running jobs are counted under; only of jobs that have any.
+    running: HashMap<JobId, Arc<[Group]>>,
 }
 
-/// How many jobs of a bounded run are running, and which wait for one of them to end.
 #[derive(Debug)]
-struct Slots {
-    most: u32,
-    running: u32,
-    parked: Vec<JobId>,
+struct Entry {
+    class: Arc<Class>,
+    groups: Arc<[Group]>,
+    place: Place,
+}
+
+/// What stands in the order: by queue, type and requirements.
+#[derive(Debug, Default)]
+struct Order(BTreeMap<String, Types>);
+
+/// The types of a queue, each with its shelves by what they require.
+type Types = BTreeMap<String, Shelves>;
+type Shelves = BTreeMap<BTreeMap<String, String>, Shelf>;
+
+#[derive(Debug)]
+struct Shelf {
+    class: Arc<Class>,
+    places: BTreeSet<Place>,
 }
 
 /// What a worker takes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Wanted {
+    /// What it offers: all that a job requires must be among it.
+    pub labels: BTreeMap<String, String>,
     /// From these queues.
     pub queues: Vec<String>,
     /// Types by glob, `*` standing for any characters; none means all.
@@ -56,146 +69,222 @@ impl Ready {
     /// Takes up a run, when it has a bound.
     pub(super) fn open_run(&mut self, tenant: &TenantName, run: &Run) {
         if let Some(most) = run.max_parallel {
-            let slots = Slots {
-                most,
-                running: run.counts.running,
-                parked: Vec::new(),
-            };
-            self.tenant(tenant).slots.insert(run.id, slots);
+            self.tenant(tenant).runs.insert(run.id, most);
         }
     }
 
     /// Drops what was known of a run.
     pub(super) fn close_run(&mut self, tenant: &TenantName, run: RunId) {
-        self.tenant(tenant).slots.remove(&run);
+        self.tenant(tenant).runs.remove(&run);
     }
 
     /// A job became eligible.
     pub(super) fn insert(&mut self, tenant: &TenantName, job: &Job) {
-        let entry = Entry {
-            queue: job.spec.queue.clone(),
-            job_type: job.spec.job_type.clone(),
-            place: (
-                limits::PRIORITY_MAX - job.spec.priority,
-                job.ready_seq.unwrap_or(job.seq),
-                job.id,
-            ),
-            run: job.run,
-        };
+        self.remove(tenant, job.id);
+        self.version += 1;
         let ready = self.tenant(tenant);
-        ready.enqueue(&entry);
-        ready.entries.insert(job.id, entry);
+        let groups = ready.groups_of(job);
+        let place = Place {
+            urgency: limits::PRIORITY_MAX - job.spec.priority,
+            arrival: job.ready_seq.unwrap_or(job.seq),
+            job: job.id,
+        };
+        let class = ready.order.class_of(job);
+        let moved = ready.lanes.insert(&groups, &class, place);
+        ready.order.change(moved);
+        ready.entries.insert(job.id, Entry { class, groups, place });
     }
 
     /// A job is no longer eligible.
     pub(super) fn remove(&mut self, tenant: &TenantName, job: JobId) {
-        let ready = self.tenant(tenant);
-        if let Some(entry) = ready.entries.remove(&job) {
-            ready.dequeue(&entry);
-            if let Some(slots) = entry.run.and_then(|run| ready.slots.get_mut(&run)) {
-                slots.parked.retain(|parked| *parked != job);
-            }
-        }
-    }
-
-    /// A job of a bounded run started.
-    pub(super) fn started(&mut self, tenant: &TenantName, run: Option<RunId>) {
-        if let Some(slots) = run.and_then(|run| self.tenant(tenant).slots.get_mut(&run)) {
-            slots.running += 1;
-        }
-    }
-
-    /// A running job of a bounded run ended: those that waited for a slot come back.
-    pub(super) fn ended(&mut self, tenant: &TenantName, run: Option<RunId>) {
-        let ready = self.tenant(tenant);
-        let Some(slots) = run.and_then(|run| ready.slots.get_mut(&run)) else {
+        let Some(ready) = self.tenants.get_mut(tenant) else {
             return;
         };
-        slots.running = slots.running.saturating_sub(1);
-        for job in std::mem::take(&mut slots.parked) {
-            if let Some(entry) = ready.entries.get(&job).cloned() {
-                ready.enqueue(&entry);
-            }
+        if let Some(entry) = ready.entries.remove(&job) {
+            let moved = ready.lanes.remove(&entry.groups, &entry.class, entry.place);
+            ready.order.change(moved);
+        }
+    }
+
+    /// A job started: it is counted under its bounds.
+    pub(super) fn started(&mut self, tenant: &TenantName, job: &Job) {
+        self.remove(tenant, job.id);
+        let ready = self.tenant(tenant);
+        let groups = ready.groups_of(job);
+        if !groups.is_empty() && !ready.running.contains_key(&job.id) {
+            let moved = ready.lanes.enter(&groups);
+            ready.order.change(moved);
+            ready.running.insert(job.id, groups);
+        }
+    }
+
+    /// A running job ended: those that its bounds held back may come into the order.
+    pub(super) fn ended(&mut self, tenant: &TenantName, job: JobId) {
+        let ready = self.tenant(tenant);
+        if let Some(groups) = ready.running.remove(&job) {
+            let moved = ready.lanes.leave(&groups);
+            ready.order.change(moved);
+            self.version += 1;
         }
     }
 
     /// The job that such a worker gets next. Stays in the order until it is removed.
-    pub(super) fn next(&mut self, tenant: &TenantName, wanted: &Wanted) -> Option<JobId> {
-        let ready = self.tenants.get_mut(tenant)?;
-        loop {
-            let place = ready.first(wanted)?;
-            let entry = ready.entries.get(&place.2)?.clone();
-            let full = entry
-                .run
-                .and_then(|run| ready.slots.get_mut(&run))
-                .filter(|s| s.running >= s.most);
-            match full {
-                None => return Some(place.2),
-                Some(slots) => slots.parked.push(place.2),
-            }
-            ready.dequeue(&entry);
-        }
+    pub(super) fn next(&self, tenant: &TenantName, wanted: &Wanted) -> Option<JobId> {
+        self.tenants
+            .get(tenant)?
+            .order
+            .first(wanted)
+            .map(|place| place.job)
     }
 
-    /// Tenants that have eligible jobs, those behind `last` first, so that each has its turn.
-    pub(super) fn tenants_after(&self, last: Option<&TenantName>) -> Vec<TenantName> {
-        let busy = |entry: &(&TenantName, &TenantReady)| !entry.1.queues.is_empty();
-        let (behind, before): (Vec<_>, Vec<_>) = self
-            .tenants
-            .iter()
-            .filter(busy)
-            .partition(|(tenant, _)| last.is_none_or(|last| *tenant > last));
-        behind
+    /// The tenant behind `last`, in a ring, that has something such a worker may get, and that something.
+    pub(super) fn next_in_turn(
+        &self,
+        last: Option<&TenantName>,
+        wanted: &Wanted,
+        allowed: impl Fn(&TenantName) -> bool,
+    ) -> Option<(TenantName, JobId)> {
+        let start = last.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.tenants.range::<TenantName, _>((start, Bound::Unbounded));
+        let before = last
+            .map(|last| self.tenants.range::<TenantName, _>(..=last))
             .into_iter()
+            .flatten();
+        behind
             .chain(before)
-            .map(|(tenant, _)| tenant.clone())
-            .collect()
+            .filter(|(tenant, ready)| !ready.order.0.is_empty() && allowed(tenant))
+            .find_map(|(tenant, ready)| Some((tenant.clone(), ready.order.first(wanted)?.job)))
     }
 
-    /// Eligible jobs per tenant and queue, for metrics.
+    /// Eligible jobs, for metrics.
     pub(super) fn depth(&self) -> usize {
         self.tenants.values().map(|ready| ready.entries.len()).sum()
     }
 
+    /// Goes up whenever a claim that found nothing might find something now.
+    pub(super) fn version(&self) -> u64 {
+        self.version
+    }
+
     fn tenant(&mut self, tenant: &TenantName) -> &mut TenantReady {
+        if !self.tenants.contains_key(tenant) {
+            self.tenants.insert(tenant.clone(), TenantReady::default());
+        }
         self.tenants.entry(tenant.clone()).or_default()
     }
 }
 
 impl TenantReady {
-    fn first(&self, wanted: &Wanted) -> Option<Place> {
-        let queues = wanted.queues.iter().filter_map(|queue| self.queues.get(queue));
-        queues
-            .flat_map(|types| types.iter())
-            .filter(|(name, _)| {
-                wanted.types.is_empty() || wanted.types.iter().any(|glob| matches(glob, name))
-            })
-            .filter_map(|(_, places)| places.first().copied())
-            .min()
+    fn groups_of(&self, job: &Job) -> Arc<[Group]> {
+        let run = job.run.and_then(|run| {
+            let most = *self.runs.get(&run)?;
+            Some(Group::Run { run, most })
+        });
+        let key = job.spec.concurrency.as_ref().map(|bound| Group::Key {
+            key: bound.key.clone(),
+            limit: bound.limit,
+        });
+        run.into_iter().chain(key).collect()
+    }
+}
+
+impl Order {
+    /// The class of a job, shared with those that are there.
+    fn class_of(&self, job: &Job) -> Arc<Class> {
+        let (queue, job_type, requires) = (&job.spec.queue, &job.spec.job_type, &job.spec.requires);
+        let shelf = self
+            .0
+            .get(queue)
+            .and_then(|types| types.get(job_type)?.get(requires));
+        shelf.map_or_else(
+            || {
+                Arc::new(Class {
+                    queue: queue.clone(),
+                    job_type: job_type.clone(),
+                    requires: requires.clone(),
+                })
+            },
+            |shelf| shelf.class.clone(),
+        )
     }
 
-    fn enqueue(&mut self, entry: &Entry) {
-        let types = self.queues.entry(entry.queue.clone()).or_default();
-        types
-            .entry(entry.job_type.clone())
-            .or_default()
-            .insert(entry.place);
-    }
-
-    fn dequeue(&mut self, entry: &Entry) {
-        let Some(types) = self.queues.get_mut(&entry.queue) else {
-            return;
-        };
-        if let Some(places) = types.get_mut(&entry.job_type) {
-            places.remove(&entry.place);
-            if places.is_empty() {
-                types.remove(&entry.job_type);
+    fn change(&mut self, moved: Vec<super::lanes::Moved>) {
+        for moved in moved {
+            if let Some(place) = moved.out {
+                self.take_out(&moved.class, place);
+            }
+            if let Some(place) = moved.into {
+                self.put_in(&moved.class, place);
             }
         }
+    }
+
+    fn put_in(&mut self, class: &Arc<Class>, place: Place) {
+        let types = self.0.entry(class.queue.clone()).or_default();
+        let requires = types.entry(class.job_type.clone()).or_default();
+        let shelf = requires.entry(class.requires.clone()).or_insert_with(|| Shelf {
+            class: class.clone(),
+            places: BTreeSet::new(),
+        });
+        shelf.places.insert(place);
+    }
+
+    fn take_out(&mut self, class: &Class, place: Place) {
+        let Some(types) = self.0.get_mut(&class.queue) else {
+            return;
+        };
+        let Some(requires) = types.get_mut(&class.job_type) else {
+            return;
+        };
+        if let Some(shelf) = requires.get_mut(&class.requires) {
+            shelf.places.remove(&place);
+            if shelf.places.is_empty() {
+                requires.remove(&class.requires);
+            }
+        }
+        if requires.is_empty() {
+            types.remove(&class.job_type);
+        }
         if types.is_empty() {
-            self.queues.remove(&entry.queue);
+            self.0.remove(&class.queue);
         }
     }
+
+    fn first(&self, wanted: &Wanted) -> Option<Place> {
+        let queues = wanted.queues.iter().filter_map(|queue| self.0.get(queue));
+        queues.filter_map(|types| first_of(types, wanted)).min()
+    }
+}
+
+/// The first place of a queue: types are looked up by name where the worker names them, and walked only for globs.
+fn first_of(types: &Types, wanted: &Wanted) -> Option<Place> {
+    let fits = |requires: &BTreeMap<String, String>| {
+        requires
+            .iter()
+            .all(|(name, value)| wanted.labels.get(name) == Some(value))
+    };
+    let of_type = |shelves: &Shelves| {
+        shelves
+            .iter()
+            .filter(|(requires, _)| fits(requires))
+            .filter_map(|(_, shelf)| shelf.places.first().copied())
+            .min()
+    };
+    if wanted.types.is_empty() {
+        return types.values().filter_map(of_type).min();
+    }
+    let by_glob = |glob: &String| {
+        let Some((stem, _)) = glob.split_once('*') else {
+            return types.get(glob).and_then(of_type);
+        };
+        types
+            .range::<str, _>((Bound::Included(stem), Bound::Unbounded))
+            .take_while(|(name, _)| name.starts_with(stem))
+            .filter(|(name, _)| matches(glob, name))
+            .filter_map(|(_, shelves)| of_type(shelves))
+            .min()
+    };
+    wanted.types.iter().filter_map(by_glob).min()
 }
 
 /// Glob match: `*` stands for any characters, dots included. Linear in the text for each star.

@@ -56,7 +56,7 @@ fn is_hot(row: &Row) -> bool {
     match row {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
+        Row::Payload(_) | Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
         Row::Graph(_)
         | Row::PackSource(_)
         | Row::PackBytes(_)
@@ -64,7 +64,10 @@ fn is_hot(row: &Row) -> bool {
         | Row::Tenant(_)
         | Row::Token(_)
         | Row::Pin(_)
-        | Row::Import(_) => false,
+        | Row::Import(_)
+        | Row::Idempotency(_)
+        | Row::DeadLetter(_)
+        | Row::Cluster(_) => false,
     }
 }
 

@@ -89,6 +89,7 @@ impl Leases for EngineLeases {
             worker: ask.worker,
             reach: Reach::EveryTenant,
             wanted: Wanted {
+                labels: std::collections::BTreeMap::new(),
                 queues: ask.queues,
                 types: ask.types,
             },

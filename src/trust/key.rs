@@ -47,6 +47,32 @@ pub struct KeyId(Digest);
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EnclaveId(String);
 
+/// A secret that never leaves this host.
+pub struct Secret([u8; 32]);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+impl Secret {
+    /// HMAC-SHA-256 (RFC 2104) of `message`.
+    pub fn authenticate(&self, message: &[u8]) -> Digest {
+        Digest::from_bytes(hmac(&self.0, message))
+    }
+}
+
+fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
+    use hmac::{KeyInit, Mac};
+    // A key is filled up with zeros to a block, as the RFC says.
+    let mut block = [0; 64];
+    block[..32].copy_from_slice(key);
+    let mut mac = hmac::Hmac::<sha2::Sha256>::new(&block.into());
+    mac.update(message);
+    mac.finalize().into_bytes().into()
+}
+
 impl PrivateKey {
     /// Makes a key from 32 bytes that `random` fills; they must be fit for keys.
     pub fn generate(random: &mut dyn FnMut(&mut [u8])) -> Self {
@@ -63,6 +89,11 @@ impl PrivateKey {
     /// Signs `message`. The same key and message always give the same signature.
     pub fn sign(&self, message: &[u8]) -> Signature {
         Signature(self.0.sign(message).to_bytes())
+    }
+
+    /// A secret of this host for another use, named by `label`: HMAC-SHA-256 of the label under the private key.
+    pub fn derive(&self, label: &str) -> Secret {
+        Secret(hmac(self.0.as_bytes(), label.as_bytes()))
     }
 
     /// PKCS#8 version 1 PEM. The text is wiped when dropped.

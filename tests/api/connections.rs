@@ -111,18 +111,13 @@ fn a_reader_that_takes_nothing_is_closed_and_can_resume() {
     for _ in 0..EVENTS {
         let job = SubmitJob {
             spec: JobSpec {
-                always: false,
-                labels: Default::default(),
-                not_before: None,
-                priority: 5,
-                project: None,
-                queue: "default".to_owned(),
-                retries: Default::default(),
                 timeout_ms: 60_000,
-                job_type: "a".to_owned(),
+                ..JobSpec::of_type("a")
             },
             payload: Payload::parse(text.as_bytes()).unwrap(),
             correlation_id: None,
+            idempotency: None,
+            replay_of: None,
         };
         let actor = Actor::system("test");
         let submitted = appliance

@@ -17,9 +17,9 @@ fn a_bad_body_is_refused_with_a_code_and_the_pointer_to_the_spot() {
     let appliance = TestAppliance::start();
     for (body, code, pointer) in [
         (
-            r#"{"type":"a","payload":{},"hold":true}"#,
+            r#"{"type":"a","payload":{},"source":true}"#,
             "unknown_field",
-            "/hold",
+            "/source",
         ),
         (
             r#"{"type":"a","sensitive":["/a"]}"#,
@@ -217,7 +217,7 @@ fn every_answer_says_version_and_mode_and_is_not_kept() {
     assert_eq!(appliance.get("/api/v1/nothing").problem(404), "not_found");
     let wrong = Ask::new("PATCH", "/api/v1/jobs", b"").token(&appliance.admin);
     assert_eq!(appliance.send(&wrong).problem(405), "method_not_allowed");
-    let keyed = Ask::post("/api/v1/jobs", br#"{"type":"a"}"#).token(&appliance.admin);
+    let keyed = Ask::post("/api/v1/tenants", br#"{"name":"a"}"#).token(&appliance.admin);
     let keyed = keyed.header("idempotency-key", "k-1");
     assert_eq!(appliance.send(&keyed).problem(422), "idempotency_not_supported");
     let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();

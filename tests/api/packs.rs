@@ -61,6 +61,7 @@ pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> 
         worker: "runner".to_owned(),
         reach: Reach::OneTenant,
         wanted: Wanted {
+            labels: Default::default(),
             queues: vec!["local".to_owned()],
             types: vec![],
         },
@@ -317,6 +318,7 @@ fn a_run_is_shown_with_its_steps_graph_and_timeline() {
         "inputs",
         "pack",
         "progress",
+        "replayOf",
         "startedAt",
         "status",
     ];

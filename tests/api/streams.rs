@@ -18,18 +18,13 @@ pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
     let tenant: TenantName = tenant.parse().unwrap();
     let command = Command::SubmitJob(Box::new(SubmitJob {
         spec: JobSpec {
-            always: false,
-            labels: Default::default(),
-            not_before: None,
-            priority: 5,
-            project: None,
-            queue: "default".to_owned(),
-            retries: Default::default(),
             timeout_ms: 60_000,
-            job_type: "a".to_owned(),
+            ..JobSpec::of_type("a")
         },
         payload: canonical::Payload::parse(b"{}").unwrap(),
         correlation_id: None,
+        idempotency: None,
+        replay_of: None,
     }));
     let actor = Actor::system("test");
     let trip = appliance.engine.trip(&tenant, &actor, vec![command; count], None);

@@ -8,9 +8,11 @@ use std::time::Duration;
 use fastness::clock::ManualClock;
 use fastness::disk::Disk;
 use fastness::domain::canonical::Payload;
-use fastness::domain::command::{Command, CompleteJob, CreateToken, Outcome, RegisterPack, Reply, SubmitJob};
+use fastness::domain::command::{
+    Command, CompleteJob, CreateToken, Outcome, RegisterPack, Reply, StartRun, SubmitJob,
+};
 use fastness::domain::event::Actor;
-use fastness::domain::job::{Failure, FailureClass, JobSpec, RetryPolicy};
+use fastness::domain::job::{Failure, FailureClass, JobSpec};
 use fastness::domain::pack::{PackSpec, plan_hash};
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, JobId, RunId, TenantName};
@@ -238,12 +240,13 @@ impl Session {
     }
 
     fn start_run(&mut self) -> Result<(), Fatal> {
-        let run = Command::StartRun {
+        let run = Command::StartRun(Box::new(StartRun {
             pack: "sweep".parse().unwrap(),
             version: None,
             inputs: Default::default(),
             correlation_id: None,
-        };
+            idempotency: None,
+        }));
         let tenant = self.tenant();
         self.trip(tenant, person(), vec![run], None)
     }
@@ -262,6 +265,7 @@ impl Session {
                 Reach::OneTenant
             },
             wanted: Wanted {
+                labels: Default::default(),
                 queues: vec!["default".to_owned(), "packs".to_owned()],
                 types: vec![],
             },
@@ -392,18 +396,14 @@ impl Session {
         let payload = format!(r#"{{"n":{}}}"#, self.random.below(1_000));
         Command::SubmitJob(Box::new(SubmitJob {
             spec: JobSpec {
-                always: false,
-                labels: Default::default(),
-                not_before: None,
                 priority: self.random.below(10) as u8,
-                project: None,
-                queue: "default".to_owned(),
-                retries: RetryPolicy::default(),
                 timeout_ms: 60_000,
-                job_type: "scan".to_owned(),
+                ..JobSpec::of_type("scan")
             },
             payload: Payload::parse(payload.as_bytes()).unwrap(),
             correlation_id: None,
+            idempotency: None,
+            replay_of: None,
         }))
     }
 }

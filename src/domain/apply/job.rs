@@ -4,10 +4,11 @@
 //! change a job that has ended, except to note a late report.
 
 use super::{ApplyError, Fold};
+use crate::domain::idempotency::{Idempotency, IdempotencyRow};
 use crate::domain::job::{Job, JobStatus, Lease};
 use crate::domain::payload::{
     ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
-    JobReleased, JobStarted,
+    JobReleased, JobScheduled, JobStarted,
 };
 use crate::domain::state::{ArtifactRow, Key, PayloadRow, Row};
 use crate::domain::{Digest, JobId, canonical};
@@ -27,6 +28,9 @@ impl Fold<'_> {
             _ => return Err(self.illegal("a job has exactly one payload")),
         };
         let ready_seq = match payload.status {
+            JobStatus::Scheduled if payload.spec.hold => {
+                return Err(self.illegal("a held job begins pending"));
+            }
             JobStatus::Scheduled => Some(self.event.seq),
             JobStatus::Pending => None,
             _ => return Err(self.illegal("a job begins pending or scheduled")),
@@ -42,6 +46,7 @@ impl Fold<'_> {
             exit_code: None,
             failure: None,
             failures: 0,
+            held: payload.spec.hold,
             id,
             late_report_epoch: None,
             lease: None,
@@ -53,6 +58,7 @@ impl Fold<'_> {
             payload_sha256,
             ready_seq,
             reason: None,
+            replay_of: payload.replay_of,
             run: self.event.subject.run,
             seq: self.event.seq,
             spec: payload.spec.clone(),
@@ -60,6 +66,7 @@ impl Fold<'_> {
             status: payload.status,
         };
         self.changes.put(Key::Payload(id), Row::Payload(row));
+        self.keep_request(payload.idempotency.as_ref())?;
         self.put_job(job)
     }
 
@@ -73,19 +80,49 @@ impl Fold<'_> {
         let row = self.with(|view| view.graph(run))?;
         let graph = row.as_ref().and_then(|row| row.as_graph());
         match graph.and_then(|graph| graph.nodes.get(index as usize)) {
-            Some(place) if place.job == id && Some(&place.name) == self.event.subject.step.as_ref() => Ok(()),
+            Some(place)
+                if place.job == id
+                    && !place.reused
+                    && Some(&place.name) == self.event.subject.step.as_ref() =>
+            {
+                Ok(())
+            }
             _ => Err(self.illegal("the graph of the run has another job there")),
         }
     }
 
-    pub(super) fn job_scheduled(&mut self) -> Result<(), ApplyError> {
+    pub(super) fn job_scheduled(&mut self, payload: &JobScheduled) -> Result<(), ApplyError> {
         let mut job = self.job_in(&[JobStatus::Pending, JobStatus::Failed])?;
-        if job.is_terminal() {
-            return Err(self.illegal("the job has ended"));
+        // A run has counted its failed job: only one that stands alone is tried afresh.
+        let may_be_afresh = job.is_terminal() && job.run.is_none();
+        if job.is_terminal() != payload.afresh || payload.afresh && !may_be_afresh {
+            return Err(self.illegal("only what has failed for good, outside any run, is tried afresh"));
         }
         self.move_to(&mut job, JobStatus::Scheduled)?;
+        if payload.afresh {
+            job.failures = 0;
+            job.ended_at = None;
+        }
+        job.held = false;
         job.next_attempt_at = None;
         job.ready_seq = Some(self.event.seq);
+        self.put_job(job)
+    }
+
+    pub(super) fn job_hold_ended(&mut self) -> Result<(), ApplyError> {
+        let mut job = self.job_in(&[JobStatus::Pending])?;
+        if !job.held {
+            return Err(self.illegal("the job is not held"));
+        }
+        job.held = false;
+        self.put_job(job)
+    }
+
+    pub(super) fn job_replayed(&mut self) -> Result<(), ApplyError> {
+        let job = self.job()?;
+        if !job.is_terminal() {
+            return Err(self.illegal("the job has not ended"));
+        }
         self.put_job(job)
     }
 
@@ -104,6 +141,15 @@ impl Fold<'_> {
         job.started_at = Some(self.event.at);
         job.ready_seq = None;
         job.ended_at = None;
+        if let Some(bound) = &job.spec.concurrency {
+            let mut in_use = self.with(|view| view.key_use(&bound.key))?.unwrap_or_default();
+            if !in_use.admits(bound.limit) {
+                return Err(self.illegal("too many jobs of the concurrency key are running"));
+            }
+            in_use.enter(bound.limit);
+            self.changes
+                .put(Key::Concurrency(bound.key.clone()), Row::Concurrency(in_use));
+        }
         self.count(|counts| counts.running += 1)?;
         self.put_job(job)
     }
@@ -111,6 +157,7 @@ impl Fold<'_> {
     pub(super) fn job_completed(&mut self, payload: &JobCompleted) -> Result<(), ApplyError> {
         let mut job = self.leased(payload.epoch)?;
         self.move_to(&mut job, JobStatus::Completed)?;
+        self.leave_key(&job)?;
         job.lease = None;
         job.cancel_requested = None;
         job.failure = None;
@@ -135,6 +182,7 @@ impl Fold<'_> {
             return Err(self.illegal("failures do not count up by one"));
         }
         self.move_to(&mut job, JobStatus::Failed)?;
+        self.leave_key(&job)?;
         job.lease = None;
         job.cancel_requested = None;
         job.failures = payload.failures;
@@ -162,6 +210,7 @@ impl Fold<'_> {
         }
         let was_running = u32::from(job.status == JobStatus::Running);
         self.move_to(&mut job, JobStatus::Cancelled)?;
+        job.held = false;
         job.lease = None;
         job.ready_seq = None;
         job.cancel_requested = None;
@@ -169,6 +218,7 @@ impl Fold<'_> {
         job.ended_at = Some(self.event.at);
         job.reason = Some(payload.reason.clone());
         if was_running == 1 {
+            self.leave_key(&job)?;
             job.exit_code = payload.exit_code;
             job.logs = payload.logs.clone();
         }
@@ -189,6 +239,7 @@ impl Fold<'_> {
     pub(super) fn job_released(&mut self, payload: &JobReleased) -> Result<(), ApplyError> {
         let mut job = self.leased(payload.epoch)?;
         self.move_to(&mut job, JobStatus::Scheduled)?;
+        self.leave_key(&job)?;
         job.lease = None;
         job.ready_seq = Some(self.event.seq);
         self.count(|counts| counts.running -= 1)?;
@@ -227,6 +278,41 @@ impl Fold<'_> {
         self.touch_run()
     }
 
+    /// A job that was running gives its place under its concurrency key back.
+    fn leave_key(&mut self, job: &Job) -> Result<(), ApplyError> {
+        let Some(bound) = &job.spec.concurrency else {
+            return Ok(());
+        };
+        let key = Key::Concurrency(bound.key.clone());
+        match self.with(|view| view.key_use(&bound.key))? {
+            None => Err(self.illegal("no job of the concurrency key is running")),
+            Some(mut in_use) => {
+                if !in_use.leave(bound.limit) {
+                    return Err(self.illegal("no job of the concurrency key runs under this limit"));
+                }
+                if in_use.running.is_empty() {
+                    self.changes.remove(key);
+                } else {
+                    self.changes.put(key, Row::Concurrency(in_use));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Remembers what a request made first.
+    pub(super) fn keep_request(&mut self, given: Option<&Idempotency>) -> Result<(), ApplyError> {
+        let Some(given) = given else { return Ok(()) };
+        let key = Key::Idempotency(given.route.clone(), given.key.clone());
+        self.refuse_existing(&key)?;
+        let row = IdempotencyRow {
+            body: given.body,
+            seq: self.event.seq,
+        };
+        self.changes.put(key, Row::Idempotency(row));
+        Ok(())
+    }
+
     fn leased(&self, epoch: u64) -> Result<Job, ApplyError> {
         let job = self.job_in(&[JobStatus::Running])?;
         if job.epoch == epoch {
@@ -245,7 +331,7 @@ impl Fold<'_> {
         }
     }
 
-    fn job(&self) -> Result<Job, ApplyError> {
+    pub(super) fn job(&self) -> Result<Job, ApplyError> {
         let id = self.job_id()?;
         let job = self
             .with(|view| view.job(id))?
@@ -269,7 +355,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn put_job(&mut self, mut job: Job) -> Result<(), ApplyError> {
+    pub(super) fn put_job(&mut self, mut job: Job) -> Result<(), ApplyError> {
         job.seq = self.event.seq;
         self.changes.put(Key::Job(job.id), Row::Job(job));
         self.touch_run()

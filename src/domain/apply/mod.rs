@@ -2,12 +2,13 @@
 //! that no legal history contains. The same function serves the writer, recovery, replay and export.
 
 mod admin;
+mod dead_letter;
 mod job;
 mod run;
 
 use super::event::{Event, EventBody};
 use super::run::RunStatus;
-use super::state::{Changes, Key, Layered, Unavailable, View};
+use super::state::{Changes, Key, Layered, Model, Unavailable, View};
 use super::{JobId, RunId, Seq};
 
 /// Why an event was not applied.
@@ -41,6 +42,17 @@ pub fn apply(below: &dyn View, changes: &mut Changes, event: &Event) -> Result<(
     fold.run()
 }
 
+/// Folds one event into a model.
+///
+/// # Errors
+/// [`ApplyError::Illegal`] when the event does not fit; the model is then as before.
+pub fn fold(model: &mut Model, event: &Event) -> Result<(), ApplyError> {
+    let mut changes = Changes::default();
+    apply(model, &mut changes, event)?;
+    model.absorb(changes);
+    Ok(())
+}
+
 struct Fold<'a> {
     below: &'a dyn View,
     changes: &'a mut Changes,
@@ -52,7 +64,11 @@ impl Fold<'_> {
     fn run(&mut self) -> Result<(), ApplyError> {
         match &self.event.body {
             EventBody::JobCreated(payload) => self.job_created(payload),
-            EventBody::JobScheduled(_) => self.job_scheduled(),
+            EventBody::JobScheduled(payload) => self.job_scheduled(payload),
+            EventBody::JobHoldEnded(_) => self.job_hold_ended(),
+            EventBody::JobReplayed(_) => self.job_replayed(),
+            EventBody::DeadLetterCreated(payload) => self.dead_letter_created(payload),
+            EventBody::DeadLetterResolved(payload) => self.dead_letter_resolved(payload),
             EventBody::JobStarted(payload) => self.job_started(payload),
             EventBody::JobCompleted(payload) => self.job_completed(payload),
             EventBody::JobFailed(payload) => self.job_failed(payload),

@@ -26,17 +26,25 @@ impl Fold<'_> {
         if graph.order().is_err() {
             return Err(self.illegal("the graph has a cycle"));
         }
+        let is_open = |need: &&u32| !graph.nodes[**need as usize].reused;
         for (index, node) in graph.nodes.iter().enumerate() {
             let row = RunNode {
-                open_needs: node.needs.len() as u32,
+                open_needs: node.needs.iter().filter(is_open).count() as u32,
             };
             self.changes.put(Key::Node(id, index as u32), Row::Node(row));
         }
+        let reused = graph.nodes.iter().filter(|node| node.reused).count() as u32;
+        if reused == total || reused > 0 && payload.replay_of.is_none() {
+            return Err(self.illegal("it does nothing, or takes jobs of no earlier run"));
+        }
         self.changes.put(Key::Graph(id), Row::Graph(graph));
+        self.keep_request(payload.idempotency.as_ref())?;
         self.put_run(Run {
             cancel_requested: None,
             correlation_id: self.event.correlation_id.clone(),
             counts: RunCounts {
+                completed: reused,
+                completed_main: reused,
                 total,
                 ..RunCounts::default()
             },
@@ -46,6 +54,7 @@ impl Fold<'_> {
             inputs: payload.inputs.clone(),
             max_parallel: payload.max_parallel,
             pack: payload.pack.clone(),
+            replay_of: payload.replay_of,
             seq: self.event.seq,
             started_at: None,
             status: RunStatus::Pending,

@@ -2,8 +2,11 @@
 //!
 //! Promises: what passes here makes events of canonical JSON, within their size. It must never look at the state.
 
+use std::collections::BTreeMap;
+
 use crate::domain::canonical::{key_fits, text_fits};
-use crate::domain::command::{CompleteJob, Outcome};
+use crate::domain::command::{CompleteJob, Outcome, SubmitJob};
+use crate::domain::idempotency::Idempotency;
 use crate::domain::job::JobSpec;
 use crate::domain::rejection::{Code, Rejection};
 use crate::limits;
@@ -14,7 +17,34 @@ pub(super) fn clip(text: &str) -> String {
     clean[..clean.floor_char_boundary(limits::TEXT_BYTES_MAX)].to_owned()
 }
 
-pub(super) fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
+/// Everything of a new job that does not depend on the state.
+pub(super) fn check_submit(request: &SubmitJob) -> Result<(), Rejection> {
+    check_spec(&request.spec)?;
+    check_correlation(request.correlation_id.as_deref())?;
+    check_idempotency(request.idempotency.as_ref())
+}
+
+pub(super) fn check_correlation(correlation_id: Option<&str>) -> Result<(), Rejection> {
+    correlation_id.map_or(Ok(()), |text| {
+        check_text("/correlationId", text, limits::LABEL_BYTES_MAX)
+    })
+}
+
+pub(super) fn check_idempotency(given: Option<&Idempotency>) -> Result<(), Rejection> {
+    let Some(given) = given else { return Ok(()) };
+    let good = (1..=limits::IDEMPOTENCY_KEY_BYTES_MAX).contains(&given.key.len())
+        && given.key.bytes().all(|byte| byte.is_ascii_graphic());
+    if good {
+        return Ok(());
+    }
+    let detail = format!(
+        "1 to {} visible ASCII characters",
+        limits::IDEMPOTENCY_KEY_BYTES_MAX
+    );
+    Err(Rejection::field(Code::InvalidField, "/idempotencyKey", detail))
+}
+
+fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
     check_label("/type", &spec.job_type)?;
     check_label("/queue", &spec.queue)?;
     if let Some(project) = &spec.project {
@@ -24,19 +54,12 @@ pub(super) fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
         let detail = format!("a priority is 0 to {}", limits::PRIORITY_MAX);
         return Err(Rejection::field(Code::InvalidField, "/priority", detail));
     }
-    if spec.labels.len() > limits::LABELS_MAX {
-        let detail = format!("at most {} labels", limits::LABELS_MAX);
-        return Err(Rejection::field(Code::InvalidField, "/labels", detail));
-    }
-    for (name, value) in &spec.labels {
-        if !key_fits(name) {
-            let detail = format!(
-                "a label is named [A-Za-z0-9_.:-]{{1,{}}}",
-                limits::JSON_KEY_BYTES_MAX
-            );
-            return Err(Rejection::field(Code::InvalidField, "/labels", detail));
-        }
-        check_label(&format!("/labels/{name}"), value)?;
+    check_pairs("/labels", &spec.labels)?;
+    check_pairs("/requires", &spec.requires)?;
+    if let Some(concurrency) = &spec.concurrency {
+        check_label("/concurrency/key", &concurrency.key)?;
+        let max = u64::from(limits::CONCURRENCY_MAX);
+        check_range("/concurrency/limit", u64::from(concurrency.limit), 1, max)?;
     }
     let (delay_min, delay_max) = (limits::RETRY_DELAY_MS_MIN, limits::RETRY_DELAY_MS_MAX);
     check_range(
@@ -58,6 +81,21 @@ pub(super) fn check_spec(spec: &JobSpec) -> Result<(), Rejection> {
         limits::TIMEOUT_MS_MIN,
         limits::TIMEOUT_MS_MAX,
     )
+}
+
+fn check_pairs(pointer: &str, pairs: &BTreeMap<String, String>) -> Result<(), Rejection> {
+    if pairs.len() > limits::LABELS_MAX {
+        let detail = format!("at most {} names", limits::LABELS_MAX);
+        return Err(Rejection::field(Code::InvalidField, pointer, detail));
+    }
+    for (name, value) in pairs {
+        if !key_fits(name) {
+            let detail = format!("a name is [A-Za-z0-9_.:-]{{1,{}}}", limits::JSON_KEY_BYTES_MAX);
+            return Err(Rejection::field(Code::InvalidField, pointer, detail));
+        }
+        check_label(&format!("{pointer}/{name}"), value)?;
+    }
+    Ok(())
 }
 
 /// Types, queues, projects, names of workers: 1 to 128 visible ASCII characters of a set without quotes and blanks.

@@ -1,37 +1,59 @@
-//! Decisions about single jobs: submit, lease, report, expire, release, cancel.
+//! Decisions about single jobs outside a lease: submit, schedule, wake, retry, replay, cancel.
 
-use super::bounds::{check_range, check_report, check_spec, check_text, clip};
+use super::bounds::{check_submit, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
-use crate::domain::command::{CompleteJob, LeaseEnd, Leased, Outcome, Reply, SubmitJob};
+use crate::domain::command::{Reply, SubmitJob};
+use crate::domain::dead_letter::Resolution;
 use crate::domain::event::{EventBody, Subject};
-use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobStatus};
+use crate::domain::idempotency::Idempotency;
+use crate::domain::job::{Artifact, AttemptLogs, Job, JobSpec, JobStatus};
 use crate::domain::payload::{
-    ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
-    JobReleased, JobScheduled, JobStarted, RunStarted, StepEnded, StepStarted,
+    JobCancelRequested, JobCancelled, JobCreated, JobHoldEnded, JobReplayed, JobScheduled,
 };
 use crate::domain::rejection::{Code, Refusal, Rejection};
-use crate::domain::run::RunStatus;
-use crate::domain::{JobId, StepName};
-use crate::limits;
+use crate::domain::{JobId, RunId, StepName};
 
 /// How a running job ended, besides the job itself.
 #[derive(Debug, Clone, Default)]
-struct Ended {
-    artifacts: Vec<Artifact>,
-    exit_code: Option<i32>,
-    logs: Option<AttemptLogs>,
+pub(super) struct Ended {
+    pub(super) artifacts: Vec<Artifact>,
+    pub(super) exit_code: Option<i32>,
+    pub(super) logs: Option<AttemptLogs>,
+}
+
+/// Where a new job stands in its run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place<'a> {
+    pub(super) run: RunId,
+    pub(super) node: u32,
+    pub(super) name: &'a StepName,
+    /// It needs jobs that have not ended.
+    pub(super) waits: bool,
 }
 
 impl Draft<'_> {
     pub(super) fn submit_job(&mut self, request: &SubmitJob) -> Result<Reply, Refusal> {
-        check_spec(&request.spec)?;
-        if let Some(correlation_id) = &request.correlation_id {
-            check_text("/correlationId", correlation_id, limits::LABEL_BYTES_MAX)?;
+        check_submit(request)?;
+        if let Some(before) = self.known_request(request.idempotency.as_ref())? {
+            return Ok(before);
         }
         let id = self.draw_job();
-        let due = request.spec.not_before.is_none_or(|time| time <= self.stamp.at);
-        let status = if due {
+        self.create_job(request, id, None)?;
+        self.reply_job(id)
+    }
+
+    /// Records a new job; `place` is where it stands in its run, and what it is called there.
+    pub(super) fn create_job(
+        &mut self,
+        request: &SubmitJob,
+        id: JobId,
+        place: Option<Place<'_>>,
+    ) -> Result<(), Refusal> {
+        let spec = &request.spec;
+        let is_due = spec.not_before.is_none_or(|time| time <= self.stamp.at);
+        let is_free = place.is_none_or(|place| !place.waits);
+        let status = if is_due && is_free && !spec.hold {
             JobStatus::Scheduled
         } else {
             JobStatus::Pending
@@ -44,239 +66,143 @@ impl Draft<'_> {
         };
         let subject = Subject {
             job: Some(id),
-            job_type: Some(request.spec.job_type.clone()),
-            ..Subject::default()
+            job_type: Some(spec.job_type.clone()),
+            run: place.map(|place| place.run),
+            step: place.map(|place| place.name.clone()),
+            worker: None,
         };
         let labels = Labels {
             correlation_id: request.correlation_id.clone(),
-            project: request.spec.project.clone(),
+            project: spec.project.clone(),
         };
         let created = JobCreated {
-            node: None,
+            idempotency: request.idempotency.clone(),
+            node: place.map(|place| place.node),
             payload,
             payload_text,
-            spec: request.spec.clone(),
+            replay_of: request.replay_of,
+            spec: spec.clone(),
             status,
         };
         self.emit(EventBody::JobCreated(Box::new(created)), subject, labels)?;
-        self.reply_job(id)
+        Ok(())
     }
 
-    pub(super) fn start_job(&mut self, id: JobId, worker: &str, lease_ms: u64) -> Result<Reply, Refusal> {
-        check_text("/worker", worker, limits::LABEL_BYTES_MAX)?;
-        check_range("/leaseMs", lease_ms, limits::LEASE_MS_MIN, limits::LEASE_MS_MAX)?;
-        let job = self.job_row(id)?;
-        if job.status != JobStatus::Scheduled {
-            return Err(illegal(&job, "started"));
-        }
-        if let Some(run) = job.run {
-            let run = self.run_row(run)?;
-            if run.max_parallel.is_some_and(|most| run.counts.running >= most) {
-                let detail = format!("{} jobs of the run are running", run.counts.running);
-                return Err(Rejection::new(Code::RunFull, detail).into());
-            }
-            if run.status == RunStatus::Pending {
-                let subject = Subject {
-                    run: Some(run.id),
-                    ..Subject::default()
-                };
-                self.emit(EventBody::RunStarted(RunStarted {}), subject, labels_of(&job))?;
+    /// The answer of an earlier request with this key: the same request gets it again, another one is refused.
+    pub(super) fn known_request(&self, key: Option<&Idempotency>) -> Result<Option<Reply>, Refusal> {
+        let Some(key) = key else { return Ok(None) };
+        match self.read(|view| view.idempotency(&key.route, &key.key))? {
+            None => Ok(None),
+            Some(row) if row.body == key.body => Ok(Some(Reply::Before(row.seq))),
+            Some(_) => {
+                let detail = format!("the key {:?} came before, with another request", key.key);
+                Err(Rejection::new(Code::IdempotencyConflict, detail).into())
             }
         }
-        let started = JobStarted {
-            attempt: job.attempt + 1,
-            epoch: job.epoch + 1,
-            lease_ms,
-            worker: worker.to_owned(),
-        };
-        self.emit_job(&job, EventBody::JobStarted(started))?;
-        let payload = self.read(|view| view.payload(id))?;
-        let payload = payload.ok_or_else(|| Rejection::not_found("payload"))?;
-        let needs = self.needed_artifacts(&job)?;
-        let job = self.job_row(id)?;
-        Ok(Reply::Leased(Box::new(Leased {
-            job,
-            needs,
-            payload,
-            tenant: self.stamp.tenant.clone(),
-        })))
-    }
-
-    fn needed_artifacts(&self, job: &Job) -> Result<Vec<(StepName, Artifact)>, Refusal> {
-        let (Some(run), Some(index)) = (job.run, job.node) else {
-            return Ok(Vec::new());
-        };
-        let Some(row) = self.read(|view| view.graph(run))? else {
-            return Ok(Vec::new());
-        };
-        let Some(graph) = row.as_graph() else {
-            return Ok(Vec::new());
-        };
-        let mut found = Vec::new();
-        for need in graph
-            .nodes
-            .get(index as usize)
-            .map_or(&[][..], |node| &node.needs)
-        {
-            let Some(node) = graph.nodes.get(*need as usize) else {
-                continue;
-            };
-            let needed = self.job_row(node.job)?;
-            found.extend(
-                needed
-                    .artifacts
-                    .into_iter()
-                    .map(|artifact| (node.name.clone(), artifact)),
-            );
-        }
-        Ok(found)
-    }
-
-    pub(super) fn start_step(&mut self, id: JobId, epoch: u64, step: &StepName) -> Result<Reply, Refusal> {
-        let job = self.leased(id, epoch)?;
-        let started = StepStarted {
-            attempt: job.attempt,
-            epoch,
-            id: step.clone(),
-        };
-        self.emit_job(&job, EventBody::StepStarted(started))?;
-        Ok(Reply::Done)
-    }
-
-    pub(super) fn complete_job(&mut self, report: &CompleteJob) -> Result<Reply, Refusal> {
-        let job = self.job_row(report.job)?;
-        if job.epoch != report.epoch || job.status != JobStatus::Running {
-            return self.note_late(&job, report);
-        }
-        check_report(report)?;
-        for artifact in &report.artifacts {
-            let created = ArtifactCreated {
-                artifact: artifact.clone(),
-                attempt: job.attempt,
-            };
-            self.emit_job(&job, EventBody::ArtifactCreated(created))?;
-        }
-        if let Some(step) = &report.step {
-            let ended = StepEnded {
-                attempt: job.attempt,
-                epoch: report.epoch,
-                exit_code: report.exit_code,
-                id: step.clone(),
-            };
-            let body = match report.outcome {
-                Outcome::Completed(_) => EventBody::StepCompleted(ended),
-                Outcome::Failed(..) | Outcome::Cancelled => EventBody::StepFailed(ended),
-            };
-            self.emit_job(&job, body)?;
-        }
-        let ended = Ended {
-            artifacts: report.artifacts.clone(),
-            exit_code: report.exit_code,
-            logs: report.logs.clone(),
-        };
-        match &report.outcome {
-            Outcome::Completed(output) => {
-                let completed = JobCompleted {
-                    artifacts: ended.artifacts,
-                    attempt: job.attempt,
-                    epoch: job.epoch,
-                    exit_code: ended.exit_code,
-                    logs: ended.logs,
-                    output: output.clone().filter(|output| *output != Value::Null),
-                };
-                self.emit_job(&job, EventBody::JobCompleted(Box::new(completed)))?;
-                self.settle(&job)?;
-            }
-            Outcome::Failed(failure, retry_after_ms) => {
-                self.fail(&job, failure.clone(), *retry_after_ms, ended)?;
-            }
-            Outcome::Cancelled => {
-                let reason = job
-                    .cancel_requested
-                    .clone()
-                    .unwrap_or_else(|| "worker".to_owned());
-                self.cancel(&job, &reason, ended)?;
-            }
-        }
-        self.reply_job(report.job)
-    }
-
-    /// A late completion is noted once per epoch and never applied.
-    fn note_late(&mut self, job: &Job, report: &CompleteJob) -> Result<Reply, Refusal> {
-        let noted = job.late_report_epoch.is_some_and(|epoch| epoch >= report.epoch);
-        if report.epoch == 0 || report.epoch > job.epoch || noted {
-            return Err(stale(job, report.epoch));
-        }
-        let late = JobLateReport {
-            epoch: report.epoch,
-            outcome: report.outcome.as_str().to_owned(),
-        };
-        self.emit_job(job, EventBody::JobLateReport(late))?;
-        Ok(Reply::Late)
-    }
-
-    pub(super) fn expire_lease(&mut self, id: JobId, epoch: u64, cause: LeaseEnd) -> Result<Reply, Refusal> {
-        let job = self.leased(id, epoch)?;
-        let holder = job.lease.as_ref().map_or("", |lease| &lease.worker);
-        let (class, message) = match cause {
-            LeaseEnd::Expired => (
-                FailureClass::LeaseExpired,
-                format!("worker {holder} did not renew its lease"),
-            ),
-            LeaseEnd::WorkerLost => (
-                FailureClass::WorkerLost,
-                format!("worker {holder} ended with the process that ran it"),
-            ),
-        };
-        if let Some(reason) = job.cancel_requested.clone() {
-            self.cancel(&job, &reason, Ended::default())?;
-        } else {
-            let failure = Failure {
-                class,
-                code: None,
-                message,
-                retryable: true,
-            };
-            self.fail(&job, failure, 0, Ended::default())?;
-        }
-        self.reply_job(id)
-    }
-
-    pub(super) fn release_job(&mut self, id: JobId, epoch: u64, reason: &str) -> Result<Reply, Refusal> {
-        let job = self.leased(id, epoch)?;
-        if let Some(requested) = job.cancel_requested.clone() {
-            self.cancel(&job, &requested, Ended::default())?;
-        } else {
-            let released = JobReleased {
-                epoch,
-                reason: clip(reason),
-            };
-            self.emit_job(&job, EventBody::JobReleased(released))?;
-        }
-        self.reply_job(id)
     }
 
     pub(super) fn wake_job(&mut self, id: JobId) -> Result<Reply, Refusal> {
         let job = self.job_row(id)?;
         let reason = match job.status {
             JobStatus::Failed if job.next_attempt_at.is_some_and(|due| due <= self.stamp.at) => "retry",
-            JobStatus::Pending if job.spec.not_before.is_some_and(|due| due <= self.stamp.at) => "not_before",
+            JobStatus::Pending if self.is_eligible(&job)? => "not_before",
             _ => return Err(illegal(&job, "woken")),
         };
-        if let (Some(run), Some(index)) = (job.run, job.node)
-            && self
-                .read(|view| view.node(run, index))?
-                .is_none_or(|node| node.open_needs > 0)
-        {
-            return Err(illegal(&job, "woken"));
-        }
-        self.emit_job(
-            &job,
-            EventBody::JobScheduled(JobScheduled {
-                reason: reason.to_owned(),
-            }),
-        )?;
+        self.schedule(&job, reason)?;
         self.reply_job(id)
+    }
+
+    /// Nothing of its own holds a pending job back any more.
+    pub(super) fn is_eligible(&self, job: &Job) -> Result<bool, Refusal> {
+        Ok(!job.held && self.waits_for_nothing_but_a_person(job)?)
+    }
+
+    fn waits_for_nothing_but_a_person(&self, job: &Job) -> Result<bool, Refusal> {
+        if job.spec.not_before.is_some_and(|due| due > self.stamp.at) {
+            return Ok(false);
+        }
+        let (Some(run), Some(index)) = (job.run, job.node) else {
+            return Ok(true);
+        };
+        let node = self.read(|view| view.node(run, index))?;
+        Ok(node.is_some_and(|node| node.open_needs == 0))
+    }
+
+    pub(super) fn schedule(&mut self, job: &Job, reason: &str) -> Result<(), Refusal> {
+        let scheduled = JobScheduled {
+            afresh: false,
+            reason: reason.to_owned(),
+        };
+        self.emit_job(job, EventBody::JobScheduled(scheduled))
+    }
+
+    /// Lets a held job go on. It may still wait for a time or for other jobs.
+    pub(super) fn schedule_job(&mut self, id: JobId, reason: &str) -> Result<Reply, Refusal> {
+        let job = self.job_row(id)?;
+        if job.status != JobStatus::Pending || !job.held {
+            return Err(Rejection::new(Code::IllegalTransition, "only a held job can be scheduled").into());
+        }
+        let reason = clip(reason);
+        if self.waits_for_nothing_but_a_person(&job)? {
+            self.schedule(&job, &reason)?;
+        } else {
+            self.emit_job(&job, EventBody::JobHoldEnded(JobHoldEnded { reason }))?;
+        }
+        self.reply_job(id)
+    }
+
+    /// The same job once more, its failures counted from 0.
+    pub(super) fn retry_job(&mut self, id: JobId, reason: &str) -> Result<Reply, Refusal> {
+        let job = self.job_row(id)?;
+        if job.status != JobStatus::Failed || !job.is_terminal() {
+            return Err(illegal(&job, "retried"));
+        }
+        refuse_in_run(&job)?;
+        let reason = clip(reason);
+        self.resolve_open_letter(&job, Resolution::Retried, &reason)?;
+        let scheduled = JobScheduled { afresh: true, reason };
+        self.emit_job(&job, EventBody::JobScheduled(scheduled))?;
+        self.reply_job(id)
+    }
+
+    /// A new job that does the work of one that has ended.
+    pub(super) fn replay_job(
+        &mut self,
+        id: JobId,
+        reason: &str,
+        idempotency: Option<&Idempotency>,
+    ) -> Result<Reply, Refusal> {
+        if let Some(before) = self.known_request(idempotency)? {
+            return Ok(before);
+        }
+        let job = self.job_row(id)?;
+        if !job.is_terminal() {
+            return Err(illegal(&job, "replayed"));
+        }
+        refuse_in_run(&job)?;
+        let row = self.read(|view| view.payload(id))?;
+        let row = row.ok_or_else(|| Rejection::not_found("payload"))?;
+        let payload = match (row.payload, row.payload_text) {
+            (Some(value), _) => Payload::Json(value),
+            (None, text) => Payload::Text(text.unwrap_or_else(|| "null".to_owned())),
+        };
+        let request = SubmitJob {
+            correlation_id: job.correlation_id.clone(),
+            idempotency: idempotency.cloned(),
+            payload,
+            replay_of: Some(id),
+            spec: JobSpec {
+                hold: false,
+                not_before: None,
+                ..job.spec.clone()
+            },
+        };
+        let replay = self.draw_job();
+        self.create_job(&request, replay, None)?;
+        let reason = clip(reason);
+        self.resolve_open_letter(&job, Resolution::Replayed, &reason)?;
+        self.emit_job(&job, EventBody::JobReplayed(JobReplayed { reason, replay }))?;
+        self.reply_job(replay)
     }
 
     pub(super) fn cancel_job(&mut self, id: JobId, reason: &str) -> Result<Reply, Refusal> {
@@ -302,7 +228,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn cancel(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
+    pub(super) fn cancel(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
         self.emit_cancelled(job, reason, ended)?;
         self.settle(job)
     }
@@ -321,29 +247,6 @@ impl Draft<'_> {
         self.emit_job(job, EventBody::JobCancelled(Box::new(cancelled)))
     }
 
-    fn fail(&mut self, job: &Job, failure: Failure, floor_ms: u64, ended: Ended) -> Result<(), Refusal> {
-        let failures = job.failures + 1;
-        let policy = &job.spec.retries;
-        let again = failure.retryable && failures <= policy.max && job.cancel_requested.is_none();
-        let delay_ms = again.then(|| policy.delay_ms(failures, self.stamp.entropy, floor_ms));
-        let failed = JobFailed {
-            artifacts: ended.artifacts,
-            attempt: job.attempt,
-            delay_ms,
-            epoch: job.epoch,
-            exit_code: ended.exit_code,
-            failure: Failure {
-                message: clip(&failure.message),
-                ..failure
-            },
-            failures,
-            logs: ended.logs,
-            next_attempt_at: delay_ms.map(|delay| self.stamp.at.plus_ms(delay)),
-        };
-        self.emit_job(job, EventBody::JobFailed(Box::new(failed)))?;
-        if again { Ok(()) } else { self.settle(job) }
-    }
-
     pub(super) fn emit_job(&mut self, job: &Job, body: EventBody) -> Result<(), Refusal> {
         let worker = match &body {
             EventBody::JobStarted(started) => Some(started.worker.clone()),
@@ -360,43 +263,32 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn leased(&self, id: JobId, epoch: u64) -> Result<Job, Refusal> {
-        let job = self.job_row(id)?;
-        if job.status == JobStatus::Running && job.epoch == epoch {
-            Ok(job)
-        } else {
-            Err(stale(&job, epoch))
-        }
-    }
-
     pub(super) fn job_row(&self, id: JobId) -> Result<Job, Refusal> {
         Ok(self
             .read(|view| view.job(id))?
             .ok_or_else(|| Rejection::not_found("job"))?)
     }
 
-    fn reply_job(&self, id: JobId) -> Result<Reply, Refusal> {
+    pub(super) fn reply_job(&self, id: JobId) -> Result<Reply, Refusal> {
         Ok(Reply::Job(Box::new(self.job_row(id)?)))
     }
 }
 
-fn labels_of(job: &Job) -> Labels {
+pub(super) fn labels_of(job: &Job) -> Labels {
     Labels {
         correlation_id: job.correlation_id.clone(),
         project: job.spec.project.clone(),
     }
 }
 
-fn illegal(job: &Job, wish: &str) -> Refusal {
+pub(super) fn illegal(job: &Job, wish: &str) -> Refusal {
     let detail = format!("a job that is {} cannot be {wish}", job.status.as_str());
     Rejection::new(Code::IllegalTransition, detail).into()
 }
 
-fn stale(job: &Job, epoch: u64) -> Refusal {
-    let detail = format!(
-        "epoch {epoch} is over; the latest is {} and the job is {}",
-        job.epoch,
-        job.status.as_str()
-    );
-    Rejection::new(Code::StaleEpoch, detail).into()
+/// A job of a run is done again with what depends on it, by a replay of the run.
+fn refuse_in_run(job: &Job) -> Result<(), Refusal> {
+    let Some(run) = job.run else { return Ok(()) };
+    let detail = format!("the job belongs to the run {run}; replay the run, or a part of it");
+    Err(Rejection::new(Code::InRun, detail).into())
 }

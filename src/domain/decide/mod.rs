@@ -5,9 +5,14 @@
 
 mod admin;
 mod bounds;
+mod dead_letter;
+mod graph;
 mod job;
+mod lease;
+mod replay;
 mod run;
 
+pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
 
 use super::apply::{ApplyError, apply};
@@ -117,13 +122,18 @@ impl Draft<'_> {
             Command::ExpireLease { job, epoch, cause } => self.expire_lease(*job, *epoch, *cause),
             Command::ReleaseJob { job, epoch, reason } => self.release_job(*job, *epoch, reason),
             Command::WakeJob { job } => self.wake_job(*job),
+            Command::ScheduleJob { job, reason } => self.schedule_job(*job, reason),
+            Command::RetryJob { job, reason } => self.retry_job(*job, reason),
+            Command::ReplayJob {
+                job,
+                reason,
+                idempotency,
+            } => self.replay_job(*job, reason, idempotency.as_ref()),
+            Command::ResolveDeadLetter { job, how, note } => self.resolve_letter(*job, *how, note),
+            Command::StartGraph(graph) => self.start_graph(graph),
+            Command::ReplayRun(replay) => self.replay_run(replay),
             Command::RegisterPack(pack) => self.register_pack(pack),
-            Command::StartRun {
-                pack,
-                version,
-                inputs,
-                correlation_id,
-            } => self.start_run(pack, *version, inputs, correlation_id.as_deref()),
+            Command::StartRun(start) => self.start_run(start),
             Command::CancelRun { run, reason } => self.cancel_run(*run, reason),
             Command::TimeOutRun { run } => self.time_out_run(*run),
             Command::OpenLedger { origin } => self.open_ledger(origin),

@@ -1,19 +1,17 @@
 //! Decisions about packs and runs: register, start, settle what waits, cancel, end.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::bounds::{check_text, clip};
+use super::bounds::{check_correlation, check_idempotency, check_text, clip};
 use super::{Draft, Labels};
-use crate::domain::canonical::Value;
-use crate::domain::command::{PackNovelty, RegisterPack, Reply};
+use crate::domain::canonical::Payload;
+use crate::domain::command::{GraphJob, PackNovelty, RegisterPack, Reply, StartRun};
 use crate::domain::event::{EventBody, Subject};
 use crate::domain::job::{Job, JobSpec, JobStatus};
-use crate::domain::pack::{PackSpec, StepSpec, resolve_inputs};
-use crate::domain::payload::{
-    JobCreated, JobScheduled, PackRegistered, RunCancelRequested, RunCreated, RunEnded,
-};
+use crate::domain::pack::{StepSpec, resolve_inputs};
+use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::rejection::{Code, Refusal, Rejection};
-use crate::domain::run::{GraphNode, PackReference, Run, RunGraph, RunStatus};
+use crate::domain::run::{PackReference, Run, RunStatus};
 use crate::domain::{Digest, PackName, RunId};
 use crate::limits;
 
@@ -51,129 +49,40 @@ impl Draft<'_> {
         ))
     }
 
-    pub(super) fn start_run(
-        &mut self,
-        name: &PackName,
-        version: Option<u32>,
-        given: &BTreeMap<String, Value>,
-        correlation_id: Option<&str>,
-    ) -> Result<Reply, Refusal> {
-        if let Some(correlation_id) = correlation_id {
-            check_text("/correlationId", correlation_id, limits::LABEL_BYTES_MAX)?;
+    pub(super) fn start_run(&mut self, request: &StartRun) -> Result<Reply, Refusal> {
+        check_correlation(request.correlation_id.as_deref())?;
+        check_idempotency(request.idempotency.as_ref())?;
+        if let Some(before) = self.known_request(request.idempotency.as_ref())? {
+            return Ok(before);
         }
+        let name = &request.pack;
         let latest = self
             .read(|view| view.pack_head(name))?
             .ok_or_else(|| Rejection::not_found("pack"))?;
-        let pack = self.read(|view| view.pack(name, version.unwrap_or(latest)))?;
+        let pack = self.read(|view| view.pack(name, request.version.unwrap_or(latest)))?;
         let pack = pack.ok_or_else(|| Rejection::not_found("pack version"))?;
-        let inputs = resolve_inputs(&pack.spec, given)?;
-        let index = self.draw_index();
-        let run = RunId::derive(self.stamp.at, self.stamp.entropy, index);
-        let graph = self.draw_graph(&pack.spec)?;
-        let labels = Labels {
-            correlation_id: correlation_id.map(str::to_owned),
-            project: None,
-        };
+        let inputs = resolve_inputs(&pack.spec, &request.inputs)?;
+        let jobs = pack.spec.steps.iter().map(|step| GraphJob {
+            name: step.id.clone(),
+            needs: step.needs.clone(),
+            payload: Payload::Json(pack.spec.task(step, &inputs).value()),
+            spec: step_spec(step),
+        });
+        let jobs: Vec<GraphJob> = jobs.collect();
         let created = RunCreated {
-            graph: graph.clone(),
-            inputs: inputs.clone(),
+            graph: self.draw_graph(&jobs)?,
+            idempotency: request.idempotency.clone(),
+            inputs,
             max_parallel: pack.spec.max_parallel,
             pack: Some(PackReference {
                 name: name.clone(),
                 plan_hash: pack.plan_hash,
                 version: pack.version,
             }),
+            replay_of: None,
             timeout_ms: pack.spec.timeout_ms,
         };
-        let subject = Subject {
-            run: Some(run),
-            ..Subject::default()
-        };
-        self.emit(EventBody::RunCreated(Box::new(created)), subject, labels.clone())?;
-        for (index, (node, step)) in graph.iter().zip(&pack.spec.steps).enumerate() {
-            self.create_step_job(run, (index as u32, node), (&pack.spec, step), &inputs, &labels)?;
-        }
-        self.reply_run(run)
-    }
-
-    fn draw_graph(&mut self, spec: &PackSpec) -> Result<Vec<GraphNode>, Refusal> {
-        let places: BTreeMap<_, u32> = spec
-            .steps
-            .iter()
-            .enumerate()
-            .map(|(index, step)| (&step.id, index as u32))
-            .collect();
-        let mut nodes = Vec::with_capacity(spec.steps.len());
-        for step in &spec.steps {
-            let mut needs: Vec<u32> = step
-                .needs
-                .iter()
-                .filter_map(|need| places.get(need).copied())
-                .collect();
-            needs.sort_unstable();
-            if needs.len() != step.needs.len() {
-                let detail = format!("step {} needs a step that is not there", step.id);
-                return Err(Rejection::new(Code::InvalidField, detail).into());
-            }
-            nodes.push(GraphNode {
-                job: self.draw_job(),
-                name: step.id.clone(),
-                needs,
-            });
-        }
-        if nodes.is_empty() || nodes.len() > limits::RUN_JOBS_MAX {
-            let detail = format!("a run has 1 to {} jobs", limits::RUN_JOBS_MAX);
-            return Err(Rejection::new(Code::TooLarge, detail).into());
-        }
-        if let Err(left) = RunGraph::new(nodes.clone()).order() {
-            let names: Vec<&str> = left
-                .iter()
-                .map(|index| nodes[*index as usize].name.as_str())
-                .collect();
-            return Err(Rejection::new(Code::Cycle, format!("a cycle among {}", names.join(", "))).into());
-        }
-        Ok(nodes)
-    }
-
-    fn create_step_job(
-        &mut self,
-        run: RunId,
-        (index, node): (u32, &GraphNode),
-        (spec, step): (&PackSpec, &StepSpec),
-        inputs: &BTreeMap<String, Value>,
-        labels: &Labels,
-    ) -> Result<(), Refusal> {
-        let ready = node.needs.is_empty();
-        let created = JobCreated {
-            node: Some(index),
-            payload: Some(spec.task(step, inputs).value()),
-            payload_text: None,
-            spec: JobSpec {
-                always: step.always,
-                labels: BTreeMap::new(),
-                not_before: None,
-                priority: limits::PRIORITY_DEFAULT,
-                project: None,
-                queue: STEP_QUEUE.to_owned(),
-                retries: step.retries.clone(),
-                timeout_ms: step.timeout_ms,
-                job_type: STEP_JOB_TYPE.to_owned(),
-            },
-            status: if ready {
-                JobStatus::Scheduled
-            } else {
-                JobStatus::Pending
-            },
-        };
-        let subject = Subject {
-            job: Some(node.job),
-            job_type: Some(STEP_JOB_TYPE.to_owned()),
-            run: Some(run),
-            step: Some(node.name.clone()),
-            worker: None,
-        };
-        self.emit(EventBody::JobCreated(Box::new(created)), subject, labels.clone())?;
-        Ok(())
+        self.create_run(created, jobs, request.correlation_id.as_deref())
     }
 
     /// What follows from a job that has just ended: its dependents become eligible or can no longer succeed, and the
@@ -202,11 +111,8 @@ impl Draft<'_> {
                 if !good && !job.spec.always {
                     self.cancel_alone(&job, "upstream_failed")?;
                     ends.push_back(*dependent);
-                } else if !open {
-                    let scheduled = JobScheduled {
-                        reason: "needs_met".to_owned(),
-                    };
-                    self.emit_job(&job, EventBody::JobScheduled(scheduled))?;
+                } else if !open && self.is_eligible(&job)? {
+                    self.schedule(&job, "needs_met")?;
                 }
             }
         }
@@ -277,14 +183,10 @@ impl Draft<'_> {
             }
         }
         // What is marked `always` and waits for nothing any more still runs.
-        for (index, node) in graph.nodes.iter().enumerate() {
+        for node in &graph.nodes {
             let job = self.job_row(node.job)?;
-            let place = self.read(|view| view.node(run.id, index as u32))?;
-            if job.status == JobStatus::Pending && place.is_some_and(|place| place.open_needs == 0) {
-                let scheduled = JobScheduled {
-                    reason: "needs_met".to_owned(),
-                };
-                self.emit_job(&job, EventBody::JobScheduled(scheduled))?;
+            if job.status == JobStatus::Pending && self.is_eligible(&job)? {
+                self.schedule(&job, "needs_met")?;
             }
         }
         self.end_run(run.id)
@@ -309,7 +211,18 @@ impl Draft<'_> {
             .ok_or_else(|| Rejection::not_found("run"))?)
     }
 
-    fn reply_run(&self, id: RunId) -> Result<Reply, Refusal> {
+    pub(super) fn reply_run(&self, id: RunId) -> Result<Reply, Refusal> {
         Ok(Reply::Run(Box::new(self.run_row(id)?)))
+    }
+}
+
+/// The job of a pack's step.
+fn step_spec(step: &StepSpec) -> JobSpec {
+    JobSpec {
+        always: step.always,
+        queue: STEP_QUEUE.to_owned(),
+        retries: step.retries.clone(),
+        timeout_ms: step.timeout_ms,
+        ..JobSpec::of_type(STEP_JOB_TYPE)
     }
 }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use super::{Dropped, Owed, Writer};
 use crate::domain::command::{Command, Leased, Reply};
 use crate::domain::event::Actor;
-use crate::domain::{TenantName, Timestamp};
+use crate::domain::{JobId, TenantName, Timestamp};
 use crate::engine::request::{Answer, Claim, Reach, SubmitError};
 use crate::engine::trial::Trial;
 use crate::limits;
@@ -30,6 +30,8 @@ impl Writer {
         owed: &mut Vec<Owed>,
     ) -> Result<(), Dropped> {
         let now_ms = self.clock.monotonic_ms();
+        let version = self.active.ready.version();
+        let is_new = std::mem::replace(&mut self.tried_at_version, version) != version;
         for _ in 0..self.waiting.len() {
             let Some(waiting) = self.waiting.pop_front() else {
                 break;
@@ -37,7 +39,11 @@ impl Writer {
             if waiting.reply.is_closed() {
                 continue;
             }
-            let jobs = self.grant(trial, at, &waiting.tenant, &waiting.claim)?;
+            let jobs = if is_new {
+                self.grant(trial, at, &waiting.tenant, &waiting.claim)?
+            } else {
+                Vec::new()
+            };
             if jobs.is_empty() && waiting.deadline_ms > now_ms {
                 self.waiting.push_back(waiting);
             } else {
@@ -53,6 +59,8 @@ impl Writer {
         Ok(())
     }
 
+    /// One job of each tenant in turn, until none has any that fits, or the claim is full. Each tenant has the same share
+    /// and each job costs the same, so a turn each is what deficit round robin comes to.
     pub(super) fn grant(
         &mut self,
         trial: &mut Trial,
@@ -61,51 +69,53 @@ impl Writer {
         claim: &Claim,
     ) -> Result<Vec<Leased>, Dropped> {
         let mut granted = Vec::new();
-        let mut turns = match claim.reach {
-            Reach::OneTenant => vec![tenant.clone()],
-            Reach::EveryTenant => self.active.ready.tenants_after(self.last_served.as_ref()),
-        };
-        // One job of each tenant in turn, until none has any or the claim is full.
-        while !turns.is_empty() {
-            let mut left = Vec::new();
-            for tenant in turns {
-                if granted.len() >= claim.max || trial.bytes >= limits::BATCH_GATHER_BYTES_MAX {
-                    return Ok(granted);
+        while granted.len() < claim.max && trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
+            let next = match claim.reach {
+                Reach::OneTenant => self
+                    .active
+                    .ready
+                    .next(tenant, &claim.wanted)
+                    .map(|job| (tenant.clone(), job)),
+                Reach::EveryTenant => {
+                    self.active
+                        .ready
+                        .next_in_turn(self.last_served.as_ref(), &claim.wanted, |_| true)
                 }
-                if let Some(leased) = self.grant_one(trial, at, &tenant, claim)? {
-                    granted.push(leased);
-                    self.last_served = Some(tenant.clone());
-                    left.push(tenant);
-                }
+            };
+            let Some((tenant, job)) = next else { break };
+            if let Some(leased) = self.start(trial, at, &tenant, job, claim)? {
+                granted.push(leased);
             }
-            turns = left;
+            if claim.reach == Reach::EveryTenant {
+                self.last_served = Some(tenant);
+            }
         }
         Ok(granted)
     }
 
-    fn grant_one(
+    fn start(
         &mut self,
         trial: &mut Trial,
         at: Timestamp,
         tenant: &TenantName,
+        job: JobId,
         claim: &Claim,
     ) -> Result<Option<Leased>, Dropped> {
         let actor = Actor::worker(&claim.worker);
-        while let Some(job) = self.active.ready.next(tenant, &claim.wanted) {
-            let command = Command::StartJob {
-                job,
-                worker: claim.worker.clone(),
-                lease_ms: claim.lease_ms,
-            };
-            match self.decide(trial, at, tenant, &actor, &command)? {
-                Ok(Reply::Leased(leased)) => return Ok(Some(*leased)),
-                Ok(_) | Err(_) => {
-                    // The ready order is derived: what cannot be started does not belong there.
-                    tracing::warn!(%tenant, %job, "a job of the ready order could not be started");
-                    self.active.ready.remove(tenant, job);
-                }
+        let command = Command::StartJob {
+            job,
+            worker: claim.worker.clone(),
+            lease_ms: claim.lease_ms,
+        };
+        match self.decide(trial, at, tenant, &actor, &command)? {
+            Ok(Reply::Leased(leased)) => Ok(Some(*leased)),
+            other => {
+                // The ready order is derived: what cannot be started does not belong there.
+                debug_assert!(false, "{job} of the ready order could not be started: {other:?}");
+                tracing::error!(%tenant, %job, ?other, "a job of the ready order could not be started");
+                self.active.ready.remove(tenant, job);
+                Ok(None)
             }
         }
-        Ok(None)
     }
 }

@@ -61,6 +61,8 @@ pub(super) struct Writer {
     active: Active,
     cache: RowCache,
     waiting: VecDeque<Waiting>,
+    /// The ready order as the waiting claims last saw it.
+    tried_at_version: u64,
     /// Whose turn it was last, among claims that reach every tenant.
     last_served: Option<TenantName>,
     /// Leases granted to a caller that had gone by the time of the answer.
@@ -100,6 +102,7 @@ impl Writer {
             active,
             cache: RowCache::default(),
             waiting: VecDeque::new(),
+            tried_at_version: 0,
             last_served: None,
             orphans: Vec::new(),
             dirty: false,
@@ -111,11 +114,7 @@ impl Writer {
     pub(super) fn idle_ms(&mut self) -> u64 {
         let (now, _) = self.time.now();
         let timer = self.active.next_due().map_or(u64::MAX, |due| due.since_ms(now));
-        let leases = if self.shared.leases.lock().len() > 0 {
-            100
-        } else {
-            u64::MAX
-        };
+        let leases = self.shared.leases.lock().idle_ms(self.clock.monotonic_ms(), now);
         if !self.orphans.is_empty() {
             return 1;
         }
@@ -247,13 +246,9 @@ impl Writer {
             .shared
             .leases
             .lock()
-            .expired(self.clock.monotonic_ms(), DUE_ITEMS_MAX);
-        for (tenant, job, epoch) in expired {
-            let command = Command::ExpireLease {
-                job,
-                epoch,
-                cause: LeaseEnd::Expired,
-            };
+            .over(self.clock.monotonic_ms(), at, DUE_ITEMS_MAX);
+        for (tenant, job, epoch, cause) in expired {
+            let command = Command::ExpireLease { job, epoch, cause };
             self.make_room(trial)?;
             let _ = self.system(trial, at, &tenant, "leases", &command)?;
         }

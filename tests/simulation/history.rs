@@ -3,9 +3,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use fastness::domain::concurrency::Concurrency;
 use fastness::domain::event::{Event, EventBody};
+use fastness::domain::idempotency::Idempotency;
 use fastness::domain::job::{Job, JobStatus, RetryPolicy};
-use fastness::domain::payload::{JobCancelled, JobCreated, JobFailed, JobStarted, RunCreated, RunEnded};
+use fastness::domain::payload::{
+    JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated, RunEnded,
+};
 use fastness::domain::run::{Run, RunCounts, RunStatus};
 use fastness::domain::{JobId, RunId, Seq, TenantName, Timestamp, canonical};
 
@@ -49,6 +53,9 @@ struct Seen {
     next_attempt_at: Option<Timestamp>,
     cancel_requested: bool,
     late: BTreeSet<u64>,
+    held: bool,
+    letter_open: bool,
+    concurrency: Option<Concurrency>,
     /// How often it entered `scheduled` after the first time, but for releases.
     reentries: u32,
 }
@@ -66,6 +73,7 @@ impl Seen {
 #[derive(Debug)]
 struct SeenRun {
     needs: Vec<Vec<u32>>,
+    reused: Vec<bool>,
     jobs: Vec<JobId>,
     max_parallel: Option<u32>,
     due: Option<Timestamp>,
@@ -75,22 +83,27 @@ struct SeenRun {
     ended: Option<RunStatus>,
 }
 
+/// What the events of one ledger tell, so far.
 #[derive(Default)]
-struct History {
+pub struct History {
     opened: bool,
     jobs: BTreeMap<JobId, Seen>,
     runs: BTreeMap<RunId, SeenRun>,
+    keys: BTreeSet<(String, String)>,
 }
 
 impl History {
-    fn event(&mut self, event: &Event, tally: &mut Tally) {
+    pub fn event(&mut self, event: &Event, tally: &mut Tally) {
         assert_eq!(
             self.opened,
             event.seq != Seq(0),
             "a ledger begins with its opening"
         );
         if let Some(run) = event.subject.run.and_then(|run| self.runs.get(&run)) {
-            let late = matches!(event.body, EventBody::JobLateReport(_));
+            let late = matches!(
+                event.body,
+                EventBody::JobLateReport(_) | EventBody::DeadLetterResolved(_)
+            );
             assert!(
                 run.ended.is_none() || late,
                 "a run went on after its end: {event:?}"
@@ -101,7 +114,7 @@ impl History {
             EventBody::JobCreated(created) => self.created(event, created),
             EventBody::JobScheduled(scheduled) => {
                 tally.count(&scheduled.reason);
-                self.scheduled(event, &scheduled.reason);
+                self.scheduled(event, scheduled);
             }
             EventBody::JobStarted(started) => self.started(event, started),
             EventBody::JobCompleted(completed) => {
@@ -132,6 +145,23 @@ impl History {
                 let live = job.status == JobStatus::Running && job.epoch == late.epoch;
                 assert!((1..=job.epoch).contains(&late.epoch) && !live);
                 assert!(job.late.insert(late.epoch), "a late report noted twice");
+            }
+            EventBody::JobHoldEnded(_) => {
+                let job = self.job(event);
+                assert!(std::mem::replace(&mut job.held, false), "it was not held");
+                assert_eq!(job.status, JobStatus::Pending);
+            }
+            EventBody::JobReplayed(_) => assert!(self.job(event).is_terminal()),
+            EventBody::DeadLetterCreated(_) => {
+                let job = self.job(event);
+                assert!(job.status == JobStatus::Failed && job.is_terminal());
+                assert!(
+                    !std::mem::replace(&mut job.letter_open, true),
+                    "a second dead letter"
+                );
+            }
+            EventBody::DeadLetterResolved(_) => {
+                assert!(std::mem::replace(&mut self.job(event).letter_open, false));
             }
             EventBody::StepStarted(step) => self.under_lease(event, step.epoch),
             EventBody::StepCompleted(step) | EventBody::StepFailed(step) => {
@@ -197,25 +227,51 @@ impl History {
             next_attempt_at: None,
             cancel_requested: false,
             late: BTreeSet::new(),
+            held: created.spec.hold,
+            letter_open: false,
+            concurrency: created.spec.concurrency.clone(),
             reentries: 0,
         };
-        let open_needs = seen
-            .run
-            .is_some_and(|(run, node)| !self.runs[&run].needs[node as usize].is_empty());
-        let waits = open_needs || seen.not_before.is_some_and(|time| time > event.at);
+        let open_needs = seen.run.is_some_and(|(run, node)| {
+            let run = &self.runs[&run];
+            let needs = run.needs[node as usize].iter();
+            needs.into_iter().any(|need| !run.reused[*need as usize])
+        });
+        let waits = open_needs || seen.held || seen.not_before.is_some_and(|time| time > event.at);
         let expected = if waits {
             JobStatus::Pending
         } else {
             JobStatus::Scheduled
         };
         assert_eq!(seen.status, expected);
+        self.check_key(created.idempotency.as_ref());
         assert!(self.jobs.insert(event.subject.job.unwrap(), seen).is_none());
     }
 
-    fn scheduled(&mut self, event: &Event, reason: &str) {
+    /// The same request is done once.
+    fn check_key(&mut self, given: Option<&Idempotency>) {
+        if let Some(given) = given {
+            let key = (given.route.clone(), given.key.clone());
+            assert!(self.keys.insert(key), "done twice: {given:?}");
+        }
+    }
+
+    fn scheduled(&mut self, event: &Event, scheduled: &JobScheduled) {
         self.check_needs(event);
         let job = self.job(event);
-        match reason {
+        assert_eq!(scheduled.afresh, scheduled.reason == "afresh");
+        if scheduled.reason != "schedule" {
+            assert!(!job.held, "a held job was scheduled");
+        }
+        match scheduled.reason.as_str() {
+            "afresh" => {
+                assert!(job.status == JobStatus::Failed && job.is_terminal() && !job.letter_open);
+                (job.failures, job.reentries) = (0, 0);
+            }
+            "schedule" => {
+                assert!(std::mem::replace(&mut job.held, false));
+                assert_eq!(job.status, JobStatus::Pending);
+            }
             "retry" => {
                 assert_eq!(job.status, JobStatus::Failed);
                 assert!(job.next_attempt_at.take().unwrap() <= event.at);
@@ -256,6 +312,9 @@ impl History {
         assert!(started.epoch > job.epoch);
         (job.attempt, job.epoch) = (started.attempt, started.epoch);
         job.status = JobStatus::Running;
+        if let Some(bound) = job.concurrency.clone() {
+            self.check_bound(&bound);
+        }
         if let Some(run) = event.subject.run {
             let run = &self.runs[&run];
             assert!(run.started);
@@ -268,6 +327,20 @@ impl History {
                     .is_none_or(|most| running.count() <= most as usize)
             );
         }
+    }
+
+    /// Of all that run under a key, each allows as many as there are.
+    fn check_bound(&self, bound: &Concurrency) {
+        let running = |job: &&Seen| job.status == JobStatus::Running;
+        let limits = self.jobs.values().filter(running).filter_map(|job| {
+            let other = job.concurrency.as_ref()?;
+            (other.key == bound.key).then_some(other.limit as usize)
+        });
+        let limits: Vec<usize> = limits.collect();
+        assert!(
+            limits.iter().all(|limit| limits.len() <= *limit),
+            "{bound:?}: {limits:?}"
+        );
     }
 
     fn end_attempt(&mut self, event: &Event, epoch: u64, attempt: u32, status: JobStatus) {
@@ -319,6 +392,7 @@ impl History {
     fn run_created(&mut self, event: &Event, created: &RunCreated) {
         let run = SeenRun {
             needs: created.graph.iter().map(|node| node.needs.clone()).collect(),
+            reused: created.graph.iter().map(|node| node.reused).collect(),
             jobs: created.graph.iter().map(|node| node.job).collect(),
             max_parallel: created.max_parallel,
             due: created.timeout_ms.map(|ms| event.at.plus_ms(ms)),
@@ -327,6 +401,11 @@ impl History {
             timed_out: false,
             ended: None,
         };
+        for (job, _) in run.jobs.iter().zip(&run.reused).filter(|(_, reused)| **reused) {
+            let job = &self.jobs[job];
+            assert!(job.status == JobStatus::Completed && !job.always);
+        }
+        self.check_key(created.idempotency.as_ref());
         assert!(self.runs.insert(event.subject.run.unwrap(), run).is_none());
     }
 
@@ -347,6 +426,12 @@ impl History {
         };
         assert_eq!(status, expected);
         self.run(event).ended = Some(status);
+    }
+
+    /// Nothing is left open.
+    pub fn check_ended(&self) {
+        assert!(self.jobs.values().all(Seen::is_terminal));
+        assert!(self.runs.values().all(|run| run.ended.is_some()));
     }
 
     /// The rows say what the events told.
@@ -389,6 +474,7 @@ fn compare_job(row: &Job, seen: &Seen) {
         (row.status, row.attempt, row.epoch, row.failures),
         (seen.status, seen.attempt, seen.epoch, seen.failures)
     );
+    assert_eq!(row.held, seen.held && row.status == JobStatus::Pending);
     assert_eq!(row.next_attempt_at, seen.next_attempt_at);
     assert_eq!(row.lease.is_some(), seen.status == JobStatus::Running);
     assert_eq!(row.ready_seq.is_some(), seen.status == JobStatus::Scheduled);

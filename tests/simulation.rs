@@ -1,13 +1,15 @@
 //! One truth: what the projection says, what the ledgers say and what a plain model says is the same, whatever came.
 //!
 //! Random sequences of commands, lapses of time, restarts and crashes are played against the engine on a simulated disk.
-//! After each of them the oracles of `truth/` look at everything. A failing sequence prints its seed.
+//! After each of them the oracles of `simulation/` look at everything. A failing sequence prints its seed.
 
 mod damage;
 pub mod deeds;
+mod grants;
 mod history;
 pub mod packs;
 mod rows;
+mod tampered;
 mod texts;
 mod turns;
 mod volume;
@@ -16,9 +18,9 @@ pub mod world;
 use world::World;
 
 /// Sequences of each of the four tests, which share the work so that they run beside each other.
-const SEQUENCES: u64 = 500;
+const SEQUENCES: u64 = 2_500;
 /// Turns of one sequence: this many and up to as many again.
-const TURNS: u64 = 14;
+const TURNS: u64 = 18;
 
 /// Tells which seed to play again.
 struct OnPanic(u64);

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fastness::domain::canonical::Value;
-use fastness::domain::command::{Command, CreateToken, Outcome, Reply};
+use fastness::domain::command::{Command, CreateToken, Outcome, Reply, StartRun};
 use fastness::domain::event::Actor;
 use fastness::domain::job::JobStatus;
 use fastness::domain::run::RunStatus;
@@ -39,12 +39,13 @@ fn start_wide_runs(world: &mut World) -> Vec<RunId> {
         .submit(&tenant, &actor, packs::register(&wide_pack()))
         .unwrap()
         .unwrap();
-    let start = Command::StartRun {
+    let start = Command::StartRun(Box::new(StartRun {
         pack: "wide".parse().unwrap(),
         version: None,
         inputs: Default::default(),
         correlation_id: Some("c".repeat(limits::LABEL_BYTES_MAX)),
-    };
+        idempotency: None,
+    }));
     let mut runs = Vec::new();
     for _ in 0..RUNS {
         let reply = world

@@ -3,15 +3,18 @@
 use std::collections::BTreeMap;
 
 use fastness::domain::canonical::{Payload, Value};
-use fastness::domain::command::{Command, CompleteJob, CreateToken, Leased, Outcome, Reply, SubmitJob};
+use fastness::domain::command::{
+    Command, CompleteJob, CreateToken, GraphJob, Leased, Outcome, Reply, StartGraph, StartRun, SubmitJob,
+};
+use fastness::domain::concurrency::Concurrency;
 use fastness::domain::event::Actor;
+use fastness::domain::idempotency::Idempotency;
 use fastness::domain::job::{
     Artifact, AttemptLogs, Backoff, Failure, FailureClass, Jitter, JobSpec, OutputDigest, RetryPolicy,
 };
 use fastness::domain::payload::TrustPinned;
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
-use fastness::limits;
 
 use super::packs;
 use super::world::{Held, QUEUES, World};
@@ -21,18 +24,14 @@ use crate::support::random::Random;
 pub fn plain_job() -> SubmitJob {
     SubmitJob {
         spec: JobSpec {
-            always: false,
-            labels: BTreeMap::new(),
-            not_before: None,
-            priority: limits::PRIORITY_DEFAULT,
-            project: None,
             queue: QUEUES[0].to_owned(),
-            retries: RetryPolicy::default(),
             timeout_ms: 60_000,
-            job_type: "scan".to_owned(),
+            ..JobSpec::of_type("scan")
         },
         payload: Payload::Json(Value::from("x")),
         correlation_id: None,
+        idempotency: None,
+        replay_of: None,
     }
 }
 
@@ -83,7 +82,52 @@ impl World {
         if random.once_in(12) {
             job.spec.priority = 10;
         }
+        job.spec.hold = random.once_in(8);
+        job.spec.concurrency = random_bound(random);
+        job.spec.requires = random_requires(random);
+        if random.once_in(5) {
+            // The body is not looked at here: whoever made the key has looked at it.
+            job.idempotency = Some(random_key(random, "jobs"));
+        }
         Command::SubmitJob(Box::new(job))
+    }
+
+    pub fn random_graph(&mut self) -> Command {
+        let random = &mut self.random;
+        let count = 1 + random.below(6);
+        let jobs = (0..count).map(|index| {
+            let needs = (0..count).filter(|need| *need < index || random.once_in(60) && *need != index);
+            let needs: Vec<u64> = needs.collect();
+            let mut job = plain_job().spec;
+            job.always = random.once_in(5);
+            job.hold = random.once_in(8);
+            job.concurrency = random_bound(random);
+            job.requires = random_requires(random);
+            job.retries.max = random.below(2) as u32;
+            if random.once_in(5) {
+                let at_ms =
+                    fastness::clock::Clock::wall_ms(self.clock.as_ref()) + random.below(60_000) as i64;
+                job.not_before = Some(Timestamp::from_ms(at_ms));
+            }
+            GraphJob {
+                name: format!("g{index}").parse().unwrap(),
+                needs: needs
+                    .into_iter()
+                    .filter(|_| random.once_in(2))
+                    .map(|need| format!("g{need}").parse().unwrap())
+                    .collect(),
+                payload: Payload::Json(Value::from("x")),
+                spec: job,
+            }
+        });
+        let jobs = jobs.collect();
+        Command::StartGraph(Box::new(StartGraph {
+            correlation_id: None,
+            idempotency: random.once_in(2).then(|| random_key(random, "runs")),
+            jobs,
+            max_parallel: random.once_in(3).then(|| 1 + random.below(2) as u32),
+            timeout_ms: random.once_in(4).then_some(90_000),
+        }))
     }
 
     pub fn random_start_run(&mut self) -> Command {
@@ -95,12 +139,13 @@ impl World {
         if random.once_in(10) {
             inputs.insert("unheard-of".to_owned(), Value::from(true));
         }
-        Command::StartRun {
+        Command::StartRun(Box::new(StartRun {
             pack: packs::NAMES[random.below(3) as usize].parse().unwrap(),
             version: random.once_in(3).then(|| 1 + random.below(3) as u32),
             inputs,
             correlation_id: random.once_in(3).then(|| "c-2".to_owned()),
-        }
+            idempotency: None,
+        }))
     }
 
     /// The end of an attempt under this lease, one way or another.
@@ -190,6 +235,28 @@ impl World {
             .unwrap();
         assert!(matches!(reply, Reply::Job(job) if job.is_terminal()));
         self.let_go(&lease.tenant, lease.job);
+    }
+}
+
+/// Few keys, with limits that differ.
+fn random_bound(random: &mut Random) -> Option<Concurrency> {
+    random.once_in(3).then(|| Concurrency {
+        key: ["host-1", "host-2"][random.below(2) as usize].to_owned(),
+        limit: 1 + random.below(3) as u32,
+    })
+}
+
+fn random_requires(random: &mut Random) -> BTreeMap<String, String> {
+    let required = random.once_in(5).then(|| ("os".to_owned(), "linux".to_owned()));
+    required.into_iter().collect()
+}
+
+/// Few keys and few bodies: the same request comes again, and another one under its key.
+fn random_key(random: &mut Random, route: &str) -> Idempotency {
+    Idempotency {
+        body: Digest::of(&random.below(2).to_be_bytes()),
+        key: format!("k-{}", random.below(6)),
+        route: route.to_owned(),
     }
 }
 

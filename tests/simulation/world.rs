@@ -41,6 +41,8 @@ pub struct Held {
     pub lease_ms: u64,
     /// On the monotonic clock.
     pub deadline_ms: u64,
+    /// In ledger time.
+    pub ends_at_ms: i64,
 }
 
 pub type Trip = (TenantName, Actor, Vec<Command>, Option<Claim>);
@@ -202,6 +204,7 @@ impl World {
                 worker: lease.worker,
                 lease_ms: lease.lease_ms,
                 deadline_ms: self.now_ms() + lease.lease_ms,
+                ends_at_ms: leased.job.started_at.unwrap().as_ms() + leased.job.spec.timeout_ms as i64,
             });
         }
     }
@@ -222,7 +225,18 @@ impl World {
             let jobs = self.jobs(&held.tenant);
             let job = jobs.iter().find(|job| job.id == held.job).unwrap();
             let live = job.status == JobStatus::Running && job.epoch == held.epoch;
-            assert_eq!(live, now_ms < held.deadline_ms, "at {now_ms}: {held:?} {job:?}");
+            let in_time = now_ms < held.deadline_ms;
+            // Attempts are timed by ledger time, which is never behind the wall clock, nor before the last event.
+            let over = |time_ms: i64| held.worker != LOCAL_WORKER && held.ends_at_ms <= time_ms;
+            if live {
+                assert!(
+                    in_time && !over(self.clock.wall_ms()),
+                    "at {now_ms}: {held:?} {job:?}"
+                );
+            } else {
+                let ledger_ms = self.ledger_ms(&held.tenant);
+                assert!(!in_time || over(ledger_ms), "at {now_ms}: {held:?} {job:?}");
+            }
             if !live {
                 self.let_go(&held.tenant, held.job);
             }
@@ -237,10 +251,12 @@ impl World {
             for job in self.jobs(tenant) {
                 let due = match job.status {
                     JobStatus::Failed => job.next_attempt_at,
+                    JobStatus::Pending if job.held || job.run.is_some() => None,
                     JobStatus::Pending => job.spec.not_before,
                     _ => None,
                 };
                 assert!(due.is_none_or(|due| due.as_ms() > now_ms), "overdue: {job:?}");
+                self.check_needs_of(tenant, &job);
             }
             for run in self.runs(tenant) {
                 let due = run.timeout_ms.map(|ms| run.created_at.plus_ms(ms));
@@ -251,6 +267,20 @@ impl World {
                 );
             }
         }
+    }
+
+    /// A job whose needs have ended is not left lying.
+    fn check_needs_of(&self, tenant: &TenantName, job: &Job) {
+        let (JobStatus::Pending, false, Some(run), Some(node)) = (job.status, job.held, job.run, job.node)
+        else {
+            return;
+        };
+        let snapshot = self.read();
+        let view: &dyn fastness::domain::state::View = &snapshot.view(tenant);
+        let open_needs = view.node(run, node).unwrap().unwrap().open_needs;
+        let now_ms = self.clock.wall_ms();
+        let is_due = job.spec.not_before.is_none_or(|due| due.as_ms() <= now_ms);
+        assert!(open_needs > 0 || !is_due, "forgotten: {job:?}");
     }
 
     fn open(&mut self, trusted: Trusted) -> fastness::engine::Report {
@@ -371,7 +401,9 @@ impl World {
     pub fn heal(&mut self) {
         for _ in 0..200 {
             self.settle();
-            let claim = claim("healer", Reach::EveryTenant, 256);
+            self.schedule_held();
+            let mut claim = claim("healer", Reach::EveryTenant, 256);
+            claim.wanted.labels.insert("os".to_owned(), "linux".to_owned());
             let trip = (
                 self.tenants[0].clone(),
                 Actor::worker("healer"),
@@ -393,6 +425,19 @@ impl World {
         panic!("something never ends");
     }
 
+    fn schedule_held(&mut self) {
+        for tenant in self.tenants.clone() {
+            let held = self.jobs(&tenant).into_iter().filter(|job| job.held);
+            let commands = held.map(|job| Command::ScheduleJob {
+                job: job.id,
+                reason: "schedule".to_owned(),
+            });
+            let trip = (tenant, Actor::system("test"), commands.collect(), None);
+            let answer = self.batch(vec![trip]).remove(0);
+            assert!(answer.results.iter().all(Result::is_ok));
+        }
+    }
+
     fn is_at_rest(&self) -> bool {
         assert!(self.tenants.iter().all(|tenant| {
             let jobs_done = self.jobs(tenant).iter().all(Job::is_terminal);
@@ -411,6 +456,7 @@ pub fn claim(worker: &str, reach: Reach, max: usize) -> Claim {
         worker: worker.to_owned(),
         reach,
         wanted: Wanted {
+            labels: Default::default(),
             queues: QUEUES.map(str::to_owned).to_vec(),
             types: Vec::new(),
         },

@@ -1,14 +1,16 @@
 //! One turn of a sequence: somebody does something, time passes, or the process ends and starts anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fastness::domain::command::{Command, Leased, Reply};
+use fastness::domain::command::{Choice, Command, ReplayRun, Reply};
+use fastness::domain::dead_letter::Resolution;
 use fastness::domain::event::Actor;
 use fastness::domain::job::{Job, JobStatus};
-use fastness::domain::{JobId, RunId, Seq, TenantName};
-use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted, matches};
+use fastness::domain::{JobId, Seq, TenantName};
+use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted};
 
+use super::grants::Grants;
 use super::packs;
 use super::rows;
 use super::world::{Held, QUEUES, Trip, World, claim};
@@ -64,10 +66,18 @@ impl Tally {
             "not_before",
             "granted",
             "full run passed over",
+            "full key passed over",
+            "job.hold_ended",
+            "job.replayed",
+            "deadletter.created",
+            "deadletter.resolved",
+            "afresh",
+            "schedule",
+            "timeout",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);
-            assert!(times >= 20, "{what} came about only {times} times");
+            assert!(times >= 10, "{what} came about only {times} times");
         }
     }
 }
@@ -76,17 +86,20 @@ impl World {
     pub fn turn(&mut self, tally: &mut Tally) {
         self.settle();
         match self.random.below(100) {
-            0..=13 => self.users_turn(),
-            14..=23 => self.packs_turn(),
-            24..=44 => self.claim_turn(tally),
-            45..=66 => self.reports_turn(),
-            67..=70 => self.late_turn(),
-            71..=73 => self.step_turn(),
-            74..=76 => self.release_turn(),
-            77..=81 => self.cancel_turn(),
-            82..=83 => self.renew_turn(),
-            84..=91 => self.time_turn(),
-            92..=94 => self.admin_turn(),
+            0..=11 => self.users_turn(),
+            12..=13 => self.graph_turn(),
+            14..=21 => self.packs_turn(),
+            22..=42 => self.claim_turn(tally),
+            43..=62 => self.reports_turn(),
+            63..=65 => self.late_turn(),
+            66..=68 => self.step_turn(),
+            69..=71 => self.release_turn(),
+            72..=75 => self.cancel_turn(),
+            76..=81 => self.again_turn(),
+            82 => self.renew_turn(),
+            83 => self.foreign_turn(),
+            84..=90 => self.time_turn(),
+            91..=94 => self.admin_turn(),
             _ => self.house_turn(),
         }
     }
@@ -121,7 +134,7 @@ impl World {
         self.view().ledger(tenant).unwrap().size()
     }
 
-    fn ledger_ms(&self, tenant: &TenantName) -> i64 {
+    pub fn ledger_ms(&self, tenant: &TenantName) -> i64 {
         self.read()
             .head(tenant)
             .unwrap()
@@ -137,6 +150,7 @@ impl World {
                     .is_some_and(|due| due.as_ms() <= self.ledger_ms(tenant)) => {}
             Reply::Job(job) => assert!(self.jobs(tenant).contains(job), "{job:?}"),
             Reply::Run(run) => assert!(self.runs(tenant).contains(run), "{run:?}"),
+            Reply::Before(seq) => assert!(seq.0 < self.size(tenant)),
             Reply::Leased(_) | Reply::Pack(..) | Reply::Token(_) | Reply::Late | Reply::Done => {}
         }
     }
@@ -194,6 +208,9 @@ impl World {
         claim.lease_ms = [1_000, 30_000, 600_000][random.below(3) as usize];
         if random.once_in(3) {
             claim.wanted.queues = vec![QUEUES[random.below(3) as usize].to_owned()];
+        }
+        if random.once_in(2) {
+            claim.wanted.labels.insert("os".to_owned(), "linux".to_owned());
         }
         if random.once_in(4) {
             claim.wanted.types = vec!["scan*".to_owned(), "pack.step".to_owned()];
@@ -307,6 +324,115 @@ impl World {
         self.ask(vec![(tenant, Actor::system("test"), vec![command], None)]);
     }
 
+    /// A graph of jobs that no pack defines, with keys that come again.
+    fn graph_turn(&mut self) {
+        let tenant = self.tenant();
+        let graph = self.random_graph();
+        let again = graph.clone();
+        let replies = self.ask(vec![(tenant, Actor::system("test"), vec![graph, again], None)]);
+        match (&replies[0], &replies[1]) {
+            (Ok(Reply::Run(one)), Ok(Reply::Run(two))) => assert_ne!(one.id, two.id),
+            (Ok(Reply::Run(_) | Reply::Before(_)), Ok(Reply::Before(_))) => {}
+            (Err("cycle" | "idempotency_conflict"), Err(_)) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Something is done again, goes on, or is given up.
+    fn again_turn(&mut self) {
+        let tenant = self.tenant();
+        let (mut jobs, mut runs) = (self.jobs(&tenant), self.runs(&tenant));
+        let kind = self.random.below(5);
+        // Mostly something that can be done; else it is refused, which is tried as well.
+        if !self.random.once_in(4) {
+            let failed = |job: &Job| job.status == JobStatus::Failed && job.is_terminal();
+            jobs.retain(|job| match kind {
+                0 => job.held,
+                1 => failed(job) && job.run.is_none(),
+                2 => job.is_terminal() && job.run.is_none(),
+                _ => failed(job),
+            });
+            runs.retain(|run| run.status.is_terminal());
+        }
+        if jobs.is_empty() {
+            return;
+        }
+        let job = jobs[self.random.below(jobs.len() as u64) as usize].clone();
+        let command = match kind {
+            0 => Command::ScheduleJob {
+                job: job.id,
+                reason: "schedule".to_owned(),
+            },
+            1 => Command::RetryJob {
+                job: job.id,
+                reason: "afresh".to_owned(),
+            },
+            2 => Command::ReplayJob {
+                job: job.id,
+                reason: "replay".to_owned(),
+                idempotency: None,
+            },
+            3 => Command::ResolveDeadLetter {
+                job: job.id,
+                how: Resolution::Noted,
+                note: "never mind".to_owned(),
+            },
+            _ if runs.is_empty() => return,
+            _ => Command::ReplayRun(Box::new(ReplayRun {
+                choice: Choice::NotCompleted,
+                idempotency: None,
+                run: runs[self.random.below(runs.len() as u64) as usize].id,
+            })),
+        };
+        self.ask(vec![(tenant, Actor::system("test"), vec![command], None)]);
+    }
+
+    /// What belongs to one tenant is not there for another: the same answer as for what never was, and nothing changes.
+    fn foreign_turn(&mut self) {
+        let (mine, theirs) = (self.tenants[0].clone(), self.tenants[1].clone());
+        let (jobs, runs) = (self.jobs(&theirs), self.runs(&theirs));
+        let unknown = JobId::derive(fastness::domain::Timestamp::from_ms(1), 1, 1);
+        let reason = || "mine".to_owned();
+        for job in [unknown].into_iter().chain(jobs.last().map(|job| job.id)) {
+            let commands = vec![
+                Command::CancelJob {
+                    job,
+                    reason: reason(),
+                },
+                Command::ScheduleJob {
+                    job,
+                    reason: reason(),
+                },
+                Command::RetryJob {
+                    job,
+                    reason: reason(),
+                },
+                Command::ReleaseJob {
+                    job,
+                    epoch: 1,
+                    reason: reason(),
+                },
+                Command::ReplayJob {
+                    job,
+                    reason: reason(),
+                    idempotency: None,
+                },
+            ];
+            for command in commands {
+                let replies = self.ask(vec![(mine.clone(), Actor::system("test"), vec![command], None)]);
+                assert_eq!(replies, [Err("not_found")]);
+            }
+        }
+        if let Some(run) = runs.last().map(|run| run.id) {
+            let command = Command::CancelRun {
+                run,
+                reason: reason(),
+            };
+            let replies = self.ask(vec![(mine, Actor::system("test"), vec![command], None)]);
+            assert_eq!(replies, [Err("not_found")]);
+        }
+    }
+
     fn renew_turn(&mut self) {
         let Some(held) = self.some_held() else { return };
         let engine = self.engine();
@@ -390,85 +516,5 @@ fn some(random: &mut crate::support::random::Random, among: &[Held]) -> Option<H
     match among.len() {
         0 => None,
         count => among.get(random.below(count as u64) as usize).cloned(),
-    }
-}
-
-/// What a claim must get, worked out from the rows alone: of each tenant the eligible job of the highest priority that
-/// came first, unless its run is full.
-struct Grants {
-    jobs: BTreeMap<TenantName, Vec<Job>>,
-    /// Free places of runs that have a bound.
-    free: BTreeMap<RunId, u32>,
-    taken: BTreeSet<JobId>,
-}
-
-impl Grants {
-    fn new(world: &World) -> Self {
-        let mut free = BTreeMap::new();
-        let mut jobs = BTreeMap::new();
-        for tenant in &world.tenants {
-            for run in world.runs(tenant) {
-                if let Some(most) = run.max_parallel {
-                    free.insert(run.id, most - run.counts.running);
-                }
-            }
-            jobs.insert(tenant.clone(), world.jobs(tenant));
-        }
-        Grants {
-            jobs,
-            free,
-            taken: BTreeSet::new(),
-        }
-    }
-
-    fn best(&self, tenant: &TenantName, claim: &Claim, tally: &mut Tally) -> Option<JobId> {
-        let wanted = |job: &&Job| {
-            job.status == JobStatus::Scheduled
-                && !self.taken.contains(&job.id)
-                && claim.wanted.queues.contains(&job.spec.queue)
-                && (claim.wanted.types.is_empty()
-                    || claim
-                        .wanted
-                        .types
-                        .iter()
-                        .any(|glob| matches(glob, &job.spec.job_type)))
-        };
-        let fits = |job: &&Job| {
-            let free = job.run.and_then(|run| self.free.get(&run));
-            if free == Some(&0) {
-                tally.count("full run passed over");
-            }
-            free != Some(&0)
-        };
-        let mut eligible: Vec<&Job> = self.jobs[tenant].iter().filter(wanted).filter(fits).collect();
-        eligible.sort_by_key(|job| (std::cmp::Reverse(job.spec.priority), job.ready_seq, job.id));
-        eligible.first().map(|job| job.id)
-    }
-
-    fn check(&mut self, tenant: &TenantName, claim: &Claim, granted: &[Leased], tally: &mut Tally) {
-        let reached: Vec<TenantName> = match claim.reach {
-            Reach::OneTenant => vec![tenant.clone()],
-            Reach::EveryTenant => self.jobs.keys().cloned().collect(),
-        };
-        for (index, leased) in granted.iter().enumerate() {
-            assert!(reached.contains(&leased.tenant));
-            assert_eq!(self.best(&leased.tenant, claim, tally), Some(leased.job.id));
-            // Tenants in turn: one is served twice running only when no other has anything.
-            if index > 0 && granted[index - 1].tenant == leased.tenant {
-                for other in reached.iter().filter(|other| **other != leased.tenant) {
-                    assert_eq!(self.best(other, claim, tally), None, "{other} was passed over");
-                }
-            }
-            self.taken.insert(leased.job.id);
-            if let Some(free) = leased.job.run.and_then(|run| self.free.get_mut(&run)) {
-                *free -= 1;
-            }
-            tally.count("granted");
-        }
-        if granted.len() < claim.max {
-            for tenant in reached {
-                assert_eq!(self.best(&tenant, claim, tally), None, "{tenant} had more");
-            }
-        }
     }
 }

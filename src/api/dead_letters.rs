@@ -1,0 +1,457 @@
+//! Dead letters and error clusters: list, count, replay, resolve.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json as Answer;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::Api;
+use super::auth::Caller;
+use super::error::ApiError;
+use super::job_view::ErrorView;
+use super::jobs::reason_of;
+use super::reading::{Asked, List, Reading, list_rows};
+use super::request::{Id, Json, Query, bad_parameter};
+use crate::domain::command::{Choice, Command, ReplayRun, Reply};
+use crate::domain::dead_letter::{DeadLetter, ErrorCluster, Fingerprint, Resolution, Resolved};
+use crate::domain::state::Kind;
+use crate::domain::{JobId, RunId, StepName, Timestamp};
+use crate::engine::matches;
+use crate::limits;
+
+/// A job out of retries.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DeadLetterView {
+    /// Attempts made.
+    attempt: u32,
+    #[schema(value_type = String)]
+    created_at: Timestamp,
+    error: ErrorView,
+    /// Its error cluster.
+    #[schema(value_type = String)]
+    fingerprint: Fingerprint,
+    /// The job's id.
+    #[schema(value_type = String)]
+    id: JobId,
+    /// Null while it is open.
+    #[schema(value_type = Option<Object>)]
+    resolved: Option<Resolved>,
+    #[schema(value_type = Option<String>)]
+    run_id: Option<RunId>,
+    #[schema(value_type = Option<String>)]
+    step: Option<StepName>,
+    #[serde(rename = "type")]
+    job_type: String,
+}
+
+impl DeadLetterView {
+    fn new(letter: &DeadLetter) -> Self {
+        DeadLetterView {
+            attempt: letter.attempt,
+            created_at: letter.created_at,
+            error: ErrorView::from(&letter.failure),
+            fingerprint: letter.fingerprint.clone(),
+            id: letter.job,
+            resolved: letter.resolved.clone(),
+            run_id: letter.run,
+            step: letter.step.clone(),
+            job_type: letter.job_type.clone(),
+        }
+    }
+}
+
+/// Which letters are meant.
+#[derive(Debug, Default, Clone, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Filter {
+    /// Of this error cluster.
+    #[schema(value_type = Option<String>)]
+    cluster: Option<Fingerprint>,
+    /// Of this run.
+    #[schema(value_type = Option<String>)]
+    run: Option<RunId>,
+    /// Job types, by glob.
+    #[serde(rename = "type")]
+    job_type: Option<String>,
+}
+
+impl Filter {
+    fn admits(&self, letter: &DeadLetter) -> bool {
+        self.cluster
+            .as_ref()
+            .is_none_or(|cluster| *cluster == letter.fingerprint)
+            && (self.run.is_none() || self.run == letter.run)
+            && self
+                .job_type
+                .as_ref()
+                .is_none_or(|glob| matches(glob, &letter.job_type))
+    }
+}
+
+/// Dead letters, newest job first.
+#[utoipa::path(get, path = "/api/v1/dead-letters", tag = "dead letters",
+    params(("status" = Option<String>, Query, description = "open (default), resolved, all"),
+        ("cluster" = Option<String>, Query), ("run" = Option<String>, Query),
+        ("type" = Option<String>, Query, description = "Glob"),
+        ("limit" = Option<u64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = List<DeadLetterView>)))]
+pub async fn list(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Answer<List<DeadLetterView>>, ApiError> {
+    let asked = Asked::take(&mut query)?;
+    let filter = Filter {
+        cluster: query.parsed("cluster")?,
+        run: query.parsed("run")?,
+        job_type: query.text("type")?,
+    };
+    let is_open = match query.text("status")?.as_deref() {
+        None | Some("open") => Some(true),
+        Some("resolved") => Some(false),
+        Some("all") => None,
+        Some(_) => return Err(bad_parameter("status", "open, resolved or all")),
+    };
+    query.finish()?;
+    let list = api.read(caller.tenant()?, move |reading| {
+        list_rows(reading, Kind::DeadLetter, &asked, |row| {
+            let wanted = row.as_dead_letter().filter(|letter| {
+                is_open.is_none_or(|open| open == letter.resolved.is_none()) && filter.admits(letter)
+            });
+            Ok(wanted.map(DeadLetterView::new))
+        })
+    });
+    Ok(Answer(list.await?))
+}
+
+/// How many there are.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Stats {
+    as_of: i64,
+    /// Error clusters with open letters.
+    clusters: u64,
+    /// Open letters.
+    open: u64,
+    /// Open letters by job type.
+    #[schema(value_type = Object)]
+    open_by_type: BTreeMap<String, u64>,
+    /// Letters ever, resolved ones included.
+    total: u64,
+}
+
+/// Counts of dead letters.
+#[utoipa::path(get, path = "/api/v1/dead-letters/stats", tag = "dead letters",
+    responses((status = 200, body = Stats)))]
+pub async fn stats(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    query: Query,
+) -> Result<Answer<Stats>, ApiError> {
+    query.finish()?;
+    let stats = api.read(caller.tenant()?, |reading| {
+        let mut stats = Stats {
+            as_of: reading.as_of,
+            ..Stats::default()
+        };
+        each_cluster(reading, |cluster| {
+            stats.clusters += u64::from(cluster.open > 0);
+            stats.open += cluster.open;
+            stats.total += cluster.total;
+            if cluster.open > 0 {
+                *stats.open_by_type.entry(cluster.job_type.clone()).or_default() += cluster.open;
+            }
+        })?;
+        Ok(stats)
+    });
+    Ok(Answer(stats.await?))
+}
+
+fn each_cluster(reading: &Reading, mut visit: impl FnMut(&ErrorCluster)) -> Result<(), ApiError> {
+    let mut asked = Asked {
+        limit: limits::PAGE_ITEMS_MAX,
+        after: None,
+    };
+    loop {
+        let page = list_rows(reading, Kind::Cluster, &asked, |row| {
+            row.as_cluster().into_iter().for_each(&mut visit);
+            Ok(Some(()))
+        })?;
+        let Some(cursor) = page.next_cursor else {
+            return Ok(());
+        };
+        asked.after = super::reading::read_hex(&cursor);
+    }
+}
+
+/// Failures with one fingerprint.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClusterView {
+    #[schema(value_type = String, example = "exit")]
+    class: crate::domain::job::FailureClass,
+    #[schema(value_type = String)]
+    fingerprint: Fingerprint,
+    #[schema(value_type = String)]
+    first_at: Timestamp,
+    #[schema(value_type = String)]
+    last_at: Timestamp,
+    /// Dead letters of it that are open.
+    open: u64,
+    /// The message without numbers, ids, paths.
+    pattern: String,
+    /// Dead letters of it ever.
+    total: u64,
+    #[serde(rename = "type")]
+    job_type: String,
+}
+
+/// Error clusters, by fingerprint.
+#[utoipa::path(get, path = "/api/v1/error-clusters", tag = "dead letters",
+    params(("limit" = Option<u64>, Query), ("cursor" = Option<String>, Query)),
+    responses((status = 200, body = List<ClusterView>)))]
+pub async fn clusters(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    mut query: Query,
+) -> Result<Answer<List<ClusterView>>, ApiError> {
+    let asked = Asked::take(&mut query)?;
+    query.finish()?;
+    let list = api.read(caller.tenant()?, move |reading| {
+        list_rows(reading, Kind::Cluster, &asked, |row| {
+            Ok(row.as_cluster().map(|cluster| ClusterView {
+                class: cluster.class,
+                fingerprint: cluster.fingerprint.clone(),
+                first_at: cluster.first_at,
+                last_at: cluster.last_at,
+                open: cluster.open,
+                pattern: cluster.pattern.clone(),
+                total: cluster.total,
+                job_type: cluster.job_type.clone(),
+            }))
+        })
+    });
+    Ok(Answer(list.await?))
+}
+
+/// Which letters to replay: exactly one of `ids`, `filter`, `cluster`.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[schema(example = json!({"cluster": "0123456789abcdef", "dryRun": true}))]
+pub struct ReplayLetters {
+    #[schema(value_type = Option<String>)]
+    cluster: Option<Fingerprint>,
+    /// True: nothing is done, the answer tells what would be.
+    #[serde(default)]
+    dry_run: bool,
+    filter: Option<Filter>,
+    /// At most 1,000.
+    #[schema(value_type = Option<Vec<String>>)]
+    ids: Option<Vec<JobId>>,
+    /// Recorded with it.
+    reason: Option<String>,
+}
+
+/// What is, or would be, replayed.
+#[derive(Debug, Default, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Replayed {
+    /// How many letters.
+    count: usize,
+    /// The letters, in a preview; else the new jobs.
+    #[schema(value_type = Vec<String>)]
+    jobs: Vec<JobId>,
+    /// There are more: ask again.
+    more: bool,
+    /// Letters that were not replayed, and why.
+    refused: Vec<RefusedLetter>,
+    /// Jobs of runs are replayed with what depends on them: the runs, in a preview; else the new runs.
+    #[schema(value_type = Vec<String>)]
+    runs: Vec<RunId>,
+}
+
+/// A letter that was not replayed.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RefusedLetter {
+    code: String,
+    detail: String,
+    /// The letter, or the run that it belongs to.
+    id: String,
+}
+
+/// Replays dead letters: jobs that stand alone as new jobs, jobs of a run by one replay of the run.
+#[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead letters", request_body = ReplayLetters,
+    responses((status = 200, body = Replayed)))]
+pub async fn replay(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Json(body): Json<ReplayLetters>,
+) -> Result<Answer<Replayed>, ApiError> {
+    let reason = reason_of(body.reason.clone(), &headers);
+    let chosen = chosen(&api, &caller, &body).await?;
+    let mut runs: BTreeMap<RunId, Vec<StepName>> = BTreeMap::new();
+    let mut alone = Vec::new();
+    for letter in &chosen.letters {
+        match (letter.run, &letter.step) {
+            (Some(run), Some(step)) => runs.entry(run).or_default().push(step.clone()),
+            _ => alone.push(letter.job),
+        }
+    }
+    let mut answer = Replayed {
+        count: chosen.letters.len(),
+        more: chosen.more,
+        ..Replayed::default()
+    };
+    if body.dry_run {
+        answer.jobs = alone;
+        answer.runs = runs.into_keys().collect();
+        return Ok(Answer(answer));
+    }
+    let ids: Vec<String> = alone
+        .iter()
+        .map(JobId::to_string)
+        .chain(runs.keys().map(RunId::to_string))
+        .collect();
+    let commands = alone.into_iter().map(|job| Command::ReplayJob {
+        job,
+        reason: reason.clone(),
+        idempotency: None,
+    });
+    let commands = commands.chain(runs.into_iter().map(|(run, steps)| {
+        Command::ReplayRun(Box::new(ReplayRun {
+            choice: Choice::Named(steps),
+            idempotency: None,
+            run,
+        }))
+    }));
+    let commands: Vec<Command> = commands.collect();
+    if commands.is_empty() {
+        return Ok(Answer(answer));
+    }
+    let done = api
+        .engine()
+        .trip(caller.tenant()?, &caller.actor(), commands, None)
+        .await?;
+    for (id, result) in ids.into_iter().zip(done.results) {
+        match result.map(|receipt| receipt.reply) {
+            Ok(Reply::Job(job)) => answer.jobs.push(job.id),
+            Ok(Reply::Run(run)) => answer.runs.push(run.id),
+            Ok(_) => return Err(ApiError::internal("the writer answered something else")),
+            Err(rejection) => answer.refused.push(RefusedLetter {
+                code: rejection.code.as_str().to_owned(),
+                detail: rejection.detail,
+                id,
+            }),
+        }
+    }
+    Ok(Answer(answer))
+}
+
+struct Chosen {
+    letters: Vec<DeadLetter>,
+    more: bool,
+}
+
+async fn chosen(api: &Arc<Api>, caller: &Caller, body: &ReplayLetters) -> Result<Chosen, ApiError> {
+    let filter = match (&body.ids, &body.filter, &body.cluster) {
+        (Some(ids), None, None) => return named(api, caller, ids.clone()).await,
+        (None, Some(filter), None) => filter.clone(),
+        (None, None, Some(cluster)) => Filter {
+            cluster: Some(cluster.clone()),
+            ..Filter::default()
+        },
+        _ => {
+            let detail = "exactly one of `ids`, `filter` and `cluster` says which letters";
+            return Err(ApiError::field("invalid_field", "", detail));
+        }
+    };
+    let read = api.read(caller.tenant()?, move |reading| {
+        let mut letters = Vec::new();
+        let mut asked = Asked {
+            limit: limits::PAGE_ITEMS_MAX,
+            after: None,
+        };
+        loop {
+            let page = list_rows(reading, Kind::DeadLetter, &asked, |row| {
+                let letter = row.as_dead_letter().filter(|letter| letter.resolved.is_none());
+                Ok(letter.filter(|letter| filter.admits(letter)).cloned())
+            })?;
+            letters.extend(page.items);
+            let more = letters.len() > limits::BATCH_ITEMS_MAX;
+            letters.truncate(limits::BATCH_ITEMS_MAX);
+            match page.next_cursor {
+                Some(cursor) if !more => asked.after = super::reading::read_hex(&cursor),
+                Some(_) | None => return Ok(Chosen { letters, more }),
+            }
+        }
+    });
+    read.await
+}
+
+async fn named(api: &Arc<Api>, caller: &Caller, ids: Vec<JobId>) -> Result<Chosen, ApiError> {
+    if ids.is_empty() || ids.len() > limits::BATCH_ITEMS_MAX {
+        let detail = format!("1 to {} ids", limits::BATCH_ITEMS_MAX);
+        return Err(ApiError::field("invalid_field", "/ids", detail));
+    }
+    let read = api.read(caller.tenant()?, move |reading| {
+        let mut letters = Vec::with_capacity(ids.len());
+        for id in ids {
+            let letter = reading.view().dead_letter(id)?;
+            let letter = letter.ok_or_else(|| ApiError::not_found("dead letter"))?;
+            if letter.resolved.is_some() {
+                let detail = format!("the dead letter {id} is resolved");
+                return Err(ApiError::conflict("illegal_transition", detail));
+            }
+            letters.push(letter);
+        }
+        Ok(Chosen { letters, more: false })
+    });
+    read.await
+}
+
+/// What somebody says of a letter.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Note {
+    /// Recorded with it.
+    note: String,
+}
+
+/// Closes a dead letter without doing its work.
+#[utoipa::path(post, path = "/api/v1/dead-letters/{id}/resolve", tag = "dead letters",
+    params(("id" = String, Path)), request_body = Note, responses((status = 200, body = DeadLetterView)))]
+pub async fn resolve(
+    State(api): State<Arc<Api>>,
+    caller: Caller,
+    id: Result<Id<JobId>, ApiError>,
+    Json(body): Json<Note>,
+) -> Result<Answer<DeadLetterView>, ApiError> {
+    let Id(job) = id.map_err(|_| ApiError::not_found("dead letter"))?;
+    if body.note.trim().is_empty() {
+        return Err(ApiError::field(
+            "reason_required",
+            "/note",
+            "say why nothing is done",
+        ));
+    }
+    let command = Command::ResolveDeadLetter {
+        job,
+        how: Resolution::Noted,
+        note: body.note,
+    };
+    let tenant = caller.tenant()?;
+    api.engine().submit(tenant, &caller.actor(), command).await?;
+    let read = api.read(tenant, move |reading| {
+        let letter = reading.view().dead_letter(job)?;
+        Ok(DeadLetterView::new(
+            &letter.ok_or_else(|| ApiError::not_found("dead letter"))?,
+        ))
+    });
+    Ok(Answer(read.await?))
+}

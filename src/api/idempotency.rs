@@ -1,0 +1,194 @@
+//! `Idempotency-Key`: the same request, sent twice, is done once, and answered twice alike.
+//!
+//! The key comes with the header, or as `idempotencyKey` in the body; it is recorded with what the request makes. The
+//! first answer is not stored: it is told anew from the events that the request made, which say the same for ever.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use axum::extract::{FromRequest, Request};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::response::Response;
+use bytes::Bytes;
+use serde::de::DeserializeOwned;
+
+use super::Api;
+use super::error::ApiError;
+use super::request::{parse_json, read_body};
+use crate::domain::apply::fold;
+use crate::domain::canonical::Payload;
+use crate::domain::event::{Event, EventBody};
+use crate::domain::idempotency::Idempotency;
+use crate::domain::job::Job;
+use crate::domain::run::Run;
+use crate::domain::state::{Model, View};
+use crate::domain::{Seq, TenantName};
+use crate::limits;
+
+const HEADER: &str = "idempotency-key";
+const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+/// Names the use of the derived secret; a change of it would make every old key a conflict.
+const SECRET_LABEL: &str = "fastness idempotency v1";
+
+/// A JSON body with its text, and the key of the header.
+#[derive(Debug)]
+pub struct Keyed<T> {
+    /// The body.
+    pub body: T,
+    text: Bytes,
+    header: Option<String>,
+}
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> Result<Self, ApiError> {
+        let header = header_key(request.headers())?;
+        let text = read_body(request, limits::BODY_BYTES_MAX).await?;
+        // Where every field may be missing, so may the whole body.
+        let body = parse_json(&text).or_else(|error| match text.is_empty() {
+            true => parse_json(b"{}").map_err(|_| error),
+            false => Err(error),
+        })?;
+        Ok(Keyed { body, text, header })
+    }
+}
+
+impl<T> Keyed<T> {
+    /// The key of the request for `route`, when it has one.
+    ///
+    /// # Errors
+    /// Keys in header and body.
+    pub fn key(
+        &self,
+        api: &Api,
+        route: &str,
+        in_body: Option<&str>,
+    ) -> Result<Option<Idempotency>, ApiError> {
+        if self.header.is_some() && in_body.is_some() {
+            let detail = "the key is in the header or in the body, not in both";
+            return Err(ApiError::field("invalid_field", "/idempotencyKey", detail));
+        }
+        let key = self.header.as_deref().or(in_body);
+        key.map(|key| bind(api, route, key, &self.text)).transpose()
+    }
+}
+
+/// Binds a key to a route and to the text that it came with.
+pub fn bind(api: &Api, route: &str, key: &str, text: &[u8]) -> Result<Idempotency, ApiError> {
+    let shown: &[u8] = if text.is_empty() { b"{}" } else { text };
+    let body = Payload::parse(shown)?;
+    let secret = api.engine().keys().log().derive(SECRET_LABEL);
+    Ok(Idempotency {
+        body: secret.authenticate(&[route.as_bytes(), b"\n", &body.bytes()].concat()),
+        key: key.to_owned(),
+        route: route.to_owned(),
+    })
+}
+
+fn header_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let mut values = headers.get_all(HEADER).iter();
+    let Some(value) = values.next() else {
+        return Ok(None);
+    };
+    let text = value.to_str().ok().filter(|_| values.next().is_none());
+    let text =
+        text.ok_or_else(|| ApiError::field("invalid_field", "/idempotencyKey", "visible ASCII, once"))?;
+    Ok(Some(text.to_owned()))
+}
+
+/// Refuses the header where it would mean nothing.
+///
+/// # Errors
+/// On a route that makes nothing, or takes the keys of its items.
+pub fn check_header(method: &Method, path: &str, headers: &HeaderMap) -> Result<(), ApiError> {
+    if !headers.contains_key(HEADER) {
+        return Ok(());
+    }
+    let rest = path.strip_prefix("/api/v1/").unwrap_or_default();
+    let takes = match rest.split('/').collect::<Vec<_>>().as_slice() {
+        ["jobs" | "runs" | "pack-runs"] => true,
+        ["jobs" | "runs" | "pack-runs", id, "replay"] => *id != "batch",
+        _ => false,
+    };
+    if takes && *method == Method::POST {
+        return Ok(());
+    }
+    let detail =
+        "this route takes no Idempotency-Key; items of a batch carry idempotencyKey; nothing was done";
+    Err(ApiError::invalid("idempotency_not_supported", detail))
+}
+
+/// Says that the answer is that of an earlier request.
+pub fn mark(mut response: Response) -> Response {
+    response
+        .headers_mut()
+        .insert(REPLAYED, HeaderValue::from_static("true"));
+    response
+}
+
+impl Api {
+    /// The job as the request made it whose first event is `seq`.
+    pub(super) async fn job_before(self: &Arc<Api>, tenant: &TenantName, seq: Seq) -> Result<Job, ApiError> {
+        let tenant = tenant.clone();
+        self.blocking(move |api| {
+            let event = decode(&api.engine().ledger(&tenant)?.event(seq)?)?;
+            let id = event.subject.job;
+            let mut model = Model::default();
+            take(&mut model, &event)?;
+            let view: &dyn View = &model;
+            let job = id.map(|id| view.job(id)).transpose()?.flatten();
+            job.ok_or_else(|| ApiError::internal("the first event of a request made no job"))
+        })
+        .await
+    }
+
+    /// The run as the request made it whose first event is `seq`.
+    pub(super) async fn run_before(self: &Arc<Api>, tenant: &TenantName, seq: Seq) -> Result<Run, ApiError> {
+        let tenant = tenant.clone();
+        self.blocking(move |api| {
+            let ledger = api.engine().ledger(&tenant)?;
+            let (mut model, mut run, mut failed) = (Model::default(), None, None);
+            let end = ledger.size().min(seq.0 + 1 + limits::RUN_JOBS_MAX as u64);
+            ledger.scan(seq, Seq(end), &mut |_, bytes| {
+                let event = match decode(bytes) {
+                    Ok(event) => event,
+                    Err(error) => {
+                        failed = Some(error);
+                        return ControlFlow::Break(());
+                    }
+                };
+                let is_first = run.is_none() && matches!(event.body, EventBody::RunCreated(_));
+                let is_more = event.subject.run == run && matches!(event.body, EventBody::JobCreated(_));
+                if !is_first && !is_more {
+                    return ControlFlow::Break(());
+                }
+                run = event.subject.run;
+                match take(&mut model, &event) {
+                    Ok(()) => ControlFlow::Continue(()),
+                    Err(error) => {
+                        failed = Some(error);
+                        ControlFlow::Break(())
+                    }
+                }
+            })?;
+            if let Some(error) = failed {
+                return Err(error);
+            }
+            let view: &dyn View = &model;
+            let run = run.map(|run| view.run(run)).transpose()?.flatten();
+            run.ok_or_else(|| ApiError::internal("the first event of a request made no run"))
+        })
+        .await
+    }
+}
+
+/// An event of our own.
+pub fn decode(bytes: &[u8]) -> Result<Event, ApiError> {
+    Event::from_bytes(bytes).map_err(|error| ApiError::internal(error.to_string()))
+}
+
+/// Folds an event of our own into a model.
+pub fn take(model: &mut Model, event: &Event) -> Result<(), ApiError> {
+    fold(model, event).map_err(|error| ApiError::internal(error.to_string()))
+}
