@@ -44,6 +44,16 @@ pub const ARGV_ITEMS_MAX: usize = 1_024;
 pub const ARGUMENT_BYTES_MAX: usize = 128 * 1024 - 1;
 /// Longest path in a pack.
 pub const PATH_BYTES_MAX: usize = 4_095;
+/// Longest expression in a pack, most nodes of its tree, and most items of a list that it makes.
+pub const EXPRESSION_BYTES_MAX: usize = 4_096;
+pub const EXPRESSION_NODES_MAX: usize = 256;
+pub const EXPRESSION_ITEMS_MAX: usize = 1_000;
+/// What an expression can look at, and what it can come to.
+pub const EXPRESSION_FACTS_BYTES_MAX: usize = 1 << 20;
+pub const EXPRESSION_RESULT_BYTES_MAX: usize = 64 * 1024;
+/// Events of one command beyond which no further step is worked out: it fails instead, so that what happened before it
+/// is always recorded.
+pub const RESOLVED_BYTES_MAX: usize = 3 << 20;
 /// Most paths a pack reads, facts and secrets it asks for.
 pub const READS_MAX: usize = 64;
 /// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
@@ -246,6 +256,8 @@ const _: () = assert!(PACK_DEPTH_MAX <= PAYLOAD_DEPTH_MAX);
 const _: () = assert!(PACK_BYTES_MAX <= RUN_TASKS_BYTES_MAX);
 const _: () = assert!(RUN_TASKS_BYTES_MAX * 2 < BATCH_BYTES_MAX);
 const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
+const _: () = assert!(EXPRESSION_RESULT_BYTES_MAX < ARGUMENT_BYTES_MAX);
+const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
 const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);

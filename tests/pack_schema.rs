@@ -168,6 +168,10 @@ fn schema_and_parser_agree() {
         with_spec("reads", json!(["/var/lib/dpkg"])),
         with_spec("sealed", json!("forbidden")),
         with_spec("secrets", json!([])),
+        of_step(json!({"id": "a", "run": ["x", "${{ run.id }}"], "when": "!sealed"})),
+        of_step(
+            json!({"id": "a", "run": ["x", "${{ h }}"], "map": {"over": "[1, 2]", "as": "h", "maxParallel": 2}}),
+        ),
     ];
     for pack in good {
         assert_eq!(accepts(&pack), Ok(()), "{pack}");
@@ -200,6 +204,10 @@ fn schema_and_parser_agree() {
         with_spec("network", json!("all")),
         with_spec("reads", json!(["var"])),
         with_spec("unknown", json!(1)),
+        of_step(json!({"id": "a", "run": ["x"], "when": true})),
+        of_step(json!({"id": "a", "run": ["x"], "map": {"over": "[1]"}})),
+        of_step(json!({"id": "a", "run": ["x"], "map": {"over": "[1]", "as": "H"}})),
+        of_step(json!({"id": "a", "run": ["x"], "map": {"over": "[1]", "as": "h", "maxParallel": 0}})),
     ];
     for pack in bad {
         assert!(accepts(&pack).is_err(), "the schema takes {pack}");

@@ -102,6 +102,17 @@ pub struct ErrorView {
     pub message: String,
 }
 
+impl ErrorView {
+    /// An expression came to nothing that could stand where it stands.
+    pub fn of_expression(detail: &str) -> Self {
+        ErrorView {
+            class: crate::domain::job::FailureClass::Other,
+            code: Some("unresolved".to_owned()),
+            message: detail.to_owned(),
+        }
+    }
+}
+
 impl From<&Failure> for ErrorView {
     fn from(failure: &Failure) -> Self {
         ErrorView {

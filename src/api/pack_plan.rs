@@ -14,7 +14,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Id, Ids, OptionalJson, Query, bad_parameter};
 use crate::domain::canonical::Value;
-use crate::domain::pack::{FieldDiff, Named, PackDiff, SCHEMA};
+use crate::domain::pack::{FieldDiff, Foretold, Named, PackDiff, Placed, SCHEMA};
 use crate::domain::{Digest, PackName, StepName};
 
 /// Inputs to plan with.
@@ -53,10 +53,37 @@ pub struct PlanView {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
+    /// `job`, `jobs`, `open` (it depends on steps before it), `skipped` or `fails`, as far as the inputs tell.
+    comes_to: &'static str,
     /// Steps on the longest chain before it.
     depth: u32,
     #[schema(value_type = String)]
     id: StepName,
+    /// How many, where it is mapped.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    jobs: Option<usize>,
+    /// Why it is skipped or fails.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
+}
+
+impl From<Placed> for PlannedStep {
+    fn from(placed: Placed) -> Self {
+        let (comes_to, jobs, reason) = match placed.comes_to {
+            Foretold::Job => ("job", None, None),
+            Foretold::Jobs(count) => ("jobs", Some(count), None),
+            Foretold::Open => ("open", None, None),
+            Foretold::Skipped(reason) => ("skipped", None, Some(reason.to_owned())),
+            Foretold::Fails(reason) => ("fails", None, Some(reason)),
+        };
+        PlannedStep {
+            comes_to,
+            depth: placed.depth,
+            id: placed.id,
+            jobs,
+            reason,
+        }
+    }
 }
 
 /// Tells what a run of a version would do with these inputs. Nothing is recorded.
@@ -74,10 +101,7 @@ pub async fn simulate(
         let pack = reading.view().pack(&name, version)?;
         let pack = pack.ok_or_else(|| ApiError::not_found("pack version"))?;
         let plan = pack.spec.plan(&asked.inputs)?;
-        let order = plan.order.into_iter().map(|placed| PlannedStep {
-            depth: placed.depth,
-            id: placed.id,
-        });
+        let order = plan.order.into_iter().map(PlannedStep::from);
         Ok(PlanView {
             as_of: reading.as_of,
             critical_path: plan.critical_path,

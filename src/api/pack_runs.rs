@@ -24,6 +24,7 @@ use super::runs::{detail_of, graph_of, run_status};
 use crate::domain::canonical::Value;
 use crate::domain::command::{Command, Reply, StartRun};
 use crate::domain::run::Run;
+use crate::domain::standing::Standing;
 use crate::domain::state::Kind;
 use crate::domain::{PackName, RunId, TenantName};
 use crate::engine::Receipt;
@@ -227,10 +228,12 @@ pub async fn artifacts(
         let graph = row.as_graph().ok_or_else(|| ApiError::not_found("run"))?;
         let view = reading.view();
         let mut items = Vec::new();
-        for node in &graph.nodes {
-            let job = view.job(node.job)?;
-            let found = job.iter().flat_map(|job| &job.artifacts);
-            items.extend(found.map(|artifact| ArtifactView::new(artifact, Some(&node.name))));
+        for (index, node) in (0..).zip(&graph.nodes) {
+            for job in Standing::of(&*view, &*view, id, (index, node))?.jobs {
+                let name = job.name.as_ref().unwrap_or(&node.name);
+                let found = job.artifacts.iter();
+                items.extend(found.map(|artifact| ArtifactView::new(artifact, Some(name))));
+            }
         }
         Ok(Artifacts {
             as_of: reading.as_of,

@@ -14,6 +14,7 @@ use super::idempotency::Keyed;
 use super::runs::graph_of;
 use crate::domain::command::{Choice, Command, ReplayRun};
 use crate::domain::decide::closure;
+use crate::domain::standing::Standing;
 use crate::domain::{RunId, StepName};
 
 /// What to do again. Whatever needs a chosen job is done again too; the rest keeps its completed jobs.
@@ -80,11 +81,11 @@ async fn preview(api: &Arc<Api>, caller: &Caller, run: RunId, choice: Choice) ->
         let row = graph_of(reading, run)?;
         let graph = row.as_graph().ok_or_else(|| ApiError::not_found("run"))?;
         let view = reading.view();
-        let mut jobs = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            jobs.push(view.job(node.job)?.ok_or_else(|| ApiError::not_found("job"))?);
+        let mut steps = Vec::with_capacity(graph.nodes.len());
+        for place in (0..).zip(&graph.nodes) {
+            steps.push(Standing::of(&*view, &*view, run, place)?);
         }
-        let again = closure(graph, &jobs, &choice)?;
+        let again = closure(graph, &steps, &choice)?;
         let names = |wanted: bool| {
             let nodes = graph.nodes.iter().zip(&again);
             let chosen = nodes.filter(move |(_, again)| **again == wanted);

@@ -8,6 +8,7 @@ use super::reading::Reading;
 use crate::domain::event::{Event, EventBody};
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunGraph;
+use crate::domain::standing::item_name;
 use crate::domain::{JobId, RunId, Seq, StepName, Timestamp};
 use crate::engine::Handle;
 use crate::limits;
@@ -47,11 +48,14 @@ pub struct Row {
     #[schema(value_type = String)]
     name: StepName,
     spans: Vec<Span>,
+    /// The node it stands for.
+    #[serde(skip)]
+    node: usize,
 }
 
 impl Row {
     /// Milliseconds under a lease, all attempts together; an open span lasts until `now`.
-    pub fn running_ms(&self, now: Timestamp) -> u64 {
+    fn running_ms(&self, now: Timestamp) -> u64 {
         let running = self.spans.iter().filter(|span| span.kind == SpanKind::Running);
         running
             .map(|span| span.to.unwrap_or(now).since_ms(span.from))
@@ -114,9 +118,13 @@ pub fn rows(reading: &Reading, engine: &Handle, run: RunId, graph: &RunGraph) ->
             job_id: node.job,
             name: node.name.clone(),
             spans: Vec::new(),
+            node: 0,
         })
         .collect();
-    let places: std::collections::HashMap<JobId, usize> = graph
+    for (index, row) in rows.iter_mut().enumerate() {
+        row.node = index;
+    }
+    let mut places: std::collections::HashMap<JobId, usize> = graph
         .nodes
         .iter()
         .enumerate()
@@ -134,16 +142,48 @@ pub fn rows(reading: &Reading, engine: &Handle, run: RunId, graph: &RunGraph) ->
         for seq in &found {
             let event = Event::from_bytes(&ledger.event(*seq)?)
                 .map_err(|error| ApiError::internal(error.to_string()))?;
+            if let EventBody::StepMapped(mapped) = &event.body {
+                for (item, job) in mapped.jobs.iter().enumerate() {
+                    places.insert(*job, rows.len());
+                    rows.push(row_of_item(graph, mapped.node, item, *job)?);
+                }
+            }
             let place = event.subject.job.and_then(|job| places.get(&job));
             if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
                 row.take(&event);
             }
         }
         if found.len() < page.limit {
+            // The jobs of a mapped step stand where the step does; what no job did has no row.
+            let known = |row: &Row| !row.spans.is_empty() || !graph.nodes[row.node].later;
+            let mut rows: Vec<Row> = rows.into_iter().filter(known).collect();
+            rows.sort_by_key(|row| row.node);
             return Ok(rows);
         }
         after = found.last().copied();
     }
+}
+
+fn row_of_item(graph: &RunGraph, node: u32, item: usize, job_id: JobId) -> Result<Row, ApiError> {
+    let broken = || ApiError::internal("a mapped step is not in its graph");
+    let place = graph.nodes.get(node as usize).ok_or_else(broken)?;
+    Ok(Row {
+        job_id,
+        name: item_name(&place.name, item).ok_or_else(broken)?,
+        spans: Vec::new(),
+        node: node as usize,
+    })
+}
+
+/// How long each node ran; a mapped step as long as the longest of its jobs.
+pub fn running_ms(rows: &[Row], graph: &RunGraph, now: Timestamp) -> Vec<u64> {
+    let mut running = vec![0; graph.nodes.len()];
+    for row in rows {
+        if let Some(longest) = running.get_mut(row.node) {
+            *longest = row.running_ms(now).max(*longest);
+        }
+    }
+    running
 }
 
 /// Indexes of the nodes on the path with the longest running time, first to last.
@@ -187,6 +227,7 @@ mod tests {
         let needs: [&[u32]; 5] = [&[], &[0], &[0], &[1, 2], &[]];
         let nodes = needs.iter().enumerate().map(|(index, needs)| GraphNode {
             job: JobId::derive(Timestamp::from_ms(0), 0, index as u32),
+            later: false,
             name: format!("s{index}").parse().unwrap(),
             needs: needs.to_vec(),
             reused: false,

@@ -8,8 +8,9 @@ use utoipa::ToSchema;
 use super::error::ApiError;
 use super::job_view::{ErrorView, Waiting, waiting};
 use crate::domain::canonical::Value;
-use crate::domain::job::JobStatus;
-use crate::domain::run::{Run, RunGraph, RunStatus};
+use crate::domain::job::{Job, JobStatus};
+use crate::domain::run::{GraphNode, Run, RunGraph, RunStatus};
+use crate::domain::standing::{Standing, StepStatus};
 use crate::domain::state::View;
 use crate::domain::{Digest, JobId, PackName, RunId, StepName, Timestamp};
 
@@ -95,18 +96,22 @@ pub struct StepView {
     #[schema(value_type = String)]
     id: StepName,
     index: u32,
-    #[schema(value_type = String)]
-    job_id: JobId,
+    /// Null while it is not known what does the step, and where nothing does.
+    #[schema(value_type = Option<String>)]
+    job_id: Option<JobId>,
     /// Steps that must end first.
     #[schema(value_type = Vec<String>)]
     needs: Vec<StepName>,
+    /// Why it ended, where no job says so: `condition`, `empty_map`, `upstream_failed`, or what was given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reason: Option<String>,
     /// The job is that of an earlier run.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     reused: bool,
     #[schema(value_type = Option<String>)]
     started_at: Option<Timestamp>,
     #[schema(value_type = String)]
-    status: JobStatus,
+    status: StepStatus,
     /// Why it does not run yet; null when it runs or has ended.
     waiting: Option<Waiting>,
 }
@@ -150,30 +155,76 @@ fn steps(
 ) -> Result<Vec<StepView>, ApiError> {
     let mut steps = Vec::with_capacity(graph.nodes.len());
     for (index, node) in graph.nodes.iter().enumerate() {
-        let from = if node.reused { earlier } else { view };
-        let Some(job) = from.job(node.job)? else { continue };
-        let open = view.node(run.id, index as u32)?.map_or(0, |node| node.open_needs);
+        let standing = Standing::of(view, earlier, run.id, (index as u32, node))?;
         let needs = node.needs.iter();
-        steps.push(StepView {
-            attempt: job.attempt,
-            ended_at: job.ended_at,
-            error: job
-                .failure
-                .as_ref()
-                .filter(|_| job.status == JobStatus::Failed)
-                .map(ErrorView::from),
-            exit_code: job.exit_code,
-            id: node.name.clone(),
-            index: index as u32,
-            job_id: node.job,
-            needs: needs
-                .map(|need| graph.nodes[*need as usize].name.clone())
-                .collect(),
-            reused: node.reused,
-            started_at: job.started_at,
-            status: job.status,
-            waiting: waiting(&job, Some(run), Some((open, node.needs.len() as u32))),
-        });
+        let needs: Vec<StepName> = needs
+            .map(|need| graph.nodes[*need as usize].name.clone())
+            .collect();
+        let place = (index as u32, node, needs);
+        if standing.jobs.is_empty() {
+            steps.push(without_job(&standing, place));
+            continue;
+        }
+        for job in &standing.jobs {
+            steps.push(with_job(job, run, &standing, place.clone()));
+        }
     }
     Ok(steps)
+}
+
+type Place<'g> = (u32, &'g GraphNode, Vec<StepName>);
+
+/// A step that was not worked out yet, or ended without a job.
+fn without_job(standing: &Standing, (index, node, needs): Place<'_>) -> StepView {
+    let row = &standing.node;
+    let failed = standing.status == StepStatus::Failed;
+    StepView {
+        attempt: 0,
+        ended_at: row.ended_at,
+        error: row
+            .reason
+            .as_deref()
+            .filter(|_| failed)
+            .map(ErrorView::of_expression),
+        exit_code: None,
+        id: node.name.clone(),
+        index,
+        job_id: None,
+        reason: row.reason.clone().filter(|_| !failed),
+        reused: node.reused,
+        started_at: None,
+        status: standing.status,
+        waiting: (!standing.has_ended()).then_some(Waiting::Needs {
+            open: row.open_needs,
+            total: needs.len() as u32,
+        }),
+        needs,
+    }
+}
+
+/// A step that a job does, or one job of a mapped step.
+fn with_job(job: &Job, run: &Run, standing: &Standing, (index, node, needs): Place<'_>) -> StepView {
+    StepView {
+        attempt: job.attempt,
+        ended_at: job.ended_at,
+        error: job
+            .failure
+            .as_ref()
+            .filter(|_| job.status == JobStatus::Failed)
+            .map(ErrorView::from),
+        exit_code: job.exit_code,
+        id: job.name.clone().unwrap_or_else(|| node.name.clone()),
+        index,
+        job_id: Some(job.id),
+        reason: job.reason.clone(),
+        reused: node.reused,
+        started_at: job.started_at,
+        status: StepStatus::from(job.status),
+        waiting: waiting(
+            job,
+            Some(run),
+            Some((standing.node.open_needs, needs.len() as u32)),
+        ),
+        needs,
+    }
 }

@@ -19,13 +19,14 @@ use super::jobs::{Reason, reason_of};
 use super::reading::{Asked, List, Reading, Texts, list_rows};
 use super::request::{Id, Ids, OptionalJson, Query, bad_parameter, check_label};
 use super::run_replay::{Closure, Replay, replay_at};
-use super::run_shape::{Row, critical_path, rows};
+use super::run_shape::{Row, critical_path, rows, running_ms};
 use super::run_view::{RunDetail, RunView};
 use super::submit::payload_of;
 use crate::domain::command::{Command, GraphJob, StartGraph};
 use crate::domain::concurrency::Concurrency;
-use crate::domain::job::{JobSpec, JobStatus, RetryPolicy};
+use crate::domain::job::{JobSpec, RetryPolicy};
 use crate::domain::run::{Run, RunStatus};
+use crate::domain::standing::{Standing, StepStatus};
 use crate::domain::state::{Kind, Model, Row as StateRow, View};
 use crate::domain::{JobId, RunId, Seq, StepName, Timestamp};
 use crate::engine::Handle;
@@ -38,12 +39,17 @@ use crate::store::{Direction, Page};
 pub struct Node {
     /// On the path that took longest.
     critical: bool,
-    #[schema(value_type = String)]
-    job_id: JobId,
+    /// Null while it is not known what does the step, where nothing does, and of a mapped step.
+    #[schema(value_type = Option<String>)]
+    job_id: Option<JobId>,
+    /// The jobs of a mapped step.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    jobs: Vec<JobId>,
     #[schema(value_type = String)]
     name: StepName,
     #[schema(value_type = String)]
-    status: JobStatus,
+    status: StepStatus,
 }
 
 /// The jobs of a run and what each needs.
@@ -338,21 +344,19 @@ pub async fn graph(
     let graph = api.read(caller.tenant()?, move |reading| {
         let row = graph_of(reading, id)?;
         let graph = row.as_graph().ok_or_else(|| ApiError::not_found("run"))?;
-        let running: Vec<u64> = rows(reading, &engine, id, graph)?
-            .iter()
-            .map(|row| row.running_ms(now))
-            .collect();
+        let running = running_ms(&rows(reading, &engine, id, graph)?, graph, now);
         let path = critical_path(graph, &running);
         let view = reading.view();
         let mut nodes = Vec::with_capacity(graph.nodes.len());
         let mut edges = Vec::new();
         for (index, node) in graph.nodes.iter().enumerate() {
-            let job = view.job(node.job)?;
+            let standing = Standing::of(&*view, &*view, id, (index as u32, node))?;
             nodes.push(Node {
                 critical: path.contains(&(index as u32)),
-                job_id: node.job,
+                job_id: standing.job().map(|job| job.id),
                 name: node.name.clone(),
-                status: job.map_or(JobStatus::Pending, |job| job.status),
+                status: standing.status,
+                jobs: standing.node.jobs,
             });
             for need in &node.needs {
                 edges.push([graph.nodes[*need as usize].name.clone(), node.name.clone()]);

@@ -90,8 +90,24 @@ struct Plan {
 }
 
 #[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
 struct Planned {
+    comes_to: String,
     id: String,
+    jobs: Option<u64>,
+    reason: Option<String>,
+}
+
+impl Planned {
+    fn remark(&self) -> String {
+        match (self.comes_to.as_str(), self.jobs, &self.reason) {
+            ("job", _, _) => String::new(),
+            (_, Some(jobs), _) => format!("  {jobs} jobs"),
+            ("open", _, _) => "  depends on steps before it".to_owned(),
+            (comes_to, _, Some(reason)) => format!("  {comes_to}: {reason}"),
+            (comes_to, _, None) => format!("  {comes_to}"),
+        }
+    }
 }
 
 /// Asks for a plan and prints it.
@@ -124,7 +140,9 @@ pub async fn plan(
         } else {
             paint(Look::Bold, " ")
         };
-        print::line(format_args!("{:>4} {mark} {}", place + 1, shown(&step.id)))?;
+        let remark = step.remark();
+        let (id, remark) = (shown(&step.id), shown(&remark));
+        print::line(format_args!("{:>4} {mark} {id}{remark}", place + 1))?;
     }
     let path: Vec<String> = plan
         .critical_path

@@ -169,7 +169,7 @@ impl Board {
 
 fn is_over(step: &StepView) -> bool {
     match step.status.as_str() {
-        "completed" | "cancelled" => true,
+        "completed" | "cancelled" | "skipped" => true,
         // One that failed and will be tried again has no end.
         "failed" => step.ended_at.is_some(),
         _ => false,
@@ -181,7 +181,7 @@ fn chosen(run: &RunView) -> impl Iterator<Item = &StepView> {
     let weight = |step: &StepView| match step.status.as_str() {
         "running" => 0,
         "failed" => 1,
-        "completed" | "cancelled" => 2,
+        "completed" | "cancelled" | "skipped" => 2,
         _ => 3,
     };
     let mut order: Vec<usize> = (0..run.steps.len()).collect();

@@ -11,8 +11,9 @@ use super::payload::{
     ArtifactCreated, BundleExported, BundleImported, BundleRefused, BundleVerified, ClockStep,
     DeadLetterCreated, DeadLetterResolved, JobCancelRequested, JobCancelled, JobCompleted, JobCreated,
     JobFailed, JobHoldEnded, JobLateReport, JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened,
-    PackRegistered, RunCancelRequested, RunCreated, RunEnded, RunStarted, StepEnded, StepStarted,
-    TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
+    PackRegistered, RunCancelRequested, RunCreated, RunEnded, RunStarted, StepCancelled, StepEnded,
+    StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked,
+    TrustPinned,
 };
 use super::{JobId, RunId, Seq, StepName, TenantName, Timestamp};
 
@@ -274,6 +275,10 @@ event_table! {
     StepStarted(StepStarted) = "step.started", 1;
     StepCompleted(StepEnded) = "step.completed", 1;
     StepFailed(StepEnded) = "step.failed", 1;
+    StepSkipped(StepSkipped) = "step.skipped", 1;
+    StepMapped(Box<StepMapped>) = "step.mapped", 1;
+    StepCancelled(StepCancelled) = "step.cancelled", 1;
+    StepUnresolved(StepUnresolved) = "step.unresolved", 1;
     ArtifactCreated(ArtifactCreated) = "artifact.created", 1;
     RunCreated(Box<RunCreated>) = "run.created", 1;
     RunStarted(RunStarted) = "run.started", 1;

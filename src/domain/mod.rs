@@ -36,6 +36,7 @@ pub mod token;
 pub mod event;
 pub mod payload;
 
+pub mod standing;
 pub mod state;
 
 pub mod apply;

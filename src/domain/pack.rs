@@ -10,13 +10,16 @@
 //! Must never read a file, guess at a misspelt field, or let an expression reach a shell.
 
 mod diff;
+mod dynamic;
 mod error;
+mod expression;
 mod fields;
 mod graph;
 mod inputs;
 mod node;
 mod plan;
 mod read;
+mod resolve;
 mod spec;
 mod step;
 mod task;
@@ -24,11 +27,13 @@ mod units;
 
 pub use diff::{FieldDiff, Named, PackDiff};
 pub use error::{PackCode, PackError, PackErrors};
+pub use expression::Facts;
 pub use inputs::resolve_inputs;
-pub use plan::{Placed, Plan, SealedRefusal};
+pub use plan::{Foretold, Placed, Plan, SealedRefusal};
+pub use resolve::{Resolution, step_facts};
 pub use spec::{
-    Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, Network, PackSpec, SealedUse, StepSpec,
-    plan_hash,
+    Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, MapSpec, Network, PackSpec, SealedUse,
+    StepSpec, plan_hash,
 };
 pub use task::{StepTask, TaskError};
 

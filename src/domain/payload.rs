@@ -241,6 +241,46 @@ payload!(
 );
 
 payload!(
+    /// Nothing is to be done for a step of a run. It satisfies what needs it.
+    StepSkipped {
+        /// Its index in the run's graph.
+        node: u32,
+        /// `condition`, or `empty_map`.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A step of a run is done by a job for each item of a list; they follow, in its order.
+    StepMapped {
+        /// The jobs.
+        jobs: Vec<JobId>,
+        /// Its index in the run's graph.
+        node: u32,
+    }
+);
+
+payload!(
+    /// A step of a run ended before it was worked out.
+    StepCancelled {
+        /// Its index in the run's graph.
+        node: u32,
+        /// `upstream_failed`, or what was given with the request.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A step of a run failed, as its expressions came to nothing that could stand there.
+    StepUnresolved {
+        /// Which, and why.
+        detail: String,
+        /// Its index in the run's graph.
+        node: u32,
+    }
+);
+
+payload!(
     /// A file was produced; its bytes are flushed before this is recorded.
     ArtifactCreated {
         /// The file.

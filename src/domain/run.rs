@@ -93,6 +93,10 @@ pub struct PackReference {
 pub struct GraphNode {
     /// The job that stands here.
     pub job: JobId,
+    /// What it comes to is worked out when all it needs has ended: the job comes into being then, or others in its stead,
+    /// or none.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub later: bool,
     /// Unique within the run.
     pub name: StepName,
     /// Indexes of the nodes that must end first; ascending, all of other nodes, without a cycle.
@@ -152,12 +156,56 @@ impl RunGraph {
     }
 }
 
-/// How many of a node's needs are still open. Changes with the events of *other* jobs, so it stands beside the job.
+/// How a node ended for which no job did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeEnd {
+    /// Before it was worked out: the run was stopped, or what it needs did not complete.
+    Cancelled,
+    /// Its expressions came to nothing that could stand there.
+    Failed,
+    /// Nothing was to be done.
+    Skipped,
+}
+
+impl NodeEnd {
+    /// The name as it is shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            NodeEnd::Cancelled => "cancelled",
+            NodeEnd::Failed => "failed",
+            NodeEnd::Skipped => "skipped",
+        }
+    }
+}
+
+/// Where a node stands, besides its job: how many needs are open, which changes with the events of *other* jobs, and what
+/// it came to when that is known later than the graph.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RunNode {
+    /// How it ended without a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<NodeEnd>,
+    /// When it ended without a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// The jobs of a mapped step, in the order of its list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub jobs: Vec<JobId>,
+    /// Of them have not ended.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub open_jobs: u32,
     /// Needs that have not ended.
     pub open_needs: u32,
+    /// Why it ended without a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// By reference, as serde asks.
+const fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// How many jobs of a run stand where.
@@ -174,14 +222,17 @@ pub struct RunCounts {
     pub failed: u32,
     /// Running now.
     pub running: u32,
-    /// All jobs of the graph.
+    /// Steps for which nothing was to be done.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub skipped: u32,
+    /// All jobs of the graph; a mapped step counts as one until its jobs are known.
     pub total: u32,
 }
 
 impl RunCounts {
     /// Jobs that have ended.
     pub const fn ended(&self) -> u32 {
-        self.cancelled + self.completed + self.failed
+        self.cancelled + self.completed + self.failed + self.skipped
     }
 }
 

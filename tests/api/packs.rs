@@ -473,10 +473,15 @@ spec:
     register(&appliance, source).expect(201);
     let place = "/api/v1/packs/planned/versions/1/simulate";
     let plan = appliance.post(place, r#"{"inputs":{"count":2}}"#).expect(200);
+    let planned = |id: &str, depth: u32| json!({"comesTo": "job", "depth": depth, "id": id});
     assert_eq!(
         plan["order"],
-        json!([{"depth": 0, "id": "side"}, {"depth": 0, "id": "start"},
-            {"depth": 1, "id": "mid"}, {"depth": 2, "id": "last"}])
+        json!([
+            planned("side", 0),
+            planned("start", 0),
+            planned("mid", 1),
+            planned("last", 2)
+        ])
     );
     assert_eq!(plan["criticalPath"], json!(["start", "mid", "last"]));
     assert_eq!(plan["sealedRefuses"], json!(["sealed_forbidden"]));
@@ -486,6 +491,42 @@ spec:
     assert_eq!(appliance.post(place, "{}").problem(422), "missing_input");
     let nowhere = "/api/v1/packs/planned/versions/2/simulate";
     assert_eq!(appliance.post(nowhere, "{}").problem(404), "not_found");
+}
+
+#[test]
+fn a_plan_tells_what_is_skipped_and_mapped_as_far_as_inputs_tell() {
+    let appliance = TestAppliance::start();
+    let source = DYNAMIC.replace("name: dynamic", "name: foretold").replace(
+        "    - id: report",
+        "    - {id: few, when: size(inputs.hosts) > 2, run: [x]}\n    - {id: bad, when: '1', run: [x]}\n    - id: report",
+    );
+    register(&appliance, &source).expect(201);
+    let plan = appliance
+        .post("/api/v1/packs/foretold/versions/1/simulate", "{}")
+        .expect(200);
+    let told: Vec<String> = plan["order"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|step| {
+            format!(
+                "{} {} {} {}",
+                step["id"], step["comesTo"], step["jobs"], step["reason"]
+            )
+            .replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            "scan job null null",
+            "few skipped null condition",
+            "bad fails null when: it comes to something that is not a truth value",
+            "per-host jobs 2 null",
+            "never open null null",
+            "report open null null"
+        ]
+    );
 }
 
 #[test]
@@ -523,4 +564,210 @@ fn a_diff_names_steps_inputs_and_settings_with_their_fields() {
         let reply = appliance.get(&format!("/api/v1/packs/demo/diff?{query}"));
         assert_eq!(reply.problem(status), code, "{query}");
     }
+}
+
+const DYNAMIC: &str = r#"apiVersion: fastness/v1
+kind: Pack
+metadata: {name: dynamic}
+spec:
+  inputs:
+    hosts: {type: list, default: [alpha, beta]}
+  steps:
+    - {id: scan, run: [scan]}
+    - {id: per-host, needs: [scan], map: {over: inputs.hosts, as: host, maxParallel: 1}, run: [check, "${{ host }}"]}
+    - {id: never, needs: [scan], when: 'steps.scan.outputs.found == "no"', run: [x]}
+    - id: report
+      needs: [never, per-host]
+      run: [report, '${{ size(steps["per-host"].outputs) }}', '${{ steps.never.status }}']
+"#;
+
+fn start_dynamic(appliance: &TestAppliance, body: &str) -> String {
+    let reply = register(appliance, DYNAMIC);
+    assert!(matches!(reply.status, 200 | 201), "{}", reply.json());
+    let run = appliance.post("/api/v1/pack-runs", body).expect(201);
+    run["id"].as_str().unwrap().to_owned()
+}
+
+fn found(found: &str) -> Outcome {
+    let output = json!({"found": found}).to_string();
+    Outcome::Completed(Some(
+        fastness::domain::canonical::parse(output.as_bytes()).unwrap(),
+    ))
+}
+
+/// Name and state of each step.
+fn stands(run: &Value) -> Vec<String> {
+    let steps = run["steps"].as_array().unwrap().iter();
+    steps
+        .map(|step| {
+            format!(
+                "{} {}",
+                step["id"].as_str().unwrap(),
+                step["status"].as_str().unwrap()
+            )
+        })
+        .collect()
+}
+
+#[test]
+fn steps_are_skipped_mapped_and_filled_in_when_what_they_need_has_ended() {
+    let appliance = TestAppliance::start();
+    let id = start_dynamic(&appliance, r#"{"pack":"dynamic","inputs":{}}"#);
+    let place = format!("/api/v1/pack-runs/{id}");
+    let run = appliance.get(&place).expect(200);
+    assert_eq!(
+        stands(&run),
+        [
+            "scan scheduled",
+            "per-host pending",
+            "never pending",
+            "report pending"
+        ]
+    );
+    assert_eq!(
+        (&run["steps"][1]["jobId"], &run["steps"][1]["waiting"]),
+        (&Value::Null, &json!({"for": "needs", "open": 1, "total": 1}))
+    );
+    assert_eq!(run_step(&appliance, &[], found("yes")).as_deref(), Some("scan"));
+    let run = appliance.get(&place).expect(200);
+    assert_eq!(
+        stands(&run),
+        [
+            "scan completed",
+            "per-host[0] scheduled",
+            "per-host[1] scheduled",
+            "never skipped",
+            "report pending"
+        ]
+    );
+    assert_eq!(run["progress"], json!({"done": 2, "total": 5}));
+    assert_eq!(run["steps"][3]["reason"], "condition");
+    for item in ["per-host[0]", "per-host[1]"] {
+        assert_eq!(run_step(&appliance, &["x"], done()).as_deref(), Some(item));
+    }
+    let run = appliance.get(&place).expect(200);
+    let job = appliance
+        .get(&format!(
+            "/api/v1/jobs/{}",
+            run["steps"][4]["jobId"].as_str().unwrap()
+        ))
+        .expect(200);
+    assert_eq!(
+        job["payload"]["action"],
+        json!({"argv": ["report", "2", "skipped"]})
+    );
+    assert_eq!(run_step(&appliance, &[], done()).as_deref(), Some("report"));
+    let run = appliance.get(&place).expect(200);
+    assert_eq!(
+        (&run["status"], &run["progress"]),
+        (&json!("completed"), &json!({"done": 5, "total": 5}))
+    );
+    let graph = appliance.get(&format!("/api/v1/runs/{id}/graph")).expect(200);
+    let node = &graph["nodes"][1];
+    assert_eq!(
+        (&node["name"], &node["status"], &node["jobId"]),
+        (&json!("per-host"), &json!("completed"), &Value::Null)
+    );
+    assert_eq!(node["jobs"].as_array().unwrap().len(), 2);
+    let timeline = appliance.get(&format!("/api/v1/runs/{id}/timeline")).expect(200);
+    let names: Vec<&Value> = timeline["rows"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| &row["name"])
+        .collect();
+    assert_eq!(names, ["scan", "per-host[0]", "per-host[1]", "report"]);
+    let artifacts = appliance.get(&format!("{place}/artifacts")).expect(200);
+    assert_eq!(artifacts["items"].as_array().unwrap().len(), 4);
+    // As it was then: told by the run's own events.
+    let then = appliance
+        .get(&format!("/api/v1/runs/{id}/at/{}", run["asOf"]))
+        .expect(200);
+    assert_eq!(stands(&then), stands(&run));
+
+    // What was skipped or mapped is worked out again; the scan is kept, with its outputs.
+    let preview = appliance
+        .post(
+            &format!("{place}/replay"),
+            r#"{"steps":["report"],"dryRun":true}"#,
+        )
+        .expect(200);
+    assert_eq!(
+        (&preview["steps"], &preview["reused"]),
+        (&json!(["per-host", "never", "report"]), &json!(["scan"]))
+    );
+    let again = appliance
+        .post(&format!("{place}/replay"), r#"{"steps":["report"]}"#)
+        .expect(201);
+    let again = appliance
+        .get(&format!("/api/v1/pack-runs/{}", again["id"].as_str().unwrap()))
+        .expect(200);
+    assert_eq!(
+        stands(&again),
+        [
+            "scan completed",
+            "per-host[0] scheduled",
+            "per-host[1] scheduled",
+            "never skipped",
+            "report pending"
+        ]
+    );
+}
+
+#[test]
+fn an_empty_map_satisfies_and_a_missing_output_fails_the_step_alone() {
+    let appliance = TestAppliance::start();
+    let id = start_dynamic(&appliance, r#"{"pack":"dynamic","inputs":{"hosts":[]}}"#);
+    assert_eq!(run_step(&appliance, &[], done()).as_deref(), Some("scan"));
+    let run = appliance.get(&format!("/api/v1/pack-runs/{id}")).expect(200);
+    assert_eq!(
+        stands(&run),
+        [
+            "scan completed",
+            "per-host skipped",
+            "never failed",
+            "report cancelled"
+        ]
+    );
+    assert_eq!(run["steps"][1]["reason"], "empty_map");
+    assert_eq!(run["steps"][2]["error"]["message"], "when: No such key: found");
+    assert_eq!(run["steps"][3]["reason"], "upstream_failed");
+    assert_eq!(run["status"], "partially_failed");
+    let all = appliance.post(
+        &format!("/api/v1/pack-runs/{id}/replay"),
+        r#"{"failed":true,"dryRun":true}"#,
+    );
+    assert_eq!(all.expect(200)["reused"], json!(["scan"]));
+}
+
+#[test]
+fn a_cancelled_run_ends_steps_that_were_not_worked_out() {
+    let appliance = TestAppliance::start();
+    let id = start_dynamic(&appliance, r#"{"pack":"dynamic","inputs":{}}"#);
+    let run = appliance
+        .post(&format!("/api/v1/pack-runs/{id}/cancel"), "{}")
+        .expect(200);
+    assert_eq!(
+        (&run["status"], &run["progress"]),
+        (&json!("cancelled"), &json!({"done": 4, "total": 4}))
+    );
+    // Where some of a map's jobs have ended, the others are cancelled with the rest.
+    let id = start_dynamic(&appliance, r#"{"pack":"dynamic","inputs":{}}"#);
+    assert_eq!(run_step(&appliance, &[], found("no")).as_deref(), Some("scan"));
+    run_step(&appliance, &[], done()).unwrap();
+    appliance
+        .post(&format!("/api/v1/pack-runs/{id}/cancel"), "{}")
+        .expect(200);
+    let run = appliance.get(&format!("/api/v1/pack-runs/{id}")).expect(200);
+    assert_eq!(
+        stands(&run),
+        [
+            "scan completed",
+            "per-host[0] completed",
+            "per-host[1] cancelled",
+            "never cancelled",
+            "report cancelled"
+        ]
+    );
+    assert_eq!(run["status"], "cancelled");
 }

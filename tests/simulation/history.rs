@@ -8,7 +8,7 @@ use fastness::domain::event::{Event, EventBody};
 use fastness::domain::idempotency::Idempotency;
 use fastness::domain::job::{Job, JobStatus, RetryPolicy};
 use fastness::domain::payload::{
-    JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated, RunEnded,
+    JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated, RunEnded, StepMapped,
 };
 use fastness::domain::run::{Run, RunCounts, RunStatus};
 use fastness::domain::{JobId, RunId, Seq, TenantName, Timestamp, canonical};
@@ -75,12 +75,25 @@ struct SeenRun {
     needs: Vec<Vec<u32>>,
     reused: Vec<bool>,
     jobs: Vec<JobId>,
+    later: Vec<bool>,
+    /// Nodes that ended without a job.
+    ends: BTreeMap<u32, JobEnd>,
+    /// The jobs of mapped nodes.
+    mapped: BTreeMap<u32, Vec<JobId>>,
     max_parallel: Option<u32>,
     due: Option<Timestamp>,
     started: bool,
     cancelled: bool,
     timed_out: bool,
     ended: Option<RunStatus>,
+}
+
+/// How a node ended for which no job did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum JobEnd {
+    Skipped,
+    Cancelled,
+    Failed,
 }
 
 /// What the events of one ledger tell, so far.
@@ -167,6 +180,16 @@ impl History {
             EventBody::StepCompleted(step) | EventBody::StepFailed(step) => {
                 self.under_lease(event, step.epoch)
             }
+            EventBody::StepSkipped(step) => {
+                tally.count(&step.reason);
+                self.end_node(event, step.node, JobEnd::Skipped);
+            }
+            EventBody::StepCancelled(step) => {
+                tally.count("a step cancelled before it was worked out");
+                self.end_node(event, step.node, JobEnd::Cancelled);
+            }
+            EventBody::StepUnresolved(step) => self.end_node(event, step.node, JobEnd::Failed),
+            EventBody::StepMapped(mapped) => self.mapped(event, mapped),
             EventBody::ArtifactCreated(artifact) => {
                 assert_eq!(self.job(event).attempt, artifact.attempt);
             }
@@ -209,6 +232,74 @@ impl History {
         self.runs.get_mut(&event.subject.run.unwrap()).unwrap()
     }
 
+    /// A node that is worked out later, and was not so far.
+    fn open_node(&self, event: &Event, node: u32) -> &SeenRun {
+        let run = &self.runs[&event.subject.run.unwrap()];
+        let at = node as usize;
+        assert!(run.later[at] && !run.reused[at], "it is not worked out later");
+        let is_open = !run.ends.contains_key(&node) && !run.mapped.contains_key(&node);
+        assert!(
+            is_open && !self.jobs.contains_key(&run.jobs[at]),
+            "worked out twice"
+        );
+        run
+    }
+
+    fn end_node(&mut self, event: &Event, node: u32, end: JobEnd) {
+        let run = self.open_node(event, node);
+        let needs = &run.needs[node as usize];
+        if end == JobEnd::Cancelled {
+            let lost = needs.iter().any(|need| self.end_of(run, *need) == Some(false));
+            assert!(lost || run.cancelled || run.timed_out);
+        } else {
+            assert!(needs.iter().all(|need| self.end_of(run, *need).is_some()));
+        }
+        self.run(event).ends.insert(node, end);
+    }
+
+    fn mapped(&mut self, event: &Event, mapped: &StepMapped) {
+        let run = self.open_node(event, mapped.node);
+        let needs = &run.needs[mapped.node as usize];
+        assert!(needs.iter().all(|need| self.end_of(run, *need).is_some()));
+        assert!(!mapped.jobs.is_empty());
+        self.run(event).mapped.insert(mapped.node, mapped.jobs.clone());
+    }
+
+    /// Whether a node ended well; none while it has not ended.
+    fn end_of(&self, run: &SeenRun, node: u32) -> Option<bool> {
+        if let Some(end) = run.ends.get(&node) {
+            return Some(*end == JobEnd::Skipped);
+        }
+        let own = [run.jobs[node as usize]];
+        let jobs = run.mapped.get(&node).map_or(&own[..], |jobs| jobs);
+        let jobs: Option<Vec<&Seen>> = jobs.iter().map(|job| self.jobs.get(job)).collect();
+        let jobs = jobs?;
+        let good = |job: &&Seen| job.status == JobStatus::Completed;
+        jobs.iter()
+            .all(|job| job.is_terminal())
+            .then(|| jobs.iter().all(good))
+    }
+
+    /// The jobs of a run that came into being.
+    fn jobs_of(&self, run: &SeenRun) -> Vec<&Seen> {
+        let mapped = run.mapped.values().flatten();
+        let jobs = run.jobs.iter().chain(mapped);
+        jobs.filter_map(|job| self.jobs.get(job)).collect()
+    }
+
+    fn counts(&self, run: &SeenRun) -> RunCounts {
+        let ended = |wanted: JobEnd| run.ends.values().filter(|end| **end == wanted).count() as u32;
+        let more: usize = run.mapped.values().map(|jobs| jobs.len() - 1).sum();
+        let jobs = counts(&self.jobs_of(run));
+        RunCounts {
+            cancelled: jobs.cancelled + ended(JobEnd::Cancelled),
+            failed: jobs.failed + ended(JobEnd::Failed),
+            skipped: ended(JobEnd::Skipped),
+            total: (run.jobs.len() + more) as u32,
+            ..jobs
+        }
+    }
+
     fn under_lease(&mut self, event: &Event, epoch: u64) {
         let job = self.job(event);
         assert_eq!((job.status, job.epoch), (JobStatus::Running, epoch));
@@ -235,7 +326,7 @@ impl History {
         let open_needs = seen.run.is_some_and(|(run, node)| {
             let run = &self.runs[&run];
             let needs = run.needs[node as usize].iter();
-            needs.into_iter().any(|need| !run.reused[*need as usize])
+            !run.later[node as usize] && needs.into_iter().any(|need| !run.reused[*need as usize])
         });
         let waits = open_needs || seen.held || seen.not_before.is_some_and(|time| time > event.at);
         let expected = if waits {
@@ -294,9 +385,8 @@ impl History {
         let Some((run, node)) = job.run else { return };
         let run = &self.runs[&run];
         for need in &run.needs[node as usize] {
-            let needed = &self.jobs[&run.jobs[*need as usize]];
-            assert!(needed.is_terminal());
-            assert!(job.always || needed.status == JobStatus::Completed);
+            let good = self.end_of(run, *need).expect("what it needs has ended");
+            assert!(job.always || good);
         }
     }
 
@@ -318,10 +408,8 @@ impl History {
         if let Some(run) = event.subject.run {
             let run = &self.runs[&run];
             assert!(run.started);
-            let running = run
-                .jobs
-                .iter()
-                .filter(|job| self.jobs[*job].status == JobStatus::Running);
+            let jobs = self.jobs_of(run);
+            let running = jobs.iter().filter(|job| job.status == JobStatus::Running);
             assert!(
                 run.max_parallel
                     .is_none_or(|most| running.count() <= most as usize)
@@ -381,11 +469,8 @@ impl History {
             let job = &self.jobs[&event.subject.job.unwrap()];
             let (run, node) = job.run.unwrap();
             let run = &self.runs[&run];
-            let lost = |need: &&u32| {
-                let needed = &self.jobs[&run.jobs[**need as usize]];
-                needed.is_terminal() && needed.status != JobStatus::Completed
-            };
-            assert!(!job.always && run.needs[node as usize].iter().any(|need| lost(&need)));
+            let lost = |need: &u32| self.end_of(run, *need) == Some(false);
+            assert!(!job.always && run.needs[node as usize].iter().any(lost));
         }
     }
 
@@ -394,6 +479,9 @@ impl History {
             needs: created.graph.iter().map(|node| node.needs.clone()).collect(),
             reused: created.graph.iter().map(|node| node.reused).collect(),
             jobs: created.graph.iter().map(|node| node.job).collect(),
+            later: created.graph.iter().map(|node| node.later).collect(),
+            ends: BTreeMap::new(),
+            mapped: BTreeMap::new(),
             max_parallel: created.max_parallel,
             due: created.timeout_ms.map(|ms| event.at.plus_ms(ms)),
             started: false,
@@ -411,10 +499,14 @@ impl History {
 
     fn run_ended(&mut self, event: &Event, ended: &RunEnded, status: RunStatus) {
         let run = &self.runs[&event.subject.run.unwrap()];
-        let jobs: Vec<&Seen> = run.jobs.iter().map(|job| &self.jobs[job]).collect();
+        let jobs = self.jobs_of(run);
         assert!(jobs.iter().all(|job| job.is_terminal()));
-        assert_eq!(ended.counts, counts(&jobs));
-        let all_well = jobs.iter().all(|job| job.status == JobStatus::Completed);
+        assert_eq!(ended.counts, self.counts(run));
+        let ends: Vec<_> = (0..run.jobs.len() as u32)
+            .map(|node| self.end_of(run, node))
+            .collect();
+        assert!(ends.iter().all(Option::is_some), "a node has not ended");
+        let all_well = ends.iter().all(|end| *end == Some(true));
         let some_well = jobs
             .iter()
             .any(|job| job.status == JobStatus::Completed && !job.always);
@@ -450,8 +542,7 @@ impl History {
 
     fn compare_run(&self, row: &Run) {
         let seen = &self.runs[&row.id];
-        let jobs: Vec<&Seen> = seen.jobs.iter().map(|job| &self.jobs[job]).collect();
-        assert_eq!(row.counts, counts(&jobs));
+        assert_eq!(row.counts, self.counts(seen));
         let open = if seen.started {
             RunStatus::Running
         } else {
@@ -494,6 +585,7 @@ fn counts(jobs: &[&Seen]) -> RunCounts {
         completed_main: count(&|job| job.status == JobStatus::Completed && !job.always),
         failed: count(&|job| job.status == JobStatus::Failed && job.is_terminal()),
         running: count(&|job| job.status == JobStatus::Running),
+        skipped: 0,
         total: jobs.len() as u32,
     }
 }

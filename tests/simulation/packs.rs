@@ -20,13 +20,13 @@ pub fn register(source: &str) -> Command {
     }))
 }
 
-/// A graph of 1 to 12 steps in any order, some marked `always`.
+/// A graph of 1 to 12 steps in any order, some marked `always`, some mapped, conditional, or filled in.
 pub fn random(random: &mut Random) -> String {
     let name = NAMES[random.below(3) as usize];
     let steps = 1 + random.below(12);
     let mut source = format!(
         "apiVersion: fastness/v1\nkind: Pack\nmetadata: {{name: {name}}}\nspec:\n  \
-         inputs: {{flavour: {{type: string, default: plain}}}}\n"
+         inputs: {{flavour: {{type: string, default: plain}}, hosts: {{type: list, default: [a, b, c]}}}}\n"
     );
     if random.once_in(3) {
         writeln!(source, "  maxParallel: {}", 1 + random.below(3)).unwrap();
@@ -52,6 +52,24 @@ pub fn random(random: &mut Random) -> String {
         }
         if random.once_in(4) {
             source.push_str(", always: true");
+        }
+        let look = |need: &String| format!("steps.{need}.status == \"completed\"");
+        match (random.below(8), needs.first()) {
+            (0, _) => source.push_str(", map: {over: inputs.hosts, as: host, maxParallel: 2}"),
+            (1, _) => source.push_str(", map: {over: 'inputs.hosts.filter(h, h == \"b\")', as: host}"),
+            (2, _) => source.push_str(", map: {over: 'inputs.hosts.filter(h, h == \"z\")', as: host}"),
+            (3, Some(need)) => write!(source, ", when: '{}'", look(need)).unwrap(),
+            (4, Some(need)) => write!(source, ", when: '!({})'", look(need)).unwrap(),
+            (5, Some(need)) => write!(source, ", env: {{X: \"${{{{ steps.{need}.status }}}}\"}}").unwrap(),
+            // What is not there has no value: the step fails without a job.
+            (6, Some(need)) if random.once_in(3) => {
+                write!(
+                    source,
+                    ", env: {{X: \"${{{{ steps.{need}.outputs.nothing }}}}\"}}"
+                )
+                .unwrap();
+            }
+            _ => {}
         }
         let jitter = ["none", "full"][random.below(2) as usize];
         let max = random.below(3);

@@ -74,6 +74,12 @@ impl Tally {
             "afresh",
             "schedule",
             "timeout",
+            "step.skipped",
+            "step.mapped",
+            "step.cancelled",
+            "step.unresolved",
+            "condition",
+            "empty_map",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);

@@ -10,6 +10,7 @@ use crate::domain::payload::{
     ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
     JobReleased, JobScheduled, JobStarted,
 };
+use crate::domain::run::{GraphNode, RunNode};
 use crate::domain::state::{ArtifactRow, Key, PayloadRow, Row};
 use crate::domain::{Digest, JobId, canonical};
 
@@ -79,16 +80,26 @@ impl Fold<'_> {
         };
         let row = self.with(|view| view.graph(run))?;
         let graph = row.as_ref().and_then(|row| row.as_graph());
-        match graph.and_then(|graph| graph.nodes.get(index as usize)) {
-            Some(place)
-                if place.job == id
-                    && !place.reused
-                    && Some(&place.name) == self.event.subject.step.as_ref() =>
-            {
-                Ok(())
+        let place = graph.and_then(|graph| graph.nodes.get(index as usize));
+        let node = self.with(|view| view.node(run, index))?.unwrap_or_default();
+        let name = self.event.subject.step.as_ref();
+        match place {
+            Some(place) if place.reused || node.end.is_some() || place.later && node.open_needs > 0 => {
+                Err(self.illegal("no job comes into being there"))
             }
+            Some(place) if node.jobs.is_empty() && place.job == id && Some(&place.name) == name => Ok(()),
+            Some(place) if self.is_mapped_job(place, &node, id) => Ok(()),
             _ => Err(self.illegal("the graph of the run has another job there")),
         }
+    }
+
+    /// The job stands for an item of a mapped step, under its name.
+    fn is_mapped_job(&self, place: &GraphNode, node: &RunNode, id: JobId) -> bool {
+        let Some(item) = node.jobs.iter().position(|job| *job == id) else {
+            return false;
+        };
+        let name = self.event.subject.step.as_ref();
+        name.is_some_and(|name| name.as_str() == format!("{}[{item}]", place.name))
     }
 
     pub(super) fn job_scheduled(&mut self, payload: &JobScheduled) -> Result<(), ApplyError> {

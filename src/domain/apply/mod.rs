@@ -5,6 +5,7 @@ mod admin;
 mod dead_letter;
 mod job;
 mod run;
+mod step;
 
 use super::event::{Event, EventBody};
 use super::run::RunStatus;
@@ -78,6 +79,10 @@ impl Fold<'_> {
             EventBody::JobLateReport(payload) => self.job_late_report(payload),
             EventBody::StepStarted(payload) => self.step(payload.epoch),
             EventBody::StepCompleted(payload) | EventBody::StepFailed(payload) => self.step(payload.epoch),
+            EventBody::StepSkipped(payload) => self.step_skipped(payload),
+            EventBody::StepMapped(payload) => self.step_mapped(payload),
+            EventBody::StepCancelled(payload) => self.step_cancelled(payload),
+            EventBody::StepUnresolved(payload) => self.step_unresolved(payload),
             EventBody::ArtifactCreated(payload) => self.artifact_created(payload),
             EventBody::RunCreated(payload) => self.run_created(payload),
             EventBody::RunStarted(_) => self.run_started(),

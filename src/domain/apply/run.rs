@@ -4,6 +4,7 @@
 //! It must never count a job twice, or open a need twice.
 
 use super::{ApplyError, Fold};
+use crate::domain::RunId;
 use crate::domain::job::Job;
 use crate::domain::payload::{RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::run::{Run, RunCounts, RunGraph, RunNode, RunStatus};
@@ -30,6 +31,7 @@ impl Fold<'_> {
         for (index, node) in graph.nodes.iter().enumerate() {
             let row = RunNode {
                 open_needs: node.needs.iter().filter(is_open).count() as u32,
+                ..RunNode::default()
             };
             self.changes.put(Key::Node(id, index as u32), Row::Node(row));
         }
@@ -97,11 +99,27 @@ impl Fold<'_> {
         Ok(())
     }
 
-    /// An ended job opens its dependents by one need each.
+    /// An ended job opens the dependents of its node by one need each; one of a mapped step does when it is the last.
     pub(super) fn close_node(&mut self, job: &Job) -> Result<(), ApplyError> {
         let (Some(run), Some(index)) = (job.run, job.node) else {
             return Ok(());
         };
+        let node = self.with(|view| view.node(run, index))?.unwrap_or_default();
+        if !node.jobs.is_empty() {
+            let Some(open_jobs) = node.open_jobs.checked_sub(1) else {
+                return Err(self.illegal("a job of the step ended twice"));
+            };
+            let node = RunNode { open_jobs, ..node };
+            self.changes.put(Key::Node(run, index), Row::Node(node));
+            if open_jobs > 0 {
+                return Ok(());
+            }
+        }
+        self.open_dependents(run, index)
+    }
+
+    /// What waits for a node that has ended has one open need less.
+    pub(super) fn open_dependents(&mut self, run: RunId, index: u32) -> Result<(), ApplyError> {
         let Some(row) = self.with(|view| view.graph(run))? else {
             return Err(self.illegal("the run has no graph"));
         };
@@ -112,11 +130,11 @@ impl Fold<'_> {
             return Err(self.illegal("the node is not in the graph"));
         };
         for dependent in dependents {
-            let node = self.with(|view| view.node(run, *dependent))?;
-            match node.and_then(|node| node.open_needs.checked_sub(1)) {
+            let node = self.with(|view| view.node(run, *dependent))?.unwrap_or_default();
+            match node.open_needs.checked_sub(1) {
                 Some(open_needs) => {
-                    self.changes
-                        .put(Key::Node(run, *dependent), Row::Node(RunNode { open_needs }));
+                    let node = RunNode { open_needs, ..node };
+                    self.changes.put(Key::Node(run, *dependent), Row::Node(node));
                 }
                 None => return Err(self.illegal("a need ended twice")),
             }
@@ -151,7 +169,7 @@ impl Fold<'_> {
         }
     }
 
-    fn run_row(&self) -> Result<Run, ApplyError> {
+    pub(super) fn run_row(&self) -> Result<Run, ApplyError> {
         let id = self.run_id()?;
         self.with(|view| view.run(id))?
             .ok_or_else(|| self.illegal("no such run"))

@@ -64,7 +64,7 @@ impl Draft<'_> {
         self.emit(EventBody::RunCreated(Box::new(created)), subject, labels)?;
         let waits = |node: &GraphNode| node.needs.iter().any(|need| !graph[*need as usize].reused);
         for (index, (node, job)) in graph.iter().zip(jobs).enumerate() {
-            if node.reused {
+            if node.reused || node.later {
                 continue;
             }
             let request = SubmitJob {
@@ -83,7 +83,24 @@ impl Draft<'_> {
             };
             self.create_job(&request, node.job, Some(place))?;
         }
+        self.begin_steps(run, RunGraph::new(graph))?;
         self.reply_run(run)
+    }
+
+    /// Steps that wait for nothing are worked out at once; a run for which nothing is to be done has ended.
+    fn begin_steps(&mut self, run: RunId, graph: RunGraph) -> Result<(), Refusal> {
+        if !graph.nodes.iter().any(|node| node.later) {
+            return Ok(());
+        }
+        let row = self.run_row(run)?;
+        for index in 0..graph.nodes.len() as u32 {
+            let node = &graph.nodes[index as usize];
+            let waits = node.needs.iter().any(|need| !graph.nodes[*need as usize].reused);
+            if node.later && !node.reused && !waits && self.work_out(&row, &graph, index)? {
+                self.follow(&row, &graph, vec![index])?;
+            }
+        }
+        self.end_run(run)
     }
 
     /// The nodes of a graph, with an id for each job.
@@ -119,6 +136,7 @@ impl Draft<'_> {
             }
             nodes.push(GraphNode {
                 job: self.draw_job(),
+                later: false,
                 name: job.name.clone(),
                 needs,
                 reused: false,

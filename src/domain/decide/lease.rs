@@ -13,6 +13,7 @@ use crate::domain::payload::{
 };
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::RunStatus;
+use crate::domain::standing::Standing;
 use crate::domain::{JobId, StepName};
 use crate::limits;
 
@@ -83,13 +84,12 @@ impl Draft<'_> {
             let Some(node) = graph.nodes.get(*need as usize) else {
                 continue;
             };
-            let needed = self.job_row(node.job)?;
-            found.extend(
-                needed
-                    .artifacts
-                    .into_iter()
-                    .map(|artifact| (node.name.clone(), artifact)),
-            );
+            let place = (*need, node);
+            let needed = self.read(|view| Standing::of(view, view, run, place))?;
+            for job in needed.jobs {
+                let name = job.name.unwrap_or_else(|| node.name.clone());
+                found.extend(job.artifacts.into_iter().map(|artifact| (name.clone(), artifact)));
+            }
         }
         Ok(found)
     }

@@ -11,6 +11,7 @@ mod job;
 mod lease;
 mod replay;
 mod run;
+mod step;
 
 pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};

@@ -4,13 +4,15 @@ use std::collections::VecDeque;
 
 use super::Draft;
 use super::bounds::check_idempotency;
-use crate::domain::canonical::Payload;
+use super::run::STEP_JOB_TYPE;
+use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{Choice, GraphJob, ReplayRun, Reply};
 use crate::domain::dead_letter::Resolution;
 use crate::domain::job::{Job, JobSpec, JobStatus};
 use crate::domain::payload::RunCreated;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{GraphNode, RunGraph};
+use crate::domain::standing::Standing;
 use crate::domain::{JobId, StepName};
 use crate::limits;
 
@@ -28,11 +30,11 @@ impl Draft<'_> {
         let row = self.read(|view| view.graph(old.id))?;
         let row = row.ok_or_else(|| Rejection::not_found("run"))?;
         let graph = row.as_graph().ok_or_else(|| Rejection::not_found("run"))?;
-        let mut jobs = Vec::with_capacity(graph.nodes.len());
-        for node in &graph.nodes {
-            jobs.push(self.job_row(node.job)?);
+        let mut steps = Vec::with_capacity(graph.nodes.len());
+        for index in 0..graph.nodes.len() as u32 {
+            steps.push(self.standing(&old, graph, index)?);
         }
-        let again = closure(graph, &jobs, &request.choice)?;
+        let again = closure(graph, &steps, &request.choice)?;
         let mut nodes: Vec<GraphNode> = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
             nodes.push(GraphNode {
@@ -41,12 +43,15 @@ impl Draft<'_> {
                 ..node.clone()
             });
         }
-        let mut made = Vec::with_capacity(jobs.len());
-        for (node, job) in graph.nodes.iter().zip(&jobs) {
-            made.push(self.job_again(node, job)?);
+        let mut made = Vec::with_capacity(steps.len());
+        for (node, step) in graph.nodes.iter().zip(&steps) {
+            made.push(match step.job().filter(|_| !node.later) {
+                Some(job) => self.job_again(node, job)?,
+                None => later_again(node),
+            });
         }
-        for (index, job) in jobs.iter().enumerate() {
-            if again[index] {
+        for (index, step) in steps.iter().enumerate() {
+            for job in step.jobs.iter().filter(|_| again[index]) {
                 self.resolve_open_letter(job, Resolution::Replayed, "the run is replayed")?;
             }
         }
@@ -84,17 +89,33 @@ impl Draft<'_> {
     }
 }
 
-/// Which nodes are done again: the chosen ones, those that did not complete, those marked `always`, and whatever needs
+/// What it comes to is worked out anew.
+fn later_again(node: &GraphNode) -> GraphJob {
+    GraphJob {
+        name: node.name.clone(),
+        needs: Vec::new(),
+        payload: Payload::Json(Value::Null),
+        spec: JobSpec::of_type(STEP_JOB_TYPE),
+    }
+}
+
+/// A completed job can be kept. What was skipped or mapped is worked out again: what it came to then need not hold now.
+fn is_kept(step: &Standing) -> bool {
+    let job = step.job();
+    job.is_some_and(|job| job.status == JobStatus::Completed && !job.spec.always)
+}
+
+/// Which nodes are done again: the chosen ones, those that did not complete, those that were skipped or mapped, those marked `always`, and whatever needs
 /// one of them.
 ///
 /// # Errors
 /// A name that is not there; a choice that leaves nothing to do.
-pub fn closure(graph: &RunGraph, jobs: &[Job], choice: &Choice) -> Result<Vec<bool>, Rejection> {
+pub fn closure(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<bool>, Rejection> {
     let mut again = vec![false; graph.nodes.len()];
     let mut queue = VecDeque::new();
     let is_chosen = |index: usize| match choice {
         Choice::Named(names) => names.contains(&graph.nodes[index].name),
-        Choice::NotCompleted => jobs[index].status != JobStatus::Completed,
+        Choice::NotCompleted => !steps[index].status.is_good(),
     };
     if let Choice::Named(names) = choice {
         let known = |name: &StepName| graph.nodes.iter().any(|node| node.name == *name);
@@ -113,10 +134,7 @@ pub fn closure(graph: &RunGraph, jobs: &[Job], choice: &Choice) -> Result<Vec<bo
     }
     queue.extend(chosen);
     // What did not complete has nothing that could be reused, and what is marked `always` runs in each run.
-    queue.extend(
-        (0..graph.nodes.len())
-            .filter(|index| jobs[*index].status != JobStatus::Completed || jobs[*index].spec.always),
-    );
+    queue.extend((0..graph.nodes.len()).filter(|index| !is_kept(&steps[*index])));
     while let Some(index) = queue.pop_front() {
         if std::mem::replace(&mut again[index], true) {
             continue;

@@ -1,17 +1,15 @@
 //! Decisions about packs and runs: register, start, settle what waits, cancel, end.
 
-use std::collections::VecDeque;
-
 use super::bounds::{check_correlation, check_idempotency, check_text, clip};
 use super::{Draft, Labels};
-use crate::domain::canonical::Payload;
+use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{GraphJob, PackNovelty, RegisterPack, Reply, StartRun};
 use crate::domain::event::{EventBody, Subject};
 use crate::domain::job::{Job, JobSpec, JobStatus};
 use crate::domain::pack::{StepSpec, resolve_inputs};
 use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::rejection::{Code, Refusal, Rejection};
-use crate::domain::run::{PackReference, Run, RunStatus};
+use crate::domain::run::{PackReference, Run, RunGraph, RunStatus};
 use crate::domain::{Digest, PackName, RunId};
 use crate::limits;
 
@@ -65,12 +63,20 @@ impl Draft<'_> {
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
-            payload: Payload::Json(pack.spec.task(step, &inputs).value()),
+            payload: if step.is_dynamic() {
+                Payload::Json(Value::Null)
+            } else {
+                Payload::Json(pack.spec.task(step, &inputs).value())
+            },
             spec: step_spec(step),
         });
         let jobs: Vec<GraphJob> = jobs.collect();
+        let mut graph = self.draw_graph(&jobs)?;
+        for (node, step) in graph.iter_mut().zip(&pack.spec.steps) {
+            node.later = step.is_dynamic();
+        }
         let created = RunCreated {
-            graph: self.draw_graph(&jobs)?,
+            graph,
             idempotency: request.idempotency.clone(),
             inputs,
             max_parallel: pack.spec.max_parallel,
@@ -97,29 +103,16 @@ impl Draft<'_> {
         let Some(graph) = row.as_graph() else {
             return Ok(());
         };
-        let mut ends = VecDeque::from([index]);
-        while let Some(index) = ends.pop_front() {
-            let good = self.job_row(graph.nodes[index as usize].job)?.status == JobStatus::Completed;
-            for dependent in &graph.dependents[index as usize] {
-                let job = self.job_row(graph.nodes[*dependent as usize].job)?;
-                if job.status != JobStatus::Pending {
-                    continue;
-                }
-                let open = self
-                    .read(|view| view.node(run, *dependent))?
-                    .is_none_or(|node| node.open_needs > 0);
-                if !good && !job.spec.always {
-                    self.cancel_alone(&job, "upstream_failed")?;
-                    ends.push_back(*dependent);
-                } else if !open && self.is_eligible(&job)? {
-                    self.schedule(&job, "needs_met")?;
-                }
-            }
+        let row = self.run_row(run)?;
+        let node = self.read(|view| view.node(run, index))?;
+        // Of a mapped step the last job to end ends it.
+        if node.is_none_or(|node| node.open_jobs == 0) {
+            self.follow(&row, graph, vec![index])?;
         }
         self.end_run(run)
     }
 
-    fn end_run(&mut self, id: RunId) -> Result<(), Refusal> {
+    pub(super) fn end_run(&mut self, id: RunId) -> Result<(), Refusal> {
         let run = self.run_row(id)?;
         if run.status.is_terminal() || run.counts.ended() < run.counts.total {
             return Ok(());
@@ -171,25 +164,45 @@ impl Draft<'_> {
         let Some(graph) = row.as_graph() else {
             return Ok(());
         };
-        for node in &graph.nodes {
-            let job = self.job_row(node.job)?;
+        for index in 0..graph.nodes.len() as u32 {
+            self.stop_node(run, graph, index, reason)?;
+        }
+        // What is marked `always` and waits for nothing any more still runs.
+        for (index, place) in (0..).zip(&graph.nodes) {
+            let standing = self.standing(run, graph, index)?;
+            if place.later && !standing.is_worked_out() && standing.node.open_needs == 0 {
+                if self.work_out(run, graph, index)? {
+                    self.follow(run, graph, vec![index])?;
+                }
+            } else if let Some(job) = standing.job()
+                && job.status == JobStatus::Pending
+                && self.is_eligible(job)?
+            {
+                self.schedule(job, "needs_met")?;
+            }
+        }
+        self.end_run(run.id)
+    }
+
+    fn stop_node(&mut self, run: &Run, graph: &RunGraph, index: u32, reason: &str) -> Result<(), Refusal> {
+        let standing = self.standing(run, graph, index)?;
+        if !standing.is_worked_out() {
+            if !self.step_of(run, index)?.always {
+                self.cancel_step(run, graph, index, reason)?;
+            }
+            return Ok(());
+        }
+        for job in &standing.jobs {
             if job.is_terminal() || job.spec.always {
                 continue;
             }
             if job.status == JobStatus::Running {
-                self.stop(&job, reason)?;
+                self.stop(job, reason)?;
             } else {
-                self.cancel_alone(&job, reason)?;
+                self.cancel_alone(job, reason)?;
             }
         }
-        // What is marked `always` and waits for nothing any more still runs.
-        for node in &graph.nodes {
-            let job = self.job_row(node.job)?;
-            if job.status == JobStatus::Pending && self.is_eligible(&job)? {
-                self.schedule(&job, "needs_met")?;
-            }
-        }
-        self.end_run(run.id)
+        Ok(())
     }
 
     fn emit_run(&mut self, run: &Run, body: EventBody) -> Result<(), Refusal> {
@@ -217,7 +230,7 @@ impl Draft<'_> {
 }
 
 /// The job of a pack's step.
-fn step_spec(step: &StepSpec) -> JobSpec {
+pub(super) fn step_spec(step: &StepSpec) -> JobSpec {
     JobSpec {
         always: step.always,
         queue: STEP_QUEUE.to_owned(),

@@ -55,6 +55,10 @@ codes! {
     InvalidPath = "invalid_path";
     /// An expression inside a shell text, where it could inject.
     InterpolationInShell = "interpolation_in_shell";
+    /// An expression that cannot be read, or is beyond its bounds.
+    InvalidExpression = "invalid_expression";
+    /// An expression that looks at an input that is not declared, or at a step that is not among the needs.
+    UnknownReference = "unknown_reference";
     /// Part of the format, but this version cannot run it yet.
     NotSupported = "not_supported";
 }

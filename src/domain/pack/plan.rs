@@ -3,8 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use super::dynamic::looks_at_steps;
+use super::expression::{Facts, evaluate};
 use super::inputs::resolve_inputs;
-use super::spec::{Network, PackSpec, SealedUse};
+use super::resolve::Resolution;
+use super::spec::{Network, PackSpec, SealedUse, StepSpec};
 use crate::domain::canonical::Value;
 use crate::domain::rejection::Rejection;
 use crate::domain::run::{GraphNode, RunGraph};
@@ -26,10 +29,27 @@ pub struct Plan {
 /// A step in its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Placed {
+    /// What it comes to, as far as the inputs tell.
+    pub comes_to: Foretold,
     /// Steps on the longest chain before it.
     pub depth: u32,
     /// Its name.
     pub id: StepName,
+}
+
+/// What a step comes to, as far as that can be told before a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Foretold {
+    /// One job.
+    Job,
+    /// A job for each of so many items.
+    Jobs(usize),
+    /// That depends on steps before it.
+    Open,
+    /// Nothing is to be done, for this reason.
+    Skipped(&'static str),
+    /// Its expressions come to nothing that could stand there.
+    Fails(String),
 }
 
 /// One thing that sealed mode refuses.
@@ -66,16 +86,56 @@ impl PackSpec {
             let needs = graph.nodes[*index as usize].needs.iter();
             depths[*index as usize] = needs.map(|need| depths[*need as usize] + 1).max().unwrap_or(0);
         }
+        let facts = self.facts_before(&inputs);
         let order = indexes.iter().map(|index| Placed {
+            comes_to: self.foretell(&self.steps[*index as usize], &facts),
             depth: depths[*index as usize],
             id: self.steps[*index as usize].id.clone(),
         });
+        let order = order.collect();
         Ok(Plan {
             critical_path: self.longest_chain(&graph, &depths),
             inputs,
-            order: order.collect(),
+            order,
             sealed_refuses: self.sealed_refuses(),
         })
+    }
+
+    /// What expressions see before any step has ended. A run that is only foretold has no id of its own.
+    fn facts_before(&self, inputs: &BTreeMap<String, Value>) -> Facts {
+        Facts {
+            inputs: inputs.clone(),
+            item: None,
+            run: BTreeMap::from([
+                (
+                    "id".to_owned(),
+                    Value::from("00000000-0000-0000-0000-000000000000"),
+                ),
+                ("pack".to_owned(), Value::from(self.name.as_str())),
+                ("version".to_owned(), Value::Int(0)),
+            ]),
+            steps: BTreeMap::new(),
+        }
+    }
+
+    fn foretell(&self, step: &StepSpec, facts: &Facts) -> Foretold {
+        // A condition that is false already settles it, whatever else looks at other steps.
+        if let Some(when) = step.when.as_deref().filter(|when| !looks_at_steps(when, None)) {
+            match evaluate(when, facts) {
+                Ok(Value::Bool(false)) => return Foretold::Skipped("condition"),
+                Ok(_) => {}
+                Err(error) => return Foretold::Fails(format!("when: {error}")),
+            }
+        }
+        if step.looks_back() {
+            return Foretold::Open;
+        }
+        match self.resolve(step, facts) {
+            Ok(Resolution::One(_)) => Foretold::Job,
+            Ok(Resolution::Mapped(tasks)) => Foretold::Jobs(tasks.len()),
+            Ok(Resolution::Skipped(reason)) => Foretold::Skipped(reason),
+            Err(error) => Foretold::Fails(error),
+        }
     }
 
     fn graph(&self) -> RunGraph {
@@ -87,6 +147,7 @@ impl PackSpec {
             .collect();
         let nodes = self.steps.iter().map(|step| GraphNode {
             job: JobId::derive(Timestamp::from_ms(0), 0, 0),
+            later: step.is_dynamic(),
             name: step.id.clone(),
             needs: step
                 .needs

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::str::FromStr;
 
+use super::dynamic::check_references;
 use super::error::{Findings, PackCode, PackErrors};
 use super::fields::{Cursor, Fields};
 use super::graph::check_graph;
@@ -40,6 +41,7 @@ pub(super) const FORMAT: &[(&str, &[&str])] = &[
     ("retries", super::step::RETRY_FIELDS),
     ("limits", super::step::LIMIT_FIELDS),
     ("artifact", super::step::ARTIFACT_FIELDS),
+    ("map", super::step::MAP_FIELDS),
 ];
 
 impl PackSpec {
@@ -77,7 +79,9 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
     let spec = fields.need("spec", log)?.fields(SPEC_FIELDS, log)?;
     spec.optional("secrets", log, |at, log| refuse_items(at, "secrets", log));
     spec.optional("facts", log, |at, log| refuse_items(at, "host facts", log));
-    let env = spec.optional("env", log, read_env).unwrap_or_default();
+    let env = spec
+        .optional("env", log, |at, log| read_env(at, Interpolation::Refused, log))
+        .unwrap_or_default();
     let inputs = spec.optional("inputs", log, read_inputs).unwrap_or_default();
     let max_parallel = spec.optional("maxParallel", log, |at, log| {
         at.integer(1, limits::RUN_JOBS_MAX as u32, log)
@@ -91,6 +95,7 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
     let steps_at = spec.need("steps", log)?;
     let read = read_steps(&steps_at, log)?;
     check_graph(&read, log);
+    check_references(&read, &inputs, log);
     let steps: Vec<_> = read.into_iter().map(|step| step.spec).collect::<Option<_>>()?;
     // Each task carries the pack's environment; together they have to fit the batch that starts a run.
     let env_bytes: usize = env.iter().map(|(name, value)| name.len() + value.len()).sum();
@@ -182,8 +187,21 @@ pub(super) fn read_description(fields: &Fields<'_>, log: &mut Findings) -> Optio
     })
 }
 
+/// Whether a text may hold `${{ }}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Interpolation {
+    /// It is filled in for each run; what stands in it is checked elsewhere.
+    Filled,
+    /// It is the same for each run.
+    Refused,
+}
+
 /// Environment variables: names of the usual form, values as text.
-pub(super) fn read_env(at: &Cursor<'_>, log: &mut Findings) -> Option<BTreeMap<String, String>> {
+pub(super) fn read_env(
+    at: &Cursor<'_>,
+    interpolation: Interpolation,
+    log: &mut Findings,
+) -> Option<BTreeMap<String, String>> {
     let mut env = BTreeMap::new();
     for member in at.members(limits::ENV_VARIABLES_MAX, log)? {
         let name = member.name();
@@ -198,16 +216,19 @@ pub(super) fn read_env(at: &Cursor<'_>, log: &mut Findings) -> Option<BTreeMap<S
         else {
             continue;
         };
-        refuse_expression(&member.value, value, log);
+        if interpolation == Interpolation::Refused {
+            refuse_expression(&member.value, value, log);
+        }
         env.insert(name.to_owned(), value.to_owned());
     }
     Some(env)
 }
 
-/// `${{ }}` is part of the format; evaluating it comes later.
+/// Some texts are the same for each run.
 pub(super) fn refuse_expression(at: &Cursor<'_>, text: &str, log: &mut Findings) {
     if text.contains("${{") {
-        at.not_supported("expressions (${{ }})", log);
+        let message = "${{ }} stands in the run and env of steps only";
+        log.add(at.error(PackCode::InvalidExpression, message));
     }
 }
 

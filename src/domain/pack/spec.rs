@@ -73,6 +73,9 @@ pub struct StepSpec {
     pub env: BTreeMap<String, String>,
     /// Unique within the pack.
     pub id: StepName,
+    /// Done once for each item of a list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub map: Option<MapSpec>,
     /// Steps that must end first; sorted, without repeats.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub needs: Vec<StepName>,
@@ -82,6 +85,23 @@ pub struct StepSpec {
     pub retries: RetryPolicy,
     /// Longest time of one attempt.
     pub timeout_ms: u64,
+    /// Skipped when this expression comes to false.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub when: Option<String>,
+}
+
+/// A step that is done once for each item of a list.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct MapSpec {
+    /// What expressions call the item.
+    #[serde(rename = "as")]
+    pub item: String,
+    /// Most of its jobs that run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_parallel: Option<u32>,
+    /// The expression that gives the list.
+    pub over: String,
 }
 
 /// What a step executes.

@@ -1,8 +1,9 @@
 //! The steps of a pack file.
 
+use super::dynamic::{Found, read_dynamic};
 use super::error::{Findings, PackCode};
 use super::fields::{Cursor, Fields};
-use super::read::{parse_name, read_description, read_env, refuse_expression};
+use super::read::{Interpolation, parse_name, read_description, read_env, refuse_expression};
 use super::spec::{Action, ArtifactFrom, ArtifactSpec, StepSpec};
 use super::units::{duration_ms, size_bytes};
 use crate::domain::job::{Backoff, Jitter, RetryPolicy};
@@ -29,6 +30,7 @@ pub(super) const STEP_FIELDS: &[&str] = &[
 ];
 pub(super) const RETRY_FIELDS: &[&str] = &["backoff", "cap", "initial", "jitter", "max"];
 pub(super) const LIMIT_FIELDS: &[&str] = &["cpuMillis", "memory", "output", "pids"];
+pub(super) const MAP_FIELDS: &[&str] = &["as", "maxParallel", "over"];
 pub(super) const ARTIFACT_FIELDS: &[&str] = &["from", "name", "path"];
 
 /// A step and the places that later checks point at.
@@ -40,6 +42,8 @@ pub(super) struct ReadStep<'a> {
     pub(super) spec: Option<StepSpec>,
     /// In the order of the source; those of the definition are sorted.
     pub(super) needs_at: Vec<(StepName, Cursor<'a>)>,
+    /// Its expressions: what they look at, and where they stand.
+    pub(super) expressions: Vec<Found<'a>>,
 }
 
 pub(super) fn read_steps<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<Vec<ReadStep<'a>>> {
@@ -57,14 +61,15 @@ fn read_step<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<ReadStep<'a>> {
         .need("id", log)
         .and_then(|at| parse_step_name(&at, log).map(|id| (id, at)));
     let action = read_action(&fields, log);
-    fields.not_yet("map", "mapped steps", log);
-    fields.not_yet("when", "conditions", log);
+    let dynamic = read_dynamic(&fields, log);
     let needs_at = fields.optional("needs", log, read_needs).unwrap_or_default();
     let mut needs: Vec<StepName> = needs_at.iter().map(|(name, _)| name.clone()).collect();
     needs.sort();
     let always = fields.optional("always", log, Cursor::truth).unwrap_or(false);
     let description = read_description(&fields, log);
-    let env = fields.optional("env", log, read_env).unwrap_or_default();
+    let env = fields
+        .optional("env", log, |at, log| read_env(at, Interpolation::Filled, log))
+        .unwrap_or_default();
     let artifacts = fields
         .optional("artifacts", log, read_artifacts)
         .unwrap_or_default();
@@ -81,16 +86,19 @@ fn read_step<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<ReadStep<'a>> {
         description,
         env,
         id: id.clone(),
+        map: dynamic.map,
         needs,
         output_bytes_max: output_bytes_max.unwrap_or(limits::STEP_LOG_BYTES_MAX),
         retries,
         timeout_ms: timeout_ms.unwrap_or(limits::TIMEOUT_MS_DEFAULT),
+        when: dynamic.when,
     });
     Some(ReadStep {
         id,
         id_at,
         spec,
         needs_at,
+        expressions: dynamic.expressions,
     })
 }
 
@@ -142,7 +150,6 @@ fn read_argv(at: &Cursor<'_>, log: &mut Findings) -> Option<Vec<String>> {
         let Some(argument) = item.bounded_text(limits::ARGUMENT_BYTES_MAX, log) else {
             continue;
         };
-        refuse_expression(&item, argument, log);
         argv.push(argument.to_owned());
     }
     if argv.first().is_none_or(String::is_empty) && log.is_empty() {

@@ -161,7 +161,7 @@ fn number(amount: u64) -> Value {
 }
 
 /// `a-b` → `INPUT_A_B`.
-fn input_variable(name: &str) -> String {
+pub(super) fn input_variable(name: &str) -> String {
     format!("INPUT_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
