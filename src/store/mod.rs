@@ -136,7 +136,7 @@ impl Store {
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+        let mut transaction = self.database.begin_write()?;
         let found = {
             let mut meta = transaction.open_table(META)?;
             transaction.open_table(ROWS)?;
@@ -149,7 +149,14 @@ impl Store {
             }
             found
         };
-        transaction.commit()?;
+        // A commit without the allocator's state would make the next open walk the whole file: so none where nothing
+        // changed, and else one that keeps it.
+        if found.is_none() {
+            transaction.set_quick_repair(true);
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
         match found {
             None | Some(FORMAT_NOW) => Ok(()),
             Some(other) => Err(StoreError::Format(other)),
