@@ -149,6 +149,11 @@ impl ApiError {
         ApiError::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// As many as there may be.
+    pub fn too_many(detail: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", detail)
+    }
+
     /// The request does not follow the protocol.
     pub fn malformed(code: &str, detail: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, code, detail)

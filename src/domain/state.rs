@@ -13,6 +13,7 @@ use super::job::Job;
 use super::pack::PackSpec;
 use super::run::{Run, RunGraph, RunNode};
 use super::token::{Import, Pin, Tenant, Token};
+use super::worker::Worker;
 use super::{Digest, JobId, PackName, RunId, Seq, TenantName, Timestamp, TokenId};
 
 /// Names one row of a tenant. The order of variants is the order of storage.
@@ -46,6 +47,8 @@ pub enum Key {
     Pin(String),
     /// A foreign ledger held here (ledger `system`).
     Import(TenantName),
+    /// A worker, by name.
+    Worker(String),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -80,11 +83,13 @@ pub enum Kind {
     Pin,
     /// [`Key::Import`].
     Import,
+    /// [`Key::Worker`].
+    Worker,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 14] = [
+    pub const ALL: [Kind; 15] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -99,6 +104,7 @@ impl Kind {
         Kind::Token,
         Kind::Pin,
         Kind::Import,
+        Kind::Worker,
     ];
 }
 
@@ -120,6 +126,7 @@ impl Key {
             Key::Token(_) => Kind::Token,
             Key::Pin(_) => Kind::Pin,
             Key::Import(_) => Kind::Import,
+            Key::Worker(_) => Kind::Worker,
         }
     }
 
@@ -146,7 +153,7 @@ impl Key {
             Key::Artifact(digest) => out.extend_from_slice(digest.as_bytes()),
             Key::Tenant(name) | Key::Import(name) => out.extend_from_slice(name.as_str().as_bytes()),
             Key::Token(id) => out.extend_from_slice(id.as_bytes()),
-            Key::Pin(origin) => out.extend_from_slice(origin.as_bytes()),
+            Key::Pin(text) | Key::Worker(text) => out.extend_from_slice(text.as_bytes()),
         }
     }
 }
@@ -250,6 +257,7 @@ rows! {
     Token(Token), as_token;
     Pin(Pin), as_pin;
     Import(Import), as_import;
+    Worker(Worker), as_worker;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -313,6 +321,8 @@ getters! {
     pin(origin: &str) -> Pin = Key::Pin(origin.to_owned()), as_pin;
     /// A foreign ledger held here.
     import(tenant: &TenantName) -> Import = Key::Import(tenant.clone()), as_import;
+    /// A worker.
+    worker(name: &str) -> Worker = Key::Worker(name.to_owned()), as_worker;
 }
 
 impl<'v> dyn View + 'v {

@@ -1,5 +1,7 @@
 //! What goes into the writer's queue, and what comes back.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::ready::Wanted;
@@ -34,13 +36,17 @@ pub struct Claim {
     pub lease_ms: u64,
     /// How long to wait when there is none.
     pub wait_ms: u64,
+    /// What the worker offers; kept with the worker.
+    pub labels: BTreeMap<String, String>,
 }
 
 /// Whose jobs a claim takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     /// Those of the tenant that the trip is for.
     OneTenant,
+    /// Those of these in turn.
+    Tenants(Vec<TenantName>),
     /// Those of every tenant in turn: the built-in runner.
     EveryTenant,
 }
@@ -52,6 +58,20 @@ pub struct Answer {
     pub results: Vec<Result<Receipt, Rejection>>,
     /// What the claim got.
     pub jobs: Vec<Leased>,
+    /// How the claim was taken.
+    pub claimed: Claimed,
+}
+
+/// How a claim was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Claimed {
+    /// It had its turn, or there was none.
+    #[default]
+    Served,
+    /// The worker is to take no more work.
+    Drain,
+    /// Not at all: the worker cannot be known here.
+    Refused(Rejection),
 }
 
 /// What an accepted command answers, once it is durable.

@@ -95,6 +95,7 @@ impl Leases for EngineLeases {
             max: ask.max,
             lease_ms: ask.lease_ms,
             wait_ms: ask.wait_ms.min(CLAIM_WAIT_MS_MAX),
+            labels: Default::default(),
         };
         let system = TenantName::system();
         let answer = self
@@ -165,6 +166,7 @@ impl Leases for EngineLeases {
                 job,
                 epoch,
                 reason: "interrupted".to_owned(),
+                logs: ended.logs.as_ref().map(|logs| Box::new(logs_of(logs))),
             },
             outcome => Command::CompleteJob(Box::new(CompleteJob {
                 job,

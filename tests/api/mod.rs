@@ -8,3 +8,5 @@ pub mod packs;
 mod scopes;
 mod sessions;
 mod streams;
+mod worker_output;
+mod workers;

@@ -67,6 +67,7 @@ pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> 
         max: 1,
         lease_ms: 30_000,
         wait_ms: 0,
+        labels: Default::default(),
     };
     let engine = &appliance.engine;
     let trip = engine.trip(&tenant, &actor, vec![], Some(claim));

@@ -268,6 +268,7 @@ impl Session {
             max: 1 + self.random.below(3) as usize,
             lease_ms: 30_000,
             wait_ms: 0,
+            labels: Default::default(),
         };
         let tenant = self.tenant();
         self.trip(tenant, Actor::worker(worker), vec![], Some(claim))
@@ -288,6 +289,7 @@ impl Session {
                 job,
                 epoch,
                 reason: "interrupted".to_owned(),
+                logs: None,
             },
             fate => Command::CompleteJob(Box::new(CompleteJob {
                 job,

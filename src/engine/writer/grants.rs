@@ -3,14 +3,20 @@
 //! Promises: tenants in turn, one job each; a waiting claim is served in the batch that made its work ready. It must never
 //! grant what `decide` refuses.
 
+use std::collections::BTreeSet;
+
 use tokio::sync::oneshot;
 
 use super::{Dropped, Owed, Writer};
 use crate::domain::command::{Command, Leased, Reply};
 use crate::domain::event::Actor;
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::report::WorkerRegistered;
 use crate::domain::{TenantName, Timestamp};
-use crate::engine::request::{Answer, Claim, Reach, SubmitError};
+use crate::engine::LOCAL_WORKER;
+use crate::engine::request::{Answer, Claim, Claimed, Reach, SubmitError};
 use crate::engine::trial::Trial;
+use crate::engine::workers::Standing;
 use crate::limits;
 
 /// A claim that waits for work.
@@ -37,8 +43,8 @@ impl Writer {
             if waiting.reply.is_closed() {
                 continue;
             }
-            let jobs = self.grant(trial, at, &waiting.tenant, &waiting.claim)?;
-            if jobs.is_empty() && waiting.deadline_ms > now_ms {
+            let (claimed, jobs) = self.claim(trial, at, &waiting.tenant, &waiting.claim)?;
+            if jobs.is_empty() && claimed == Claimed::Served && waiting.deadline_ms > now_ms {
                 self.waiting.push_back(waiting);
             } else {
                 owed.push((
@@ -46,6 +52,7 @@ impl Writer {
                     Answer {
                         results: Vec::new(),
                         jobs,
+                        claimed,
                     },
                 ));
             }
@@ -53,18 +60,95 @@ impl Writer {
         Ok(())
     }
 
-    pub(super) fn grant(
+    /// Takes a claim, from which tenants it may.
+    pub(super) fn claim(
         &mut self,
         trial: &mut Trial,
         at: Timestamp,
         tenant: &TenantName,
         claim: &Claim,
-    ) -> Result<Vec<Leased>, Dropped> {
-        let mut granted = Vec::new();
-        let mut turns = match claim.reach {
+    ) -> Result<(Claimed, Vec<Leased>), Dropped> {
+        let asked = match &claim.reach {
             Reach::OneTenant => vec![tenant.clone()],
+            Reach::Tenants(tenants) => {
+                let named: BTreeSet<&TenantName> = tenants.iter().collect();
+                let (behind, before): (Vec<_>, Vec<_>) = named
+                    .into_iter()
+                    .partition(|tenant| self.last_served.as_ref().is_none_or(|last| *tenant > last));
+                behind.into_iter().chain(before).cloned().collect()
+            }
             Reach::EveryTenant => self.active.ready.tenants_after(self.last_served.as_ref()),
         };
+        let is_built_in = claim.reach == Reach::EveryTenant || claim.worker == LOCAL_WORKER;
+        let mut turns = Vec::with_capacity(asked.len());
+        for tenant in &asked {
+            let claimed = if is_built_in {
+                Claimed::Served
+            } else {
+                self.admit(trial, at, tenant, claim)?
+            };
+            match claimed {
+                Claimed::Served => turns.push(tenant.clone()),
+                Claimed::Drain => {}
+                refused @ Claimed::Refused(_) => return Ok((refused, Vec::new())),
+            }
+        }
+        if turns.is_empty() && !asked.is_empty() {
+            return Ok((Claimed::Drain, Vec::new()));
+        }
+        Ok((Claimed::Served, self.grant(trial, at, turns, claim)?))
+    }
+
+    /// Whether a worker may have work of a tenant. One that is seen for the first time is registered.
+    fn admit(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: &TenantName,
+        claim: &Claim,
+    ) -> Result<Claimed, Dropped> {
+        let running = || self.shared.leases.lock().running(tenant);
+        let standing = self
+            .shared
+            .workers
+            .lock()
+            .standing(tenant, &claim.worker, running);
+        let claimed = match standing {
+            Standing::Known => Claimed::Served,
+            Standing::Draining => Claimed::Drain,
+            Standing::Full => {
+                let detail = format!("{} workers hold leases or are drained", limits::WORKERS_MAX);
+                return Ok(Claimed::Refused(Rejection::new(Code::LimitReached, detail)));
+            }
+            Standing::New(replaces) => {
+                let command = Command::RegisterWorker(Box::new(WorkerRegistered {
+                    labels: claim.labels.clone(),
+                    name: claim.worker.clone(),
+                    queues: claim.wanted.queues.clone(),
+                    replaces,
+                    types: claim.wanted.types.clone(),
+                }));
+                self.make_room(trial)?;
+                let actor = Actor::worker(&claim.worker);
+                match self.decide(trial, at, tenant, &actor, &command)? {
+                    Ok(_) => Claimed::Served,
+                    Err(rejection) => return Ok(Claimed::Refused(rejection)),
+                }
+            }
+        };
+        let now_ms = self.clock.monotonic_ms();
+        self.shared.workers.lock().claimed(tenant, claim, now_ms);
+        Ok(claimed)
+    }
+
+    fn grant(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        mut turns: Vec<TenantName>,
+        claim: &Claim,
+    ) -> Result<Vec<Leased>, Dropped> {
+        let mut granted = Vec::new();
         // One job of each tenant in turn, until none has any or the claim is full.
         while !turns.is_empty() {
             let mut left = Vec::new();
