@@ -24,3 +24,4 @@ mod runner_support;
 mod story;
 mod support;
 mod truth;
+mod workers;

@@ -422,6 +422,14 @@ impl From<OutputError> for ApiError {
     fn from(error: OutputError) -> Self {
         match &error {
             OutputError::Missing { .. } => ApiError::not_found("content"),
+            OutputError::Disk { cause, .. }
+                if matches!(
+                    cause.kind(),
+                    std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                ApiError::storage(cause)
+            }
             OutputError::Damaged { .. }
             | OutputError::Disk { .. }
             | OutputError::TooLarge { .. }
