@@ -27,3 +27,4 @@ mod runner_support;
 mod simulation;
 mod story;
 mod support;
+mod workers;

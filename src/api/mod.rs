@@ -40,6 +40,12 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod worker_artifacts;
+mod worker_calls;
+mod worker_ends;
+mod worker_events;
+mod worker_logs;
+mod worker_registry;
 mod worker_shapes;
 mod workers;
 
@@ -57,7 +63,7 @@ pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
-use crate::output::Output;
+use crate::output::{Inbox, Output};
 use crate::stream::Hub;
 
 /// What a route asks of whoever calls it.
@@ -69,6 +75,8 @@ pub enum Access {
     Signed,
     /// A scope, for one tenant.
     Tenant(Scope),
+    /// A scope, for one tenant or for several that the body names.
+    Tenants(Scope),
     /// A scope; the route is about the appliance and no tenant.
     Appliance(Scope),
 }
@@ -92,6 +100,10 @@ const fn post(path: &'static str, access: Access) -> Route {
     let method = Method::POST;
     Route { method, path, access }
 }
+const fn put(path: &'static str, access: Access) -> Route {
+    let method = Method::PUT;
+    Route { method, path, access }
+}
 const fn delete(path: &'static str, access: Access) -> Route {
     let method = Method::DELETE;
     Route { method, path, access }
@@ -101,6 +113,7 @@ const READ: Access = Access::Tenant(Scope::Read);
 const SUBMIT: Access = Access::Tenant(Scope::Submit);
 const OPERATE: Access = Access::Tenant(Scope::Operate);
 const CLAIM: Access = Access::Tenant(Scope::Claim);
+const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
 const IMPORT: Access = Access::Appliance(Scope::Import);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
@@ -114,6 +127,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/jobs/{id}", READ),
     get("/api/v1/jobs/{id}/history", READ),
     get("/api/v1/jobs/{id}/events", READ),
+    get("/api/v1/jobs/{id}/logs", READ),
     post("/api/v1/jobs/{id}/cancel", OPERATE),
     post("/api/v1/jobs/{id}/schedule", OPERATE),
     post("/api/v1/jobs/{id}/retry", OPERATE),
@@ -144,9 +158,17 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/runs/{id}/graph", READ),
     get("/api/v1/runs/{id}/timeline", READ),
     get("/api/v1/artifacts/{sha256}", READ),
-    post("/api/v1/workers/claim", CLAIM),
+    post("/api/v1/workers/claim", CLAIM_SEVERAL),
     post("/api/v1/workers/complete", CLAIM),
     post("/api/v1/workers/jobs/{id}/heartbeat", CLAIM),
+    post("/api/v1/workers/jobs/{id}/progress", CLAIM),
+    post("/api/v1/workers/jobs/{id}/steps", CLAIM),
+    post("/api/v1/workers/jobs/{id}/logs", CLAIM),
+    put("/api/v1/workers/jobs/{id}/artifacts/{name}", CLAIM),
+    post("/api/v1/workers/jobs/{id}/events", CLAIM),
+    post("/api/v1/workers/jobs/{id}/release", CLAIM),
+    get("/api/v1/workers", READ),
+    post("/api/v1/workers/{id}/drain", OPERATE),
     get("/api/v1/events", READ),
     get("/api/v1/events/{seq}", READ),
     get("/api/v1/ledger/checkpoint", READ),
@@ -192,6 +214,7 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(jobs::read))
         .routes(routes!(job_history::read))
         .routes(routes!(jobs::list_events))
+        .routes(routes!(worker_logs::read))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::schedule))
         .routes(routes!(jobs::retry))
@@ -222,6 +245,14 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(workers::claim))
         .routes(routes!(workers::complete))
         .routes(routes!(workers::heartbeat))
+        .routes(routes!(worker_calls::progress))
+        .routes(routes!(worker_calls::step))
+        .routes(routes!(worker_logs::receive))
+        .routes(routes!(worker_artifacts::receive))
+        .routes(routes!(worker_events::report))
+        .routes(routes!(worker_calls::release))
+        .routes(routes!(worker_registry::list))
+        .routes(routes!(worker_registry::drain))
         .routes(routes!(events::list))
         .routes(routes!(events::read))
         .routes(routes!(ledger::checkpoint))
@@ -301,6 +332,8 @@ pub(crate) struct Api {
     context: ApiContext,
     sessions: Sessions,
     hub: Hub,
+    /// Logs and artifacts that workers send.
+    inbox: Inbox,
     /// Raised when a token was revoked or a session ended: streams look whether they may go on.
     revocations: Arc<watch::Sender<u64>>,
     /// True once the server is to end: streams close.
@@ -312,13 +345,16 @@ impl Api {
     fn new(context: ApiContext) -> Arc<Self> {
         let revocations = Arc::new(watch::Sender::new(0));
         let hub = Hub::start(&context.engine, sse::encode_event, revocations.clone());
-        Arc::new(Api {
+        let api = Arc::new(Api {
+            inbox: Inbox::new(context.output.clone()),
             context,
             sessions: Sessions::default(),
             hub,
             revocations,
             stopping: watch::Sender::new(false),
-        })
+        });
+        tokio::spawn(worker_ends::end_leases(Arc::downgrade(&api)));
+        api
     }
 
     fn engine(&self) -> &Handle {

@@ -56,7 +56,12 @@ fn is_hot(row: &Row) -> bool {
     match row {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(_) | Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
+        Row::Payload(_)
+        | Row::Concurrency(_)
+        | Row::Node(_)
+        | Row::Pack(_)
+        | Row::PackHead(_)
+        | Row::Worker(_) => true,
         Row::Graph(_)
         | Row::PackSource(_)
         | Row::PackBytes(_)

@@ -292,6 +292,7 @@ impl Session {
                 job,
                 epoch,
                 reason: "interrupted".to_owned(),
+                logs: None,
             },
             fate => Command::CompleteJob(Box::new(CompleteJob {
                 job,

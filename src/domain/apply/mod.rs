@@ -5,6 +5,7 @@ mod admin;
 mod dead_letter;
 mod job;
 mod run;
+mod worker;
 
 use super::event::{Event, EventBody};
 use super::run::RunStatus;
@@ -79,6 +80,13 @@ impl Fold<'_> {
             EventBody::StepStarted(payload) => self.step(payload.epoch),
             EventBody::StepCompleted(payload) | EventBody::StepFailed(payload) => self.step(payload.epoch),
             EventBody::ArtifactCreated(payload) => self.artifact_created(payload),
+            EventBody::AiToolCalled(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::AiTokensUsed(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::AiArtifactCreated(payload) => self.ai_artifact_created(payload),
+            EventBody::XReported(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::WorkerRegistered(payload) => self.worker_registered(payload),
+            EventBody::WorkerDrained(payload) => self.worker_drained(payload),
+            EventBody::WorkerLost(payload) => self.worker_lost(payload),
             EventBody::RunCreated(payload) => self.run_created(payload),
             EventBody::RunStarted(_) => self.run_started(),
             EventBody::RunCancelRequested(payload) => self.run_cancel_requested(payload),

@@ -22,6 +22,17 @@ pub(super) struct Ended {
     pub(super) logs: Option<AttemptLogs>,
 }
 
+impl Ended {
+    /// Of an attempt whose worker said nothing of its end: what it had sent by then.
+    pub(super) fn unreported(job: &Job, logs: Option<&AttemptLogs>) -> Self {
+        Ended {
+            artifacts: job.uploaded.clone(),
+            exit_code: None,
+            logs: logs.cloned(),
+        }
+    }
+}
+
 /// Where a new job stands in its run.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Place<'a> {
@@ -240,6 +251,7 @@ impl Draft<'_> {
 
     fn emit_cancelled(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
         let cancelled = JobCancelled {
+            artifacts: ended.artifacts,
             exit_code: ended.exit_code,
             logs: ended.logs,
             reason: reason.to_owned(),
