@@ -181,3 +181,57 @@ impl Workers {
         self.0.entry(tenant.clone()).or_default()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn at_the_bound_the_one_that_claimed_longest_ago_makes_room() {
+        let tenant: TenantName = "acme".parse().unwrap();
+        let mut workers = Workers::default();
+        let none = HashMap::new;
+        let of = workers.of(&tenant);
+        for number in 0..limits::WORKERS_MAX {
+            let seen = Seen {
+                claimed_ms: Some(1_000 - number as u64),
+                ..Seen::default()
+            };
+            of.insert(format!("w-{number:04}"), seen);
+        }
+        let standing = |workers: &Workers, running: HashMap<String, usize>| {
+            workers.standing(&tenant, "new", move || running)
+        };
+        let room = |name: &str| Standing::New(Some(name.to_owned()));
+        assert_eq!(workers.standing(&tenant, "w-0000", none), Standing::Known);
+        assert_eq!(standing(&workers, none()), room("w-0999"));
+        let busy = HashMap::from([("w-0999".to_owned(), 1)]);
+        assert_eq!(
+            standing(&workers, busy.clone()),
+            room("w-0998"),
+            "one with a lease stays"
+        );
+        workers.of(&tenant).get_mut("w-0998").unwrap().draining = true;
+        assert_eq!(
+            standing(&workers, busy),
+            room("w-0997"),
+            "one that is drained stays"
+        );
+        workers.of(&tenant).get_mut("w-0500").unwrap().claimed_ms = None;
+        assert_eq!(
+            standing(&workers, none()),
+            room("w-0500"),
+            "not seen since the start"
+        );
+        for seen in workers.of(&tenant).values_mut() {
+            seen.draining = true;
+        }
+        assert_eq!(standing(&workers, none()), Standing::Full);
+        workers.of(&tenant).remove("w-0000");
+        assert_eq!(
+            standing(&workers, none()),
+            Standing::New(None),
+            "one below the bound"
+        );
+    }
+}

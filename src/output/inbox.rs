@@ -201,3 +201,111 @@ fn add(log: &mut AttemptLog, chunk: Chunk<'_>, at: Timestamp) -> Result<Received
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+    use crate::domain::{Digest, JobId};
+    use crate::output::RunScope;
+
+    const AT: Timestamp = Timestamp::from_ms(1_769_860_800_000);
+
+    fn asked(number: u32) -> AttemptAsk {
+        let job = JobId::derive(AT, 7, number);
+        let scope = RunScope::of_job("acme".parse().unwrap(), None, job);
+        AttemptAsk {
+            key: AttemptKey {
+                scope,
+                job,
+                attempt: 1,
+            },
+            step: None,
+            bytes_max: 10,
+        }
+    }
+
+    fn add(inbox: &Inbox, asked: &AttemptAsk, offset: u64, bytes: &[u8]) -> Received {
+        let chunk = Chunk {
+            stream: Stream::Stdout,
+            offset,
+            bytes,
+        };
+        inbox.append(asked, chunk, AT, || true).unwrap()
+    }
+
+    fn inbox(folder: &tempfile::TempDir) -> Inbox {
+        Inbox::new(Output::open(folder.path().join("output"), Arc::new(OsDisk)).unwrap())
+    }
+
+    #[test]
+    fn what_exceeds_the_bound_is_dropped_and_the_cut_is_remembered() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, asked) = (inbox(&folder), asked(0));
+        let kept = |expected, is_cut| Received::Kept { expected, is_cut };
+        assert_eq!(add(&first, &asked, 0, b"0123456789"), kept(10, false));
+        assert_eq!(add(&first, &asked, 10, b"a"), kept(11, true));
+        assert_eq!(add(&first, &asked, 11, b"bcd"), kept(14, true));
+        assert_eq!(add(&first, &asked, 99, b"e"), kept(100, true));
+        assert_eq!(add(&first, &asked, 0, b"0123"), kept(10, true));
+        drop(first);
+        let again = inbox(&folder);
+        assert_eq!(add(&again, &asked, 14, b"f"), kept(15, true));
+        let summary = again.close(&asked, AT).unwrap().unwrap();
+        assert_eq!((summary.stdout.bytes, summary.stdout.truncated), (10, true));
+        assert_eq!(summary.stdout.sha256, Digest::of(b"0123456789"));
+    }
+
+    #[test]
+    fn a_closed_log_says_the_same_again_and_takes_no_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, asked, silent) = (inbox(&folder), asked(0), asked(1));
+        add(&first, &asked, 0, b"a\nb");
+        let fenced = Chunk {
+            stream: Stream::Stderr,
+            offset: 0,
+            bytes: b"x",
+        };
+        assert_eq!(
+            first.append(&asked, fenced, AT, || false).unwrap(),
+            Received::Fenced
+        );
+        let summary = first.close(&asked, AT).unwrap();
+        assert_eq!(summary.as_ref().unwrap().stdout.lines, 2);
+        assert_eq!(first.close(&asked, AT).unwrap(), summary, "from memory");
+        assert_eq!(add(&first, &asked, 3, b"c"), Received::Closed);
+        first.forget(&asked.key);
+        assert_eq!(first.close(&asked, AT).unwrap(), summary, "from the disk");
+        assert_eq!(first.close(&silent, AT).unwrap(), None);
+        assert_eq!(add(&first, &silent, 0, b"c"), Received::Closed);
+        drop(first);
+        let again = inbox(&folder);
+        assert_eq!(add(&again, &asked, 3, b"c"), Received::Closed);
+        assert_eq!(again.close(&asked, AT).unwrap(), summary);
+    }
+
+    #[test]
+    fn more_logs_than_are_held_open_all_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let inbox = inbox(&folder);
+        let count = limits::WORKER_LOGS_OPEN_MAX as u32 + 3;
+        for (offset, bytes) in [(0, b"ab"), (2, b"c\n")] {
+            for number in 0..count {
+                let expected = offset + 2;
+                let received = add(&inbox, &asked(number), offset, bytes);
+                assert_eq!(
+                    received,
+                    Received::Kept {
+                        expected,
+                        is_cut: false
+                    }
+                );
+                assert!(lock(&inbox.logs).len() <= limits::WORKER_LOGS_OPEN_MAX);
+            }
+        }
+        for number in 0..count {
+            let summary = inbox.close(&asked(number), AT).unwrap().unwrap();
+            assert_eq!(summary.stdout.sha256, Digest::of(b"abc\n"));
+        }
+    }
+}
