@@ -11,7 +11,7 @@ mod client;
 mod completions;
 mod demo;
 mod diagnostic;
-mod doctor;
+pub mod doctor;
 mod event_line;
 mod events;
 mod exit;
