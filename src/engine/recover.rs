@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::floor::read_floor;
 use super::fold::{self, FoldError};
 use super::shared::Shared;
 use super::snapshot;
 use super::writer::{Fatal, Writer};
 use crate::clock::Clock;
-use crate::disk::{self, Disk};
+use crate::disk::Disk;
 use crate::domain::{JobId, TenantName, leaf_hash};
 use crate::journal::{self, Floor, Journal, OpenError, Options, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
-use crate::limits;
 use crate::store::{Commit, Store, StoreError};
 use crate::trust::KeyFolder;
 
@@ -111,9 +111,13 @@ pub(super) fn open(
 ) -> Result<(Writer, Report), StartError> {
     let (store, mut rebuilt) = open_store(&disk, layout, trusted)?;
     let projected = store.read()?.position()?;
+    let checkpointed = read_floor(disk.as_ref(), layout).map_err(|source| StartError::Disk {
+        what: format!("reading {}", layout.floor().display()),
+        source,
+    })?;
     let floor = Floor {
         durable_projection: Position(projected),
-        checkpointed: Position(read_floor(disk.as_ref(), &layout.floor())?),
+        checkpointed,
     };
     let (journal, recovery) = journal::open(disk.clone(), &layout.journal(), floor, options)?;
     let ledgers = Arc::new(Ledgers::open(disk.clone(), layout.ledgers())?);
@@ -221,25 +225,4 @@ fn push_journal(journal: &dyn Journal, ledgers: &Ledgers) -> Result<(), StartErr
         ControlFlow::Continue(())
     })?;
     failed.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// `floor`: the journal position up to which checkpoints were signed, as decimal text with a line feed.
-fn read_floor(disk: &dyn Disk, path: &Path) -> Result<u64, StartError> {
-    let disk_error = |source| StartError::Disk {
-        what: format!("reading {}", path.display()),
-        source,
-    };
-    match disk::read_file(disk, path, limits::NOTE_BYTES_MAX as u64) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            text.trim_end().parse().map_err(|_| {
-                disk_error(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "it is not a number",
-                ))
-            })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(disk_error(error)),
-    }
 }

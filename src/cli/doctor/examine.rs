@@ -10,7 +10,7 @@ use super::ledgers;
 use crate::cli::style::grouped;
 use crate::disk::{self, Access, Disk};
 use crate::domain::leaf_hash;
-use crate::engine::Layout;
+use crate::engine::{Layout, read_floor};
 use crate::journal::{self, Batch, CheckError, Floor, OpenError, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
 use crate::limits;
@@ -26,7 +26,7 @@ pub fn all(disk: &Arc<dyn Disk>, data: &Path, opens: &dyn Fn(&Path) -> bool) -> 
     let projected = projection.as_ref().and_then(|snapshot| snapshot.position().ok());
     let floor = Floor {
         durable_projection: Position(projected.unwrap_or(0)),
-        checkpointed: Position(checkpointed(disk.as_ref(), &layout, &mut found)),
+        checkpointed: checkpointed(disk.as_ref(), &layout, &mut found),
     };
     let ledgers = match Ledgers::open(disk.clone(), layout.ledgers()) {
         Ok(ledgers) => ledgers,
@@ -115,23 +115,12 @@ fn projection(
 }
 
 /// Up to which position checkpoints were signed.
-fn checkpointed(disk: &dyn Disk, layout: &Layout, found: &mut Vec<Finding>) -> u64 {
-    let path = layout.floor();
-    let bytes = match disk::read_file(disk, &path, limits::NOTE_BYTES_MAX as u64) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return 0,
-        Err(error) => {
-            found.push(Finding::damaged("checkpoint floor", error.to_string()).at(&path, None));
-            return 0;
-        }
-    };
-    let number = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.trim_end().parse().ok());
-    if number.is_none() {
-        found.push(Finding::damaged("checkpoint floor", "it is not a number").at(&path, Some(0)));
-    }
-    number.unwrap_or(0)
+fn checkpointed(disk: &dyn Disk, layout: &Layout, found: &mut Vec<Finding>) -> Position {
+    read_floor(disk, layout).unwrap_or_else(|error| {
+        let offset = (error.kind() == std::io::ErrorKind::InvalidData).then_some(0);
+        found.push(Finding::damaged("checkpoint floor", error.to_string()).at(&layout.floor(), offset));
+        Position(0)
+    })
 }
 
 /// The journal; what it holds goes into the ledgers in memory, as at a start.
