@@ -11,7 +11,7 @@ pub mod packs;
 mod rows;
 mod tampered;
 mod texts;
-mod turns;
+pub mod turns;
 mod volume;
 pub mod world;
 

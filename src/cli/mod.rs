@@ -13,7 +13,7 @@ mod completions;
 mod demo;
 mod diagnostic;
 mod dlq;
-mod doctor;
+pub mod doctor;
 mod event_line;
 mod events;
 mod exit;

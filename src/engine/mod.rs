@@ -11,6 +11,7 @@ mod active;
 mod auth;
 mod checkpoints;
 mod feed;
+mod floor;
 mod fold;
 mod graphs;
 mod lanes;
@@ -51,6 +52,7 @@ use crate::trust::KeyFolder;
 
 pub use self::checkpoints::CheckpointError;
 pub use self::feed::{Committed, CommittedBatch, Feed};
+pub use self::floor::read_floor;
 pub use self::fold::{FoldError, Folder, catch_up_one};
 pub use self::leases::{LeaseNow, LeaseOver, Lost, Named, Progress, Renewed};
 pub use self::ready::{Wanted, matches};

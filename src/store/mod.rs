@@ -48,6 +48,20 @@ pub enum StoreError {
     Failed(String),
 }
 
+impl StoreError {
+    /// Bytes that are not what was written, told from a disk that fails. After either, redb refuses everything else: then
+    /// the first to hear of it may have been a reader.
+    fn of(error: redb::Error) -> Self {
+        match &error {
+            redb::Error::Corrupted(_) | redb::Error::PreviousIo => StoreError::Damaged(error.to_string()),
+            redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+                StoreError::Damaged(error.to_string())
+            }
+            _ => StoreError::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for Unavailable {
     fn from(error: StoreError) -> Self {
         Unavailable(error.to_string())
@@ -58,7 +72,7 @@ macro_rules! failed_from {
     ($($error:ty),*) => {$(
         impl From<$error> for StoreError {
             fn from(error: $error) -> Self {
-                StoreError::Failed(error.to_string())
+                StoreError::of(redb::Error::from(error))
             }
         }
     )*};
