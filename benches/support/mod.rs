@@ -5,6 +5,8 @@
 pub mod ceilings;
 pub mod disk;
 pub mod http;
+pub mod large;
+pub mod large;
 pub mod load;
 pub mod report;
 pub mod stats;
