@@ -18,6 +18,7 @@ mod output;
 mod output_crash;
 mod output_faults;
 mod packs;
+mod rot;
 mod runner;
 mod runner_ends;
 mod runner_support;

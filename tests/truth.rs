@@ -9,7 +9,7 @@ mod history;
 pub mod packs;
 mod rows;
 mod texts;
-mod turns;
+pub mod turns;
 mod volume;
 pub mod world;
 
