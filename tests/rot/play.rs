@@ -15,15 +15,9 @@ use fastness::store::Store;
 use super::folder::{DATA, Folder, Kind, Place};
 use super::truth::Truth;
 use crate::crash::check::guarded;
-<<<<<<< HEAD
 use crate::simulation::deeds::plain_job;
 use crate::simulation::world::keys;
 use crate::support::sim_disk::SimDisk;
-=======
-use crate::support::sim_disk::SimDisk;
-use crate::truth::deeds::plain_job;
-use crate::truth::world::keys;
->>>>>>> w2
 
 pub const OPTIONS: Options = Options {
     segment_bytes: 64 << 10,

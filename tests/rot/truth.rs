@@ -13,11 +13,7 @@ use fastness::limits;
 use fastness::store::{Snapshot, Store, StoreError};
 use fastness::trust::EnclaveId;
 
-<<<<<<< HEAD
 use crate::simulation::world::{ALL, keys};
-=======
-use crate::truth::world::{ALL, keys};
->>>>>>> w2
 
 type Entries = Vec<(Vec<u8>, Vec<u8>)>;
 
