@@ -25,7 +25,7 @@ const _: () = assert!(2 * POWER_CUTS_MIN + 2 * ERRORS_MIN >= POINTS_MIN);
 /// Power is cut at every change that a young folder goes through, its first start included.
 #[test]
 fn a_power_cut_at_any_change_of_a_young_folder_loses_nothing() {
-    let world = power_cuts(11, 0, 8);
+    let world = power_cuts(11, 0, 12);
     world.conclude("power cuts");
     assert!(world.points >= POWER_CUTS_MIN, "too few points to mean anything");
 }
@@ -33,7 +33,7 @@ fn a_power_cut_at_any_change_of_a_young_folder_loses_nothing() {
 /// The same, where frames of 256 events fill up and segments are used again.
 #[test]
 fn a_power_cut_at_any_change_of_an_older_folder_loses_nothing() {
-    let world = power_cuts(12, 14, 8);
+    let world = power_cuts(12, 14, 12);
     world.conclude("power cuts");
     assert!(world.points >= POWER_CUTS_MIN, "too few points to mean anything");
 }
@@ -47,7 +47,7 @@ fn an_input_output_error_at_any_operation_loses_nothing() {
 
 #[test]
 fn a_full_disk_at_any_operation_loses_nothing() {
-    let world = errors(22, Fault::NoSpace, &[0, 4, 8]);
+    let world = errors(22, Fault::NoSpace, &[0, 4, 8, 3]);
     world.conclude("full disks");
     assert!(world.points >= ERRORS_MIN, "too few points to mean anything");
 }

@@ -208,6 +208,13 @@ pub const ROUTES: &[Route] = &[
 /// The handlers, by the paths that they carry themselves.
 fn handlers() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(openapi::base())
+        .merge(work_handlers())
+        .merge(house_handlers())
+}
+
+/// Jobs, packs, runs, and what workers call.
+fn work_handlers() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(submit::submit, jobs::list))
         .routes(routes!(submit::submit_batch))
         .routes(routes!(jobs::summary))
@@ -253,6 +260,11 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(worker_calls::release))
         .routes(routes!(worker_registry::list))
         .routes(routes!(worker_registry::drain))
+}
+
+/// The ledger, bundles, streams, administration.
+fn house_handlers() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(events::list))
         .routes(routes!(events::read))
         .routes(routes!(ledger::checkpoint))

@@ -319,6 +319,10 @@ impl Writer {
                 .observe(event, &self.shared.leases, now_ms, row)
                 .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
             self.shared.workers.lock().observe(event);
+            if matches!(event.body, EventBody::WorkerDrained(_)) {
+                // A claim of this worker that waits is to be answered.
+                self.tried_at_version = u64::MAX;
+            }
             if let EventBody::TenantCreated(created) = &event.body {
                 opened.push((created.name.clone(), event.at));
             }
