@@ -225,6 +225,14 @@ pub struct PayloadRow {
     pub payload_text: Option<String>,
 }
 
+impl PayloadRow {
+    /// Bytes that it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let value = self.payload.as_ref().map_or(0, Value::weight);
+        value + self.payload_text.as_ref().map_or(0, String::len)
+    }
+}
+
 /// What is known of an artifact's content.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
