@@ -210,6 +210,8 @@ pub const LIST_ROWS_SCANNED_MAX: usize = 5_000;
 pub const SUMMARY_JOBS_MAX: usize = 100_000;
 /// Jobs granted to one claim.
 pub const CLAIM_JOBS_MAX: usize = 256;
+/// Payloads granted to one claim, about: a claim that has so many bytes gets no further job.
+pub const CLAIM_BYTES_MAX: usize = 8 << 20;
 /// Queues, types or labels in one claim, and filters of one stream.
 pub const CLAIM_NAMES_MAX: usize = 64;
 /// Batches that a stream's subscriber may lag behind before it reads the ledger; each may be megabytes.

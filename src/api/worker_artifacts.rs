@@ -239,7 +239,7 @@ fn read_span(text: &str) -> Option<Span> {
         digits.then(|| text.parse::<u64>().ok()).flatten()
     };
     let (first, last, total) = (number(first)?, number(last)?, number(total)?);
-    (first <= last && last < total).then_some(Span {
+    (first <= last && last < total).then(|| Span {
         from: Some(first),
         end: last + 1,
         total,

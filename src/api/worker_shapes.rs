@@ -10,6 +10,7 @@ use super::job_view::raw_payload;
 use super::request::{check_label, check_range};
 use crate::domain::canonical::{Payload, Value, key_fits, text_fits};
 use crate::domain::command::{CompleteJob, Leased, Outcome};
+use crate::domain::decide::STEP_QUEUE;
 use crate::domain::job::{Failure, FailureClass};
 use crate::domain::{JobId, RunId, StepName, TenantName, Timestamp};
 use crate::engine::{Claim, LOCAL_WORKER, Reach, Wanted};
@@ -97,6 +98,10 @@ impl ClaimBody {
             0,
             limits::CLAIM_NAMES_MAX as u64,
         )?;
+        if self.queues.iter().any(|queue| queue == STEP_QUEUE) {
+            let detail = "this queue belongs to the built-in runner, which does the steps of packs";
+            return Err(ApiError::field("reserved", at("queues"), detail));
+        }
         let tenants = caller.tenants(&self.tenants)?;
         Ok(Claim {
             worker: name,

@@ -55,6 +55,8 @@ pub async fn claim(
     let actor = Actor::worker(&claim.worker);
     let mut stopping = api.stopping.subscribe();
     let answer = tokio::select! {
+        // What was granted goes out, even while the server ends.
+        biased;
         answer = api.engine().trip(home, &actor, Vec::new(), Some(claim)) => answer?,
         // Nothing was granted yet: dropping the request takes the wish back.
         _ = stopping.wait_for(|stopping| *stopping) => return Err(ApiError::stopping()),
@@ -247,16 +249,10 @@ pub async fn heartbeat(
     id: Result<Id<JobId>, ApiError>,
     Json(body): Json<Heartbeat>,
 ) -> Result<Answer<Renewal>, ApiError> {
-    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let holder = Holder {
-        tenant: caller.tenant()?.clone(),
-        job,
-        epoch: body.epoch,
-        worker: body.worker,
-    };
+    let holder = Holder::new(&caller, id, body.epoch, body.worker)?;
     let renewed = api
         .engine()
-        .renew(&holder.tenant, job, holder.epoch, &holder.worker);
+        .renew(&holder.tenant, holder.job, holder.epoch, &holder.worker);
     match renewed {
         Ok(renewed) => Ok(Answer(Renewal {
             cancel_requested: renewed.cancel_requested,

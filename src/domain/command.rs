@@ -135,6 +135,13 @@ pub enum Command {
         /// The key under which this is not done twice.
         idempotency: Option<Idempotency>,
     },
+    /// Do the work of a dead letter again, as long as it is open.
+    ReplayDeadLetter {
+        /// Its job, which stands alone.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
+    },
     /// Close a dead letter.
     ResolveDeadLetter {
         /// Its job.
@@ -258,6 +265,8 @@ pub struct ReplayRun {
 pub enum Choice {
     /// Those named.
     Named(Vec<StepName>),
+    /// Those named, as long as one of them has an open dead letter.
+    Letters(Vec<StepName>),
     /// Those that did not complete.
     NotCompleted,
 }

@@ -1,6 +1,6 @@
 //! Decisions about single jobs outside a lease: submit, schedule, wake, retry, replay, cancel.
 
-use super::bounds::{check_submit, clip};
+use super::bounds::{check_idempotency, check_submit, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{Reply, SubmitJob};
@@ -183,6 +183,7 @@ impl Draft<'_> {
         reason: &str,
         idempotency: Option<&Idempotency>,
     ) -> Result<Reply, Refusal> {
+        check_idempotency(idempotency)?;
         if let Some(before) = self.known_request(idempotency)? {
             return Ok(before);
         }

@@ -147,6 +147,7 @@ impl Draft<'_> {
                 reason,
                 idempotency,
             } => self.replay_job(*job, reason, idempotency.as_ref()),
+            Command::ReplayDeadLetter { job, reason } => self.replay_letter(*job, reason),
             Command::ResolveDeadLetter { job, how, note } => self.resolve_letter(*job, *how, note),
             Command::StartGraph(graph) => self.start_graph(graph),
             Command::ReplayRun(replay) => self.replay_run(replay),

@@ -155,7 +155,8 @@ impl Writer {
         allowed: impl Fn(&TenantName) -> bool,
     ) -> Result<Vec<Leased>, Dropped> {
         let mut granted = Vec::new();
-        while granted.len() < claim.max {
+        let mut bytes = 0;
+        while granted.len() < claim.max && bytes < limits::CLAIM_BYTES_MAX {
             if trial.bytes >= limits::BATCH_GATHER_BYTES_MAX {
                 // The batch is full, not the order empty: whoever waits is tried again.
                 self.tried_at_version = u64::MAX;
@@ -164,7 +165,9 @@ impl Writer {
             let last = self.last_served.as_ref();
             let next = self.active.ready.next_in_turn(last, &claim.wanted, &allowed);
             let Some((tenant, job)) = next else { break };
-            granted.extend(self.start(trial, at, &tenant, job, claim)?);
+            let started = self.start(trial, at, &tenant, job, claim)?;
+            bytes += started.as_ref().map_or(0, |leased| leased.payload.weight());
+            granted.extend(started);
             self.last_served = Some(tenant);
         }
         Ok(granted)
