@@ -20,6 +20,7 @@ mod network;
 mod output;
 mod output_crash;
 mod output_faults;
+mod pack_schema;
 mod packs;
 mod rot;
 mod runner;

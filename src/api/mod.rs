@@ -23,6 +23,7 @@ mod ledger;
 mod logs;
 mod metrics;
 mod openapi;
+mod pack_plan;
 mod pack_runs;
 mod packs;
 mod reading;
@@ -142,6 +143,8 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/packs/{name}", READ),
     get("/api/v1/packs/{name}/versions/{version}", READ),
     get("/api/v1/packs/{name}/versions/{version}/source", READ),
+    post("/api/v1/packs/{name}/versions/{version}/simulate", READ),
+    get("/api/v1/packs/{name}/diff", READ),
     post("/api/v1/pack-runs", SUBMIT),
     get("/api/v1/pack-runs", READ),
     get("/api/v1/pack-runs/{id}", READ),
@@ -203,6 +206,7 @@ pub const ROUTES: &[Route] = &[
     get("/version", Access::Open),
     get("/openapi/orchestrator.json", Access::Open),
     get("/.well-known/openapi", Access::Open),
+    get("/schemas/pack/v1", Access::Open),
 ];
 
 /// The handlers, by the paths that they carry themselves.
@@ -231,21 +235,13 @@ fn work_handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(dead_letters::replay))
         .routes(routes!(dead_letters::resolve))
         .routes(routes!(dead_letters::clusters))
-        .routes(routes!(packs::register, packs::list))
-        .routes(routes!(packs::read))
-        .routes(routes!(packs::read_version))
-        .routes(routes!(packs::read_source))
-        .routes(routes!(pack_runs::start, pack_runs::list))
-        .routes(routes!(pack_runs::read))
-        .routes(routes!(pack_runs::cancel))
-        .routes(routes!(pack_runs::replay))
+        .merge(pack_handlers())
         .routes(routes!(runs::start, runs::list))
         .routes(routes!(runs::read))
         .routes(routes!(runs::at))
         .routes(routes!(runs::cancel))
         .routes(routes!(runs::replay))
         .routes(routes!(logs::read))
-        .routes(routes!(pack_runs::artifacts))
         .routes(routes!(runs::graph))
         .routes(routes!(runs::timeline))
         .routes(routes!(artifacts::content))
@@ -295,6 +291,23 @@ fn house_handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(health::version))
         .routes(routes!(openapi::document))
         .routes(routes!(openapi::well_known))
+}
+
+/// Those of packs and their runs.
+fn pack_handlers() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
+        .routes(routes!(packs::register, packs::list))
+        .routes(routes!(packs::read))
+        .routes(routes!(packs::read_version))
+        .routes(routes!(packs::read_source))
+        .routes(routes!(pack_plan::simulate))
+        .routes(routes!(pack_plan::diff))
+        .routes(routes!(pack_plan::schema))
+        .routes(routes!(pack_runs::start, pack_runs::list))
+        .routes(routes!(pack_runs::read))
+        .routes(routes!(pack_runs::cancel))
+        .routes(routes!(pack_runs::replay))
+        .routes(routes!(pack_runs::artifacts))
 }
 
 /// What the interface is given.

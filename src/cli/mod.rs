@@ -28,6 +28,7 @@ mod ledger;
 mod listing;
 mod logs;
 mod pack;
+mod pack_diff;
 mod print;
 mod problem;
 mod progress;

@@ -14,7 +14,7 @@ use super::listing::{self, Listing};
 use super::print::{self, Format};
 use super::problem::problem_of;
 use super::{read, style};
-use crate::domain::pack::{PackErrors, PackSpec, plan_hash};
+use crate::domain::pack::{PackErrors, PackSpec, SCHEMA, plan_hash};
 use crate::limits;
 
 /// What to do with packs.
@@ -23,7 +23,11 @@ pub enum Verb {
     /// Check a pack file, offline
     Lint {
         /// YAML or JSON; - is standard input
-        file: PathBuf,
+        #[arg(required_unless_present = "schema")]
+        file: Option<PathBuf>,
+        /// Print the JSON Schema of pack files instead, for editors
+        #[arg(long, conflicts_with = "file")]
+        schema: bool,
     },
     /// Register a pack file as a new version
     Push {
@@ -41,6 +45,27 @@ pub enum Verb {
     },
     /// Show a pack version
     Show(Show),
+    /// Show what differs between two versions
+    Diff {
+        /// The pack
+        name: String,
+        /// The earlier version
+        from: u32,
+        /// The later one
+        to: u32,
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Tell what a run would do: the order of its steps, the longest way, what sealed mode would refuse
+    Plan {
+        /// NAME or NAME@VERSION
+        pack: PackChoice,
+        /// An input as KEY=VALUE; repeatable
+        #[arg(short, long = "input", value_name = "KEY=VALUE", value_parser = super::run::key_value)]
+        input: Vec<(String, String)>,
+        #[command(flatten)]
+        server: Server,
+    },
 }
 
 /// Which pack to show.
@@ -90,7 +115,11 @@ impl std::str::FromStr for PackChoice {
 /// What stood in the way.
 pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     match verb {
-        Verb::Lint { file } => lint(&file, format),
+        Verb::Lint { file: Some(file), .. } => lint(&file, format),
+        Verb::Lint { file: None, .. } => {
+            print::bytes(SCHEMA.as_bytes())?;
+            Ok(Exit::Good)
+        }
         Verb::Push { file, server } => {
             let source = read::file_or_stdin(&file, limits::PACK_BYTES_MAX as u64)?;
             online(&server, |client| push(client, file, source, format))
@@ -104,6 +133,18 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
             let server = show.server.clone();
             online(&server, |client| show_one(client, show, format))
         }
+        Verb::Diff {
+            name,
+            from,
+            to,
+            server,
+        } => online(&server, async move |mut client: Client| {
+            let path = format!("/api/v1/packs/{}/diff?from={from}&to={to}", escaped(&name));
+            super::pack_diff::tell(&client.ask(Ask::get(path)).await?, format)
+        }),
+        Verb::Plan { pack, input, server } => online(&server, |client| {
+            super::pack_diff::plan(client, pack, input, format)
+        }),
     }
 }
 
@@ -254,7 +295,7 @@ async fn show_one(mut client: Client, show: Show, format: Format) -> Result<Exit
 }
 
 /// The version of a pack that a run takes when none is named.
-async fn latest_version(client: &mut Client, name: &str) -> Result<u32> {
+pub async fn latest_version(client: &mut Client, name: &str) -> Result<u32> {
     let pack: Value = client.get(format!("/api/v1/packs/{name}")).await?;
     let latest = pack.pointer("/latest/version").and_then(Value::as_u64);
     let latest = latest.and_then(|version| u32::try_from(version).ok());

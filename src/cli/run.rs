@@ -42,7 +42,11 @@ pub struct Arguments {
     server: Server,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
+/// Splits `KEY=VALUE`.
+///
+/// # Errors
+/// There is no `=`.
+pub fn key_value(text: &str) -> Result<(String, String), String> {
     let (key, value) = text
         .split_once('=')
         .ok_or_else(|| format!("{text:?} is not KEY=VALUE"))?;
@@ -97,7 +101,10 @@ pub fn start_request(order: &Order) -> Result<Ask> {
 }
 
 /// Gives each input the type that the pack declares. What it does not declare stays text: the server names it.
-async fn typed_inputs(
+///
+/// # Errors
+/// A text that is not of the declared type; what stood in the way of asking.
+pub async fn typed_inputs(
     client: &mut Client,
     pack: &PackChoice,
     given: Vec<(String, String)>,

@@ -1,7 +1,7 @@
 //! Packs: source bytes in YAML or JSON become a checked, normalised, canonical definition.
 //!
 //! Owns the schema of the pack file, its checks with line and column, the declared inputs, and what a step becomes when it
-//! is handed to a runner. `bundles/schemas/pack.v1.schema.json` says the same for editors.
+//! is handed to a runner. `bundles/schemas/pack.schema.json` says the same for editors.
 //!
 //! Promises: what [`PackSpec::parse`] accepts, the engine can run: names are unique, needs are known and without a cycle,
 //! everything is within `limits`. Two spellings of one definition normalise to the same bytes, and [`plan_hash`] is the
@@ -9,24 +9,31 @@
 //!
 //! Must never read a file, guess at a misspelt field, or let an expression reach a shell.
 
+mod diff;
 mod error;
 mod fields;
 mod graph;
 mod inputs;
 mod node;
+mod plan;
 mod read;
 mod spec;
 mod step;
 mod task;
 mod units;
 
+pub use diff::{FieldDiff, Named, PackDiff};
 pub use error::{PackCode, PackError, PackErrors};
 pub use inputs::resolve_inputs;
+pub use plan::{Placed, Plan, SealedRefusal};
 pub use spec::{
     Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, Network, PackSpec, SealedUse, StepSpec,
     plan_hash,
 };
 pub use task::{StepTask, TaskError};
+
+/// The JSON Schema of pack files (2020-12), as it is published.
+pub const SCHEMA: &str = include_str!("../../bundles/schemas/pack.schema.json");
 
 #[cfg(test)]
 mod tests;

@@ -454,3 +454,75 @@ fn a_run_that_has_not_started_is_cancelled_at_once() {
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(appliance.post(&path, "").problem(409), "illegal_transition");
 }
+
+#[test]
+fn a_plan_tells_order_longest_way_and_what_sealed_mode_refuses_and_records_nothing() {
+    let appliance = TestAppliance::start();
+    let source = "apiVersion: fastness/v1
+kind: Pack
+metadata: {name: planned}
+spec:
+  sealed: forbidden
+  inputs:
+    root: {type: string, default: /usr}
+    count: {type: int}
+  steps:
+    - {id: last, run: [z], needs: [mid, side]}
+    - {id: mid, run: [y], needs: [start]}
+    - {id: side, run: [x]}
+    - {id: start, run: [w]}
+";
+    register(&appliance, source).expect(201);
+    let place = "/api/v1/packs/planned/versions/1/simulate";
+    let plan = appliance.post(place, r#"{"inputs":{"count":2}}"#).expect(200);
+    assert_eq!(
+        plan["order"],
+        json!([{"depth": 0, "id": "side"}, {"depth": 0, "id": "start"},
+            {"depth": 1, "id": "mid"}, {"depth": 2, "id": "last"}])
+    );
+    assert_eq!(plan["criticalPath"], json!(["start", "mid", "last"]));
+    assert_eq!(plan["sealedRefuses"], json!(["sealed_forbidden"]));
+    assert_eq!(plan["inputs"], json!({"count": 2, "root": "/usr"}));
+    let again = appliance.post(place, r#"{"inputs":{"count":2}}"#).expect(200);
+    assert_eq!(plan["asOf"], again["asOf"], "nothing is recorded");
+    assert_eq!(appliance.post(place, "{}").problem(422), "missing_input");
+    let nowhere = "/api/v1/packs/planned/versions/2/simulate";
+    assert_eq!(appliance.post(nowhere, "{}").problem(404), "not_found");
+}
+
+#[test]
+fn a_diff_names_steps_inputs_and_settings_with_their_fields() {
+    let appliance = TestAppliance::start();
+    register(&appliance, DEMO).expect(201);
+    let later = DEMO
+        .replace("maxParallel: 1", "maxParallel: 2")
+        .replace("count: {type: int}", "count: {type: int, default: 3}")
+        .replace("- id: second\n      needs: [first]\n", "- id: fourth\n")
+        .replace("retries: {max: 0}", "retries: {max: 1}\n      env: {A: b}");
+    register(&appliance, &later).expect(201);
+    let diff = appliance.get("/api/v1/packs/demo/diff?from=1&to=2").expect(200);
+    assert_eq!(
+        diff["settings"],
+        json!([{"field": "maxParallel", "from": 1, "to": 2}])
+    );
+    assert_eq!(
+        diff["inputs"],
+        json!({"added": [], "changed": [{"fields": [{"field": "default", "from": null, "to": 3}], "id": "count"}],
+            "removed": []})
+    );
+    assert_eq!(
+        diff["steps"],
+        json!({"added": ["fourth"], "removed": ["second"], "changed": [{"id": "third", "fields": [
+            {"field": "env", "from": null, "to": {"A": "b"}}, {"field": "retries/max", "from": 0, "to": 1}]}]})
+    );
+    let same = appliance.get("/api/v1/packs/demo/diff?from=2&to=2").expect(200);
+    assert_eq!(same["steps"], json!({"added": [], "changed": [], "removed": []}));
+    for (query, status, code) in [
+        ("from=1", 422, "invalid_parameter"),
+        ("from=1&to=x", 422, "invalid_parameter"),
+        ("from=1&to=3", 404, "not_found"),
+    ] {
+        let reply = appliance.get(&format!("/api/v1/packs/demo/diff?{query}"));
+        assert_eq!(reply.problem(status), code, "{query}");
+    }
+}
