@@ -106,6 +106,10 @@ test-browser: _test-packages _web-modules dist
 bench *arguments: _web
     cargo bench --locked --bench workloads -- {{ arguments }}
 
+# Claims, memory and start with ten million jobs; an hour and much disk
+bench-large: _web
+    BENCH_LARGE=10000000 cargo bench --locked --bench workloads -- w6
+
 # Mutation tests with printed seeds. Not cargo-fuzz: that needs a nightly compiler, and stable is all we ask for
 fuzz: _web
     cargo test --locked --release --test main -- --ignored --nocapture fuzz

@@ -1,7 +1,7 @@
 //! The measured workloads: the real server and what bounds it, in turn, in the same run. `docs/performance.md` explains.
 //!
-//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w4]`, all of them when none is named.
-//! `BENCH_ROUNDS` (9), `BENCH_JOBS` (50,000) and `BENCH_DIR` (where data lies) change the run.
+//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w4] [w6]`, all of them when none is named.
+//! `BENCH_ROUNDS` (9), `BENCH_JOBS` (50,000), `BENCH_LARGE` (1,000,000) and `BENCH_DIR` (where data lies) change the run.
 
 mod support;
 
@@ -30,7 +30,9 @@ const IDLE_JOBS: usize = 300;
 /// After this the projection was flushed, and what is written for a job has been written.
 const SETTLE: Duration = Duration::from_millis(1_300);
 const SYSTEMS: [System; 3] = [System::Fastness, System::HttpCeiling, System::ShapeCeiling];
-const NAMES: [&str; 7] = [
+/// Jobs of W6, finished and waiting.
+const LARGE: usize = 1_000_000;
+const NAMES: [&str; 8] = [
     "w1",
     "w1-batch",
     "w2-single",
@@ -38,6 +40,7 @@ const NAMES: [&str; 7] = [
     "w2-batch",
     "w2i",
     "w4",
+    "w6",
 ];
 
 fn main() -> Result<()> {
@@ -84,6 +87,9 @@ fn main() -> Result<()> {
         page.print();
     }
     footprint.print();
+    if is_named("w6") {
+        support::large::run(from_environment("BENCH_LARGE", LARGE)?, run.sizes)?;
+    }
     println!("\nload at the end: {}", load_average());
     Ok(())
 }

@@ -130,6 +130,24 @@ pub const ARTIFACTS_PER_STEP_MAX: usize = 64;
 pub const STEP_OUTPUT_BYTES_MAX: usize = 64 * 1024;
 pub const STEP_OUTPUTS_MAX: usize = 256;
 
+/// Largest chunk of a log that a worker sends at once.
+pub const LOG_CHUNK_BYTES_MAX: usize = 1 << 20;
+/// Logs of workers that are held open at once; the one used longest ago is closed, and opened again when more comes.
+pub const WORKER_LOGS_OPEN_MAX: usize = 256;
+/// Artifacts of workers that are on their way at once.
+pub const WORKER_UPLOADS_MAX: usize = 256;
+/// Steps and own events that a worker reports under one lease.
+pub const LEASE_REPORTS_MAX: u32 = 1_000;
+/// Largest payload of a worker's own event, in canonical form or as text.
+pub const REPORT_BYTES_MAX: usize = 64 * 1024;
+/// Longest message of a progress signal.
+pub const PROGRESS_MESSAGE_BYTES_MAX: usize = 512;
+/// Workers that a tenant knows; one more takes the place of the one that claimed longest ago.
+pub const WORKERS_MAX: usize = 1_000;
+/// Leases that have run out and wait for their logs to be closed, and how long one waits at most.
+pub const LEASE_ENDS_MAX: usize = 1_024;
+pub const LEASE_CLOSE_MS_MAX: u64 = 60_000;
+
 /// Commands waiting for the writer. One more is answered 503 `busy`.
 pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 /// Commands decided in one batch.
@@ -202,6 +220,8 @@ pub const LIST_ROWS_SCANNED_MAX: usize = 5_000;
 pub const SUMMARY_JOBS_MAX: usize = 100_000;
 /// Jobs granted to one claim.
 pub const CLAIM_JOBS_MAX: usize = 256;
+/// Payloads granted to one claim, about: a claim that has so many bytes gets no further job.
+pub const CLAIM_BYTES_MAX: usize = 8 << 20;
 /// Queues, types or labels in one claim, and filters of one stream.
 pub const CLAIM_NAMES_MAX: usize = 64;
 /// Batches that a stream's subscriber may lag behind before it reads the ledger; each may be megabytes.
@@ -259,6 +279,8 @@ const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
 const _: () = assert!(EXPRESSION_RESULT_BYTES_MAX < ARGUMENT_BYTES_MAX);
 const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
 const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
+const _: () = assert!(LOG_CHUNK_BYTES_MAX <= BODY_BYTES_MAX);
+const _: () = assert!(REPORT_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);

@@ -1,5 +1,6 @@
 //! Bundles: written, verified by us and by the two standalone scripts, damaged in every place.
 
+mod again;
 mod container;
 mod continuity;
 mod envelope;

@@ -108,11 +108,12 @@ fn a_job_is_submitted_claimed_completed_and_survives_a_restart() {
     let (engine, report) = ManualEngine::open(setup(folder.path(), &clock)).unwrap();
     assert_eq!(report.rebuilt, None);
     assert_eq!(engine.ledger(&tenant).unwrap().head(), root);
-    assert_eq!(root.size, 4);
+    // Opening, submission, registration of the worker, start, end.
+    assert_eq!(root.size, 5);
     let store = engine.store().unwrap();
     let snapshot = store.read().unwrap();
     let view = snapshot.view(&tenant);
     let view: &dyn fastness::domain::state::View = &view;
     let job = view.job(made.id).unwrap().unwrap();
-    assert_eq!((job.status, job.seq), (JobStatus::Completed, Seq(3)));
+    assert_eq!((job.status, job.seq), (JobStatus::Completed, Seq(4)));
 }

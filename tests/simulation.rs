@@ -3,6 +3,7 @@
 //! Random sequences of commands, lapses of time, restarts and crashes are played against the engine on a simulated disk.
 //! After each of them the oracles of `simulation/` look at everything. A failing sequence prints its seed.
 
+mod crowds;
 mod damage;
 pub mod deeds;
 mod grants;
@@ -11,7 +12,7 @@ pub mod packs;
 mod rows;
 mod tampered;
 mod texts;
-mod turns;
+pub mod turns;
 mod volume;
 pub mod world;
 

@@ -243,6 +243,24 @@ fn wait_and_complete(target: Target<'_>, jobs: usize, started: &mpsc::SyncSender
     Ok(())
 }
 
+/// One lease.
+pub struct Taken(Lease);
+
+/// Claims the first job of a queue.
+pub fn claim_one(connection: &mut Connection, queue: &str, worker: &str) -> Result<Taken> {
+    let body = format!(r#"{{"worker":"{worker}","queues":["{queue}"]}}"#);
+    let held = leases(connection.call("POST", CLAIM, body.as_bytes())?)?;
+    held.into_iter().next().map(Taken).context("nothing to claim")
+}
+
+impl Taken {
+    /// Completes it.
+    pub fn complete(self, connection: &mut Connection, worker: &str) -> Result<()> {
+        let report = complete_body(worker, &[self.0], None);
+        accepted(connection.call("POST", COMPLETE, report.as_bytes())?, 1).map(drop)
+    }
+}
+
 const CLAIM: &str = "/api/v1/workers/claim";
 const COMPLETE: &str = "/api/v1/workers/complete";
 

@@ -5,6 +5,7 @@
 pub mod ceilings;
 pub mod disk;
 pub mod http;
+pub mod large;
 pub mod load;
 pub mod report;
 pub mod stats;

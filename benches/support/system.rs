@@ -135,6 +135,15 @@ impl Server {
     }
 }
 
+impl Server {
+    /// Ends it without a word.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+}
+
 impl Drop for Server {
     fn drop(&mut self) {
         // After an error only; a stopped server has gone already.

@@ -44,6 +44,24 @@ impl Caller {
             .ok_or_else(|| ApiError::internal("the route asks for no tenant"))
     }
 
+    /// The tenants that a request names, each within the token; without any, that of the request.
+    ///
+    /// # Errors
+    /// One that the token does not have, or none where it has several.
+    pub fn tenants(&self, named: &[TenantName]) -> Result<Vec<TenantName>, ApiError> {
+        if named.is_empty() {
+            return self
+                .tenant
+                .clone()
+                .map(|tenant| vec![tenant])
+                .ok_or_else(tenant_required);
+        }
+        match named.iter().find(|tenant| !self.token.tenants.contains(tenant)) {
+            Some(_) => Err(tenant_forbidden()),
+            None => Ok(named.to_vec()),
+        }
+    }
+
     /// As events name the person.
     pub fn actor(&self) -> Actor {
         Actor {
@@ -77,7 +95,7 @@ pub async fn admit(
     let (token, session) = identify(&api, request.method(), request.headers())?;
     let scope = match access {
         Access::Open | Access::Signed => None,
-        Access::Tenant(scope) | Access::Appliance(scope) => Some(scope),
+        Access::Tenant(scope) | Access::Tenants(scope) | Access::Appliance(scope) => Some(scope),
     };
     if let Some(scope) = scope
         && !token.scopes.contains(&scope)
@@ -87,7 +105,9 @@ pub async fn admit(
     }
     let asked = header_text(request.headers(), TENANT_HEADER);
     let tenant = match (access, asked) {
-        (Access::Tenant(_), asked) => Some(choose_tenant(&api, &token, asked).await?),
+        // The body may name them; the handler asks for one that nobody named.
+        (Access::Tenants(_), None) if token.tenants.len() != 1 => None,
+        (Access::Tenant(_) | Access::Tenants(_), asked) => Some(choose_tenant(&api, &token, asked).await?),
         (Access::Open | Access::Signed | Access::Appliance(_), _) => None,
     };
     request.extensions_mut().insert(Caller {
@@ -173,14 +193,10 @@ async fn choose_tenant(api: &Api, token: &Token, asked: Option<&str>) -> Result<
     let Some(asked) = asked else {
         return match token.tenants.as_slice() {
             [only] => Ok(only.clone()),
-            _ => Err(ApiError::forbidden(
-                "tenant_required",
-                "the token has several tenants: name one with X-Fastness-Tenant",
-            )),
+            _ => Err(tenant_required()),
         };
     };
-    let denied = || ApiError::forbidden("tenant_forbidden", "the token does not have this tenant");
-    let tenant: TenantName = asked.parse().map_err(|_| denied())?;
+    let tenant: TenantName = asked.parse().map_err(|_| tenant_forbidden())?;
     if token.tenants.contains(&tenant) {
         return Ok(tenant);
     }
@@ -199,5 +215,14 @@ async fn choose_tenant(api: &Api, token: &Token, asked: Option<&str>) -> Result<
             return Ok(tenant);
         }
     }
-    Err(denied())
+    Err(tenant_forbidden())
+}
+
+fn tenant_required() -> ApiError {
+    let detail = "the token has several tenants: name one with X-Fastness-Tenant";
+    ApiError::forbidden("tenant_required", detail)
+}
+
+fn tenant_forbidden() -> ApiError {
+    ApiError::forbidden("tenant_forbidden", "the token does not have this tenant")
 }

@@ -318,14 +318,13 @@ pub async fn replay(
         .map(JobId::to_string)
         .chain(runs.keys().map(RunId::to_string))
         .collect();
-    let commands = alone.into_iter().map(|job| Command::ReplayJob {
+    let commands = alone.into_iter().map(|job| Command::ReplayDeadLetter {
         job,
         reason: reason.clone(),
-        idempotency: None,
     });
     let commands = commands.chain(runs.into_iter().map(|(run, steps)| {
         Command::ReplayRun(Box::new(ReplayRun {
-            choice: Choice::Named(steps),
+            choice: Choice::Letters(steps),
             idempotency: None,
             run,
         }))
@@ -394,7 +393,9 @@ async fn chosen(api: &Arc<Api>, caller: &Caller, body: &ReplayLetters) -> Result
     read.await
 }
 
-async fn named(api: &Arc<Api>, caller: &Caller, ids: Vec<JobId>) -> Result<Chosen, ApiError> {
+async fn named(api: &Arc<Api>, caller: &Caller, mut ids: Vec<JobId>) -> Result<Chosen, ApiError> {
+    ids.sort_unstable();
+    ids.dedup();
     if ids.is_empty() || ids.len() > limits::BATCH_ITEMS_MAX {
         let detail = format!("1 to {} ids", limits::BATCH_ITEMS_MAX);
         return Err(ApiError::field("invalid_field", "/ids", detail));

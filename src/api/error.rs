@@ -149,6 +149,11 @@ impl ApiError {
         ApiError::new(StatusCode::CONFLICT, code, detail)
     }
 
+    /// As many as there may be.
+    pub fn too_many(detail: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::TOO_MANY_REQUESTS, "limit_reached", detail)
+    }
+
     /// The request does not follow the protocol.
     pub fn malformed(code: &str, detail: impl Into<String>) -> Self {
         ApiError::new(StatusCode::BAD_REQUEST, code, detail)
@@ -417,6 +422,14 @@ impl From<OutputError> for ApiError {
     fn from(error: OutputError) -> Self {
         match &error {
             OutputError::Missing { .. } => ApiError::not_found("content"),
+            OutputError::Disk { cause, .. }
+                if matches!(
+                    cause.kind(),
+                    std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded
+                ) =>
+            {
+                ApiError::storage(cause)
+            }
             OutputError::Damaged { .. }
             | OutputError::Disk { .. }
             | OutputError::TooLarge { .. }

@@ -8,12 +8,14 @@ use utoipa::ToSchema;
 
 use super::error::ApiError;
 use super::reading::{Reading, Texts};
+use super::worker_calls::ProgressView;
 use crate::domain::canonical::Value;
 use crate::domain::concurrency::Concurrency;
 use crate::domain::job::{Artifact, Failure, Job, JobStatus, RetryPolicy};
 use crate::domain::run::Run;
 use crate::domain::state::{PayloadRow, Row};
 use crate::domain::{Digest, JobId, RunId, Seq, StepName, Timestamp};
+use crate::engine::Progress;
 
 /// A job.
 #[derive(Debug, Serialize, ToSchema)]
@@ -57,6 +59,9 @@ pub struct JobView {
     #[schema(value_type = Option<Object>)]
     payload: Option<Box<RawValue>>,
     priority: u8,
+    /// How far it is, while it runs and its worker tells; only where one job is read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    progress: Option<ProgressView>,
     project: Option<String>,
     queue: String,
     /// Why it ended as it did, where that is not a failure.
@@ -274,6 +279,7 @@ impl JobView {
             output: job.output,
             payload: None,
             priority: job.spec.priority,
+            progress: None,
             project: job.spec.project,
             queue: job.spec.queue,
             reason: job.reason,
@@ -290,6 +296,14 @@ impl JobView {
             waiting,
             worker: job.lease.map(|lease| lease.worker),
         }
+    }
+
+    /// Adds how far it is.
+    pub fn with_progress(mut self, progress: Option<Progress>) -> Self {
+        if self.status == JobStatus::Running {
+            self.progress = progress.map(ProgressView::from);
+        }
+        self
     }
 
     /// Its id.

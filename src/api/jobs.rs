@@ -171,6 +171,7 @@ pub async fn read(
     id: Result<Id<JobId>, ApiError>,
 ) -> Result<Answer<JobView>, ApiError> {
     let Id(id) = id.map_err(|_| ApiError::not_found("job"))?;
+    let progress = api.engine().progress(caller.tenant()?, id);
     let view = api.read(caller.tenant()?, move |reading| {
         let view = reading.view();
         let job = view.job(id)?.ok_or_else(|| ApiError::not_found("job"))?;
@@ -178,7 +179,7 @@ pub async fn read(
         let waiting = waiting_in(reading, &job)?;
         JobView::new(job, waiting).whole(payload.as_ref(), reading.as_of)
     });
-    Ok(Answer(view.await?))
+    Ok(Answer(view.await?.with_progress(progress)))
 }
 
 /// A reason, given with a request that changes something.

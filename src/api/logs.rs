@@ -113,7 +113,12 @@ pub async fn read(
     let lines = api
         .blocking(move |api| Ok(Lines::open(api.output(), scope, filter, Some(pos))?))
         .await?;
-    let is_plain = header_text(&headers, "accept").is_some_and(|accept| accept.contains("text/plain"));
+    Ok(send_lines(lines, &headers, limit))
+}
+
+/// Sends lines as NDJSON or, where that is asked for, as plain text.
+pub fn send_lines(lines: Lines, headers: &HeaderMap, limit: Option<u64>) -> Response {
+    let is_plain = header_text(headers, "accept").is_some_and(|accept| accept.contains("text/plain"));
     let media_type = if is_plain {
         "text/plain; charset=utf-8"
     } else {
@@ -125,7 +130,7 @@ pub async fn read(
         left: limit.unwrap_or(u64::MAX),
         is_end: false,
     };
-    Ok(([(header::CONTENT_TYPE, media_type)], pages.into_body()).into_response())
+    ([(header::CONTENT_TYPE, media_type)], pages.into_body()).into_response()
 }
 
 /// A log while it is sent, a page at a time.

@@ -41,6 +41,12 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod worker_artifacts;
+mod worker_calls;
+mod worker_ends;
+mod worker_events;
+mod worker_logs;
+mod worker_registry;
 mod worker_shapes;
 mod workers;
 
@@ -58,7 +64,7 @@ pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
-use crate::output::Output;
+use crate::output::{Inbox, Output};
 use crate::stream::Hub;
 
 /// What a route asks of whoever calls it.
@@ -70,6 +76,8 @@ pub enum Access {
     Signed,
     /// A scope, for one tenant.
     Tenant(Scope),
+    /// A scope, for one tenant or for several that the body names.
+    Tenants(Scope),
     /// A scope; the route is about the appliance and no tenant.
     Appliance(Scope),
 }
@@ -93,6 +101,10 @@ const fn post(path: &'static str, access: Access) -> Route {
     let method = Method::POST;
     Route { method, path, access }
 }
+const fn put(path: &'static str, access: Access) -> Route {
+    let method = Method::PUT;
+    Route { method, path, access }
+}
 const fn delete(path: &'static str, access: Access) -> Route {
     let method = Method::DELETE;
     Route { method, path, access }
@@ -102,6 +114,7 @@ const READ: Access = Access::Tenant(Scope::Read);
 const SUBMIT: Access = Access::Tenant(Scope::Submit);
 const OPERATE: Access = Access::Tenant(Scope::Operate);
 const CLAIM: Access = Access::Tenant(Scope::Claim);
+const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
 const IMPORT: Access = Access::Appliance(Scope::Import);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
@@ -115,6 +128,7 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/jobs/{id}", READ),
     get("/api/v1/jobs/{id}/history", READ),
     get("/api/v1/jobs/{id}/events", READ),
+    get("/api/v1/jobs/{id}/logs", READ),
     post("/api/v1/jobs/{id}/cancel", OPERATE),
     post("/api/v1/jobs/{id}/schedule", OPERATE),
     post("/api/v1/jobs/{id}/retry", OPERATE),
@@ -147,9 +161,17 @@ pub const ROUTES: &[Route] = &[
     get("/api/v1/runs/{id}/graph", READ),
     get("/api/v1/runs/{id}/timeline", READ),
     get("/api/v1/artifacts/{sha256}", READ),
-    post("/api/v1/workers/claim", CLAIM),
+    post("/api/v1/workers/claim", CLAIM_SEVERAL),
     post("/api/v1/workers/complete", CLAIM),
     post("/api/v1/workers/jobs/{id}/heartbeat", CLAIM),
+    post("/api/v1/workers/jobs/{id}/progress", CLAIM),
+    post("/api/v1/workers/jobs/{id}/steps", CLAIM),
+    post("/api/v1/workers/jobs/{id}/logs", CLAIM),
+    put("/api/v1/workers/jobs/{id}/artifacts/{name}", CLAIM),
+    post("/api/v1/workers/jobs/{id}/events", CLAIM),
+    post("/api/v1/workers/jobs/{id}/release", CLAIM),
+    get("/api/v1/workers", READ),
+    post("/api/v1/workers/{id}/drain", OPERATE),
     get("/api/v1/events", READ),
     get("/api/v1/events/{seq}", READ),
     get("/api/v1/ledger/checkpoint", READ),
@@ -190,12 +212,20 @@ pub const ROUTES: &[Route] = &[
 /// The handlers, by the paths that they carry themselves.
 fn handlers() -> OpenApiRouter<Arc<Api>> {
     OpenApiRouter::with_openapi(openapi::base())
+        .merge(work_handlers())
+        .merge(house_handlers())
+}
+
+/// Jobs, packs, runs, and what workers call.
+fn work_handlers() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(submit::submit, jobs::list))
         .routes(routes!(submit::submit_batch))
         .routes(routes!(jobs::summary))
         .routes(routes!(jobs::read))
         .routes(routes!(job_history::read))
         .routes(routes!(jobs::list_events))
+        .routes(routes!(worker_logs::read))
         .routes(routes!(jobs::cancel))
         .routes(routes!(jobs::schedule))
         .routes(routes!(jobs::retry))
@@ -218,6 +248,19 @@ fn handlers() -> OpenApiRouter<Arc<Api>> {
         .routes(routes!(workers::claim))
         .routes(routes!(workers::complete))
         .routes(routes!(workers::heartbeat))
+        .routes(routes!(worker_calls::progress))
+        .routes(routes!(worker_calls::step))
+        .routes(routes!(worker_logs::receive))
+        .routes(routes!(worker_artifacts::receive))
+        .routes(routes!(worker_events::report))
+        .routes(routes!(worker_calls::release))
+        .routes(routes!(worker_registry::list))
+        .routes(routes!(worker_registry::drain))
+}
+
+/// The ledger, bundles, streams, administration.
+fn house_handlers() -> OpenApiRouter<Arc<Api>> {
+    OpenApiRouter::new()
         .routes(routes!(events::list))
         .routes(routes!(events::read))
         .routes(routes!(ledger::checkpoint))
@@ -314,6 +357,8 @@ pub(crate) struct Api {
     context: ApiContext,
     sessions: Sessions,
     hub: Hub,
+    /// Logs and artifacts that workers send.
+    inbox: Inbox,
     /// Raised when a token was revoked or a session ended: streams look whether they may go on.
     revocations: Arc<watch::Sender<u64>>,
     /// True once the server is to end: streams close.
@@ -325,13 +370,16 @@ impl Api {
     fn new(context: ApiContext) -> Arc<Self> {
         let revocations = Arc::new(watch::Sender::new(0));
         let hub = Hub::start(&context.engine, sse::encode_event, revocations.clone());
-        Arc::new(Api {
+        let api = Arc::new(Api {
+            inbox: Inbox::new(context.output.clone()),
             context,
             sessions: Sessions::default(),
             hub,
             revocations,
             stopping: watch::Sender::new(false),
-        })
+        });
+        tokio::spawn(worker_ends::end_leases(Arc::downgrade(&api)));
+        api
     }
 
     fn engine(&self) -> &Handle {

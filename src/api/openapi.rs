@@ -54,6 +54,7 @@ pub fn whole() -> OpenApi {
         let operation = match route.method.as_str() {
             "GET" => &mut item.get,
             "POST" => &mut item.post,
+            "PUT" => &mut item.put,
             "DELETE" => &mut item.delete,
             _ => continue,
         };
@@ -80,7 +81,7 @@ fn complete(operation: &mut Operation, access: Access) {
     let scope = match access {
         Access::Open => return,
         Access::Signed => None,
-        Access::Tenant(scope) | Access::Appliance(scope) => Some(scope.as_str()),
+        Access::Tenant(scope) | Access::Tenants(scope) | Access::Appliance(scope) => Some(scope.as_str()),
     };
     let requirement = |scheme: &str| SecurityRequirement::new(scheme, scope);
     operation.security = Some(vec![requirement("token"), requirement("session")]);

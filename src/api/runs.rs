@@ -21,7 +21,7 @@ use super::request::{Id, Ids, OptionalJson, Query, bad_parameter, check_label};
 use super::run_replay::{Closure, Replay, replay_at};
 use super::run_shape::{Row, critical_path, rows, running_ms};
 use super::run_view::{RunDetail, RunView};
-use super::submit::payload_of;
+use super::submit::{check_reserved, payload_of};
 use crate::domain::command::{Command, GraphJob, StartGraph};
 use crate::domain::concurrency::Concurrency;
 use crate::domain::job::{JobSpec, RetryPolicy};
@@ -130,6 +130,7 @@ pub struct NewNode {
 impl NewNode {
     fn into_job(self) -> Result<GraphJob, ApiError> {
         let defaults = JobSpec::of_type(&self.job_type);
+        check_reserved(&self.job_type, self.queue.as_deref().unwrap_or_default())?;
         Ok(GraphJob {
             payload: payload_of(self.payload.as_deref())?,
             name: self.name,

@@ -20,6 +20,7 @@ use super::request::{Json, check_label, parse_json};
 use crate::domain::canonical::Payload;
 use crate::domain::command::{Command, Reply, SubmitJob};
 use crate::domain::concurrency::Concurrency;
+use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
 use crate::domain::idempotency::Idempotency;
 use crate::domain::job::{Job, JobSpec, RetryPolicy};
 use crate::domain::{TenantName, Timestamp};
@@ -91,6 +92,7 @@ impl NewJob {
 
     /// Checks what the domain cannot: the payload's JSON.
     fn into_submit(self, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
+        check_reserved(&self.job_type, &self.queue)?;
         let payload = payload_of(self.payload.as_deref())?;
         if let Some(correlation_id) = &self.correlation_id {
             check_label("/correlationId", correlation_id)?;
@@ -116,6 +118,19 @@ impl NewJob {
             replay_of: None,
         })
     }
+}
+
+/// Steps of packs are made from registered versions alone: nobody writes one by hand.
+pub fn check_reserved(job_type: &str, queue: &str) -> Result<(), ApiError> {
+    let (pointer, name) = if job_type == STEP_JOB_TYPE {
+        ("/type", job_type)
+    } else if queue == STEP_QUEUE {
+        ("/queue", queue)
+    } else {
+        return Ok(());
+    };
+    let detail = format!("{name} belongs to the steps of packs, which are run by POST /pack-runs");
+    Err(ApiError::field("reserved", pointer, detail))
 }
 
 /// A payload as it was given; none is `null`.

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
+use super::auth::Caller;
 use super::error::ApiError;
 use super::job_view::raw_payload;
 use super::request::{check_label, check_range};
-use crate::domain::canonical::{Payload, Value};
-use crate::domain::command::{Command, CompleteJob, Leased, Outcome};
+use crate::domain::canonical::{Payload, Value, key_fits, text_fits};
+use crate::domain::command::{CompleteJob, Leased, Outcome};
+use crate::domain::decide::STEP_QUEUE;
 use crate::domain::job::{Failure, FailureClass};
-use crate::domain::{JobId, RunId, StepName, Timestamp};
+use crate::domain::{JobId, RunId, StepName, TenantName, Timestamp};
 use crate::engine::{Claim, LOCAL_WORKER, Reach, Wanted};
 use crate::limits;
 
@@ -31,6 +33,10 @@ pub struct ClaimBody {
     /// From these queues.
     #[serde(default = "queues_default")]
     queues: Vec<String>,
+    /// Of these tenants, in turn; each within the token. None means that of the request.
+    #[serde(default)]
+    #[schema(value_type = Vec<String>)]
+    pub tenants: Vec<TenantName>,
     /// Types by glob; none means all.
     #[serde(default)]
     types: Vec<String>,
@@ -53,7 +59,8 @@ fn queues_default() -> Vec<String> {
 
 impl ClaimBody {
     /// Checks the bounds. `worker` is who asks, where the claim itself does not say.
-    pub fn into_claim(self, worker: Option<&str>, prefix: &str) -> Result<Claim, ApiError> {
+    pub fn into_claim(self, caller: &Caller, worker: Option<&str>, prefix: &str) -> Result<Claim, ApiError> {
+        self.check_names(prefix)?;
         let at = |name: &str| format!("{prefix}/{name}");
         let name = match (self.worker, worker) {
             (None, None) => return Err(ApiError::field("missing_field", at("worker"), "who asks?")),
@@ -91,9 +98,14 @@ impl ClaimBody {
             0,
             limits::CLAIM_NAMES_MAX as u64,
         )?;
+        if self.queues.iter().any(|queue| queue == STEP_QUEUE) {
+            let detail = "this queue belongs to the built-in runner, which does the steps of packs";
+            return Err(ApiError::field("reserved", at("queues"), detail));
+        }
+        let tenants = caller.tenants(&self.tenants)?;
         Ok(Claim {
             worker: name,
-            reach: Reach::OneTenant,
+            reach: Reach::Tenants(tenants),
             wanted: Wanted {
                 labels: self.labels,
                 queues: self.queues,
@@ -103,6 +115,42 @@ impl ClaimBody {
             lease_ms: self.lease_ms,
             wait_ms: self.wait_ms,
         })
+    }
+}
+
+impl ClaimBody {
+    /// What is kept with the worker is bounded, and has the form of what events hold.
+    fn check_names(&self, prefix: &str) -> Result<(), ApiError> {
+        check_range(
+            &format!("{prefix}/tenants"),
+            self.tenants.len() as u64,
+            0,
+            limits::CLAIM_NAMES_MAX as u64,
+        )?;
+        let fits = |text: &str| text.len() <= limits::LABEL_BYTES_MAX && text_fits(text);
+        let refuse = |field: &str, detail: String| {
+            Err(ApiError::field(
+                "invalid_field",
+                format!("{prefix}/{field}"),
+                detail,
+            ))
+        };
+        for (field, texts) in [("queues", &self.queues), ("types", &self.types)] {
+            if let Some(text) = texts.iter().find(|text| !fits(text)) {
+                return refuse(
+                    field,
+                    format!("{text:?} has more than {} bytes", limits::LABEL_BYTES_MAX),
+                );
+            }
+        }
+        match self
+            .labels
+            .iter()
+            .find(|(name, value)| !key_fits(name) || !fits(value))
+        {
+            Some((name, _)) => refuse("labels", format!("the label {name:?} cannot be kept")),
+            None => Ok(()),
+        }
     }
 }
 
@@ -186,8 +234,8 @@ const fn retryable_default() -> bool {
 }
 
 impl ResultBody {
-    /// The command, or why this one item is refused.
-    pub fn into_command(self) -> Result<Command, ApiError> {
+    /// The report, or why this one item is refused.
+    pub fn into_report(self) -> Result<CompleteJob, ApiError> {
         let job: JobId = self.job_id.parse().map_err(|_| ApiError::not_found("job"))?;
         let outcome = match self.outcome {
             OutcomeName::Completed => Outcome::Completed(self.output.map(|raw| output(&raw)).transpose()?),
@@ -214,7 +262,7 @@ impl ResultBody {
             }
             OutcomeName::Cancelled => Outcome::Cancelled,
         };
-        Ok(Command::CompleteJob(Box::new(CompleteJob {
+        Ok(CompleteJob {
             job,
             epoch: self.epoch,
             outcome,
@@ -222,7 +270,7 @@ impl ResultBody {
             exit_code: self.exit_code,
             logs: None,
             step: None,
-        })))
+        })
     }
 }
 
@@ -262,6 +310,9 @@ pub struct LeaseView {
     /// Its name in the run.
     #[schema(value_type = Option<String>)]
     step: Option<StepName>,
+    /// Whose job it is: named by every later call where the token has several.
+    #[schema(value_type = String)]
+    tenant: TenantName,
     timeout_ms: u64,
     #[serde(rename = "type")]
     job_type: String,
@@ -295,6 +346,7 @@ impl LeaseView {
             },
             run_id: leased.job.run,
             step: leased.job.name,
+            tenant: leased.tenant,
             timeout_ms: leased.job.spec.timeout_ms,
             job_type: leased.job.spec.job_type,
             correlation_id: leased.job.correlation_id,

@@ -11,16 +11,21 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Id, Json};
+use super::worker_calls::Holder;
 use super::worker_shapes::{ClaimBody, CompleteBody, LeaseView, check_worker};
 use crate::domain::command::{Leased, Reply};
 use crate::domain::event::Actor;
+use crate::domain::rejection::Rejection;
 use crate::domain::{JobId, Timestamp};
-use crate::engine::{Lost, Receipt};
+use crate::engine::{Claimed as Taken, Receipt};
 use crate::limits;
 
 /// Leases granted.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct Claimed {
+    /// The worker is to take no more work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    drain: bool,
     /// Empty when there was no work.
     jobs: Vec<LeaseView>,
 }
@@ -38,24 +43,43 @@ fn leases(api: &Api, jobs: Vec<Leased>) -> Result<Vec<LeaseView>, ApiError> {
 pub async fn claim(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    Json(body): Json<ClaimBody>,
+    body: Result<Json<ClaimBody>, ApiError>,
 ) -> Result<Answer<Claimed>, ApiError> {
-    let claim = body.into_claim(None, "")?;
+    let named = body.as_ref().map_or(&[][..], |Json(body)| &body.tenants);
+    let tenants = caller.tenants(named)?;
+    let Json(body) = body?;
+    let claim = body.into_claim(&caller, None, "")?;
+    let home = tenants
+        .first()
+        .ok_or_else(|| ApiError::internal("a claim has a tenant"))?;
     let actor = Actor::worker(&claim.worker);
     let mut stopping = api.stopping.subscribe();
     let answer = tokio::select! {
-        answer = api.engine().trip(caller.tenant()?, &actor, Vec::new(), Some(claim)) => answer?,
+        // What was granted goes out, even while the server ends.
+        biased;
+        answer = api.engine().trip(home, &actor, Vec::new(), Some(claim)) => answer?,
         // Nothing was granted yet: dropping the request takes the wish back.
         _ = stopping.wait_for(|stopping| *stopping) => return Err(ApiError::stopping()),
     };
+    if let Taken::Refused(rejection) = answer.claimed {
+        return Err(rejection.into());
+    }
     Ok(Answer(Claimed {
+        drain: answer.claimed == Taken::Drain,
         jobs: leases(&api, answer.jobs)?,
     }))
 }
 
 /// What became of each report, and leases granted after them.
 #[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct Completed {
+    /// Why the claim was refused, where it was.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    claim_code: Option<&'static str>,
+    /// The worker is to take no more work.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    drain: bool,
     /// Leases granted.
     jobs: Vec<LeaseView>,
     /// One per report, in order.
@@ -122,33 +146,66 @@ pub async fn complete(
     }
     let claim = body
         .claim
-        .map(|claim| claim.into_claim(Some(&body.worker), "/claim"))
+        .map(|claim| claim.into_claim(&caller, Some(&body.worker), "/claim"))
         .transpose()?;
-    let mut commands = Vec::with_capacity(body.results.len());
-    let mut refused = Vec::with_capacity(body.results.len());
+    let tenant = caller.tenant()?;
+    let mut reports = Vec::with_capacity(body.results.len());
+    let mut items = Vec::with_capacity(body.results.len());
     for result in body.results {
         let job_id = result.job_id.clone();
-        match result.into_command() {
-            Ok(command) => {
-                commands.push(command);
-                refused.push((job_id, None));
+        let refused = match result.into_report() {
+            Ok(report) => {
+                let holder = Holder {
+                    tenant: tenant.clone(),
+                    job: report.job,
+                    epoch: report.epoch,
+                    worker: body.worker.clone(),
+                };
+                reports.push((holder, report));
+                None
             }
-            Err(error) => refused.push((job_id, Some(error))),
+            Err(error) => Some(error),
+        };
+        items.push((job_id, refused));
+    }
+    let (closed, keys) = api.close_reported(reports).await?;
+    let mut closed = closed.into_iter();
+    let mut commands = Vec::with_capacity(items.len());
+    for (_, refused) in items.iter_mut().filter(|(_, refused)| refused.is_none()) {
+        match closed.next() {
+            Some(Ok(command)) => commands.push(command),
+            Some(Err(error)) => *refused = Some(error),
+            None => *refused = Some(ApiError::internal("the report was not taken")),
         }
     }
-    let (results, jobs) = if commands.is_empty() && claim.is_none() {
-        (Vec::new(), Vec::new())
+    let (decided, answer) = if commands.is_empty() && claim.is_none() {
+        (Vec::new(), None)
     } else {
         let actor = Actor::worker(&body.worker);
-        let answer = api
-            .engine()
-            .trip(caller.tenant()?, &actor, commands, claim)
-            .await?;
-        (answer.results, answer.jobs)
+        let answer = api.engine().trip(tenant, &actor, commands, claim).await?;
+        (answer.results, Some((answer.jobs, answer.claimed)))
     };
-    let mut decided = results.into_iter();
-    let results = refused.into_iter().map(|(job_id, error)| {
-        let result = match error {
+    keys.iter().for_each(|key| api.inbox.forget(key));
+    let (jobs, claimed) = answer.unwrap_or_default();
+    Ok(Answer(Completed {
+        claim_code: match &claimed {
+            Taken::Refused(rejection) => Some(rejection.code.as_str()),
+            Taken::Served | Taken::Drain => None,
+        },
+        drain: claimed == Taken::Drain,
+        results: results(items, decided),
+        jobs: leases(&api, jobs)?,
+    }))
+}
+
+/// One result per item: refused before, or as it was decided.
+fn results(
+    items: Vec<(String, Option<ApiError>)>,
+    decided: Vec<Result<Receipt, Rejection>>,
+) -> Vec<ReportResult> {
+    let mut decided = decided.into_iter();
+    let results = items.into_iter().map(|(job_id, refused)| {
+        let result = match refused {
             Some(error) => Err(error),
             None => match decided.next() {
                 Some(result) => result.map_err(ApiError::from),
@@ -157,10 +214,7 @@ pub async fn complete(
         };
         ReportResult::new(job_id, result)
     });
-    Ok(Answer(Completed {
-        results: results.collect(),
-        jobs: leases(&api, jobs)?,
-    }))
+    results.collect()
 }
 
 /// A sign of life.
@@ -195,26 +249,16 @@ pub async fn heartbeat(
     id: Result<Id<JobId>, ApiError>,
     Json(body): Json<Heartbeat>,
 ) -> Result<Answer<Renewal>, ApiError> {
-    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let tenant = caller.tenant()?;
-    match api.engine().renew(tenant, job, body.epoch, &body.worker) {
+    let holder = Holder::new(&caller, id, body.epoch, body.worker)?;
+    let renewed = api
+        .engine()
+        .renew(&holder.tenant, holder.job, holder.epoch, &holder.worker);
+    match renewed {
         Ok(renewed) => Ok(Answer(Renewal {
             cancel_requested: renewed.cancel_requested,
-            drain: *api.stopping.borrow(),
+            drain: renewed.drain || *api.stopping.borrow(),
             lease_until: Timestamp::from_ms(api.now_ms()).plus_ms(renewed.lease_ms),
         })),
-        Err(Lost::Stale) => Err(stale()),
-        Err(Lost::NotRunning) => {
-            let known = api.read(tenant, move |reading| Ok(reading.view().job(job)?.is_some()));
-            Err(if known.await? {
-                stale()
-            } else {
-                ApiError::not_found("job")
-            })
-        }
+        Err(lost) => Err(holder.refusal(&api, lost).await),
     }
-}
-
-fn stale() -> ApiError {
-    ApiError::conflict("stale_epoch", "the lease is over; stop the work and forget it")
 }

@@ -59,6 +59,21 @@ pub struct Submit {
     /// Label as NAME=VALUE; repeatable
     #[arg(long, value_name = "NAME=VALUE")]
     label: Vec<String>,
+    /// What a worker must offer, as NAME=VALUE; repeatable
+    #[arg(long, value_name = "NAME=VALUE")]
+    require: Vec<String>,
+    /// At most LIMIT jobs with this key at once, as KEY=LIMIT
+    #[arg(long, value_name = "KEY=LIMIT")]
+    concurrency: Option<String>,
+    /// Let it wait until somebody schedules it
+    #[arg(long)]
+    hold: bool,
+    /// Not before this time, as 2026-01-31T12:00:00.000Z
+    #[arg(long, value_name = "TIME")]
+    not_before: Option<String>,
+    /// The same command with the same key is done once
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     #[command(flatten)]
     server: Server,
 }
@@ -132,6 +147,16 @@ async fn show(mut client: Client, ask: Ask, format: Format) -> Result<Exit> {
 #[serde(rename_all = "camelCase")]
 struct NewJob {
     #[serde(skip_serializing_if = "Option::is_none")]
+    concurrency: Option<serde_json::Value>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    hold: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    idempotency_key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    not_before: Option<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    requires: BTreeMap<String, String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<String>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     labels: BTreeMap<String, String>,
@@ -160,15 +185,15 @@ impl Submit {
         // As it is written: numbers and spacing of a payload are kept.
         let not_json = |error| Failure::usage(format!("the payload is not JSON: {error}"));
         let payload = text.map(RawValue::from_string).transpose().map_err(not_json)?;
-        let mut labels = BTreeMap::new();
-        for label in &self.label {
-            let pair = label.split_once('=');
-            let (name, value) = pair.ok_or_else(|| Failure::usage(format!("{label:?} is not NAME=VALUE")))?;
-            labels.insert(name.to_owned(), value.to_owned());
-        }
+        let concurrency = self.concurrency.as_deref().map(bound).transpose()?;
         let job = NewJob {
+            concurrency,
+            hold: self.hold,
+            idempotency_key: self.idempotency_key.clone(),
+            not_before: self.not_before.clone(),
+            requires: pairs(&self.require)?,
             correlation_id: self.correlation_id.clone(),
-            labels,
+            labels: pairs(&self.label)?,
             payload,
             priority: self.priority,
             project: self.project.clone(),
@@ -177,4 +202,22 @@ impl Submit {
         };
         Ask::post("/api/v1/jobs", &job)
     }
+}
+
+fn pairs(given: &[String]) -> Result<BTreeMap<String, String>> {
+    let mut pairs = BTreeMap::new();
+    for text in given {
+        let pair = text.split_once('=');
+        let (name, value) = pair.ok_or_else(|| Failure::usage(format!("{text:?} is not NAME=VALUE")))?;
+        pairs.insert(name.to_owned(), value.to_owned());
+    }
+    Ok(pairs)
+}
+
+fn bound(text: &str) -> Result<serde_json::Value> {
+    let parsed = text
+        .rsplit_once('=')
+        .and_then(|(key, limit)| Some((key, limit.parse::<u32>().ok()?)));
+    let (key, limit) = parsed.ok_or_else(|| Failure::usage(format!("{text:?} is not KEY=LIMIT")))?;
+    Ok(serde_json::json!({"key": key, "limit": limit}))
 }

@@ -5,13 +5,15 @@
 //!
 //! Reading order: this table; `exit`, `print`, `client`; then any verb.
 
+mod again;
 mod cancel;
 mod canon;
 mod client;
 mod completions;
 mod demo;
 mod diagnostic;
-mod doctor;
+mod dlq;
+pub mod doctor;
 mod event_line;
 mod events;
 mod exit;
@@ -111,6 +113,15 @@ enum Verb {
     Wait(wait::Arguments),
     /// Cancel a run or a job
     Cancel(cancel::Arguments),
+    /// Let a held job go on
+    Schedule(again::OfJob),
+    /// Try a job again that is out of retries
+    Retry(again::OfJob),
+    /// Do a job again, or a run or a part of it
+    Replay(again::OfAny),
+    /// Dead letters: jobs that are out of retries
+    #[command(subcommand)]
+    Dlq(dlq::Verb),
     /// Write a signed bundle of the ledger
     Export(export::Arguments),
     /// Verify a bundle, offline
@@ -206,6 +217,10 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Watch(arguments) => watch::run(arguments, format),
         Verb::Wait(arguments) => wait::run(arguments, format),
         Verb::Cancel(arguments) => cancel::run(arguments, format),
+        Verb::Schedule(arguments) => again::schedule(arguments, format),
+        Verb::Retry(arguments) => again::retry(arguments, format),
+        Verb::Replay(arguments) => again::replay(arguments, format),
+        Verb::Dlq(verb) => dlq::run(verb, format),
         Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
         Verb::Import(arguments) => import::run(arguments, format),

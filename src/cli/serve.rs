@@ -16,6 +16,7 @@ use crate::app::{App, AppError};
 use crate::clock::SystemClock;
 use crate::config::ServeConfig;
 use crate::disk::OsDisk;
+use crate::engine::Report;
 use crate::limits;
 
 /// Settings of the server.
@@ -92,6 +93,16 @@ fn start_log(arguments: &Arguments) -> Result<()> {
     started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 
+/// What recovery did that an operator should know of: damage that it made good.
+fn tell(report: &Report) {
+    if let Some(why) = &report.rebuilt {
+        tracing::warn!(why, "the projection was built anew");
+    }
+    if let Some((file, offset)) = &report.cut {
+        tracing::warn!(file = %file.display(), offset, "a torn batch was cut; it was never acknowledged");
+    }
+}
+
 async fn serve(config: ServeConfig, while_stdin: bool) -> Result<Exit> {
     // Heard from now on, also while it starts.
     let mut ends = Ends::listen(while_stdin)?;
@@ -102,6 +113,7 @@ async fn serve(config: ServeConfig, while_stdin: bool) -> Result<Exit> {
         }
         () = ends.next() => return Ok(Exit::Good),
     };
+    tell(&app.report);
     tracing::info!(address = %app.address, data = %data.display(), token = %data.join("admin.token").display(), "serving");
     // Whoever waits for this line may have gone; that is no reason not to serve.
     let _ = writeln!(io::stdout(), "ready http://{}", app.address).and_then(|()| io::stdout().flush());

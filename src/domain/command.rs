@@ -8,9 +8,11 @@ use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
+use super::report::{Report, WorkerRegistered};
 use super::run::Run;
 use super::state::{Pack, PayloadRow};
 use super::token::{Scope, Token};
+use super::worker::Worker;
 use super::{Digest, JobId, PackName, RunId, Seq, StepName, TenantName, Timestamp, TokenId};
 
 /// What is asked of the writer.
@@ -43,6 +45,42 @@ pub enum Command {
         /// Its name.
         step: StepName,
     },
+    /// A worker reports what became of a step inside the job.
+    ReportStep(Box<ReportStep>),
+    /// A worker stored a file; its bytes are flushed.
+    AddArtifact {
+        /// The job.
+        job: JobId,
+        /// The lease it is done under.
+        epoch: u64,
+        /// The file.
+        artifact: Box<Artifact>,
+    },
+    /// A worker reports something else of an attempt at work.
+    RecordReport {
+        /// The job.
+        job: JobId,
+        /// The lease it is done under.
+        epoch: u64,
+        /// What.
+        report: Box<Report>,
+    },
+    /// A worker's name was seen for the first time.
+    RegisterWorker(Box<WorkerRegistered>),
+    /// A worker is to take no more work, or to take work again.
+    DrainWorker {
+        /// Which.
+        name: String,
+        /// Which of the two.
+        wish: DrainWish,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// All leases of a worker have ended without a sign of life.
+    LoseWorker {
+        /// Which.
+        name: String,
+    },
     /// A worker reports the end of an attempt.
     CompleteJob(Box<CompleteJob>),
     /// The lease was not renewed, or its holder is gone.
@@ -53,6 +91,8 @@ pub enum Command {
         epoch: u64,
         /// Which of the two.
         cause: LeaseEnd,
+        /// Digests of what it sent of its output; the files are flushed.
+        logs: Option<Box<AttemptLogs>>,
     },
     /// The holder gives the lease back; the attempt does not count as a failure.
     ReleaseJob {
@@ -62,6 +102,8 @@ pub enum Command {
         epoch: u64,
         /// Recorded with it.
         reason: String,
+        /// Digests of what it sent of its output; the files are flushed.
+        logs: Option<Box<AttemptLogs>>,
     },
     /// The time of a retry or of `notBefore` has come.
     WakeJob {
@@ -92,6 +134,13 @@ pub enum Command {
         reason: String,
         /// The key under which this is not done twice.
         idempotency: Option<Idempotency>,
+    },
+    /// Do the work of a dead letter again, as long as it is open.
+    ReplayDeadLetter {
+        /// Its job, which stands alone.
+        job: JobId,
+        /// Recorded with it.
+        reason: String,
     },
     /// Close a dead letter.
     ResolveDeadLetter {
@@ -216,6 +265,8 @@ pub struct ReplayRun {
 pub enum Choice {
     /// Those named.
     Named(Vec<StepName>),
+    /// Those named, as long as one of them has an open dead letter.
+    Letters(Vec<StepName>),
     /// Those that did not complete.
     NotCompleted,
 }
@@ -289,6 +340,43 @@ impl Outcome {
     }
 }
 
+/// What became of a step inside a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportStep {
+    /// The job.
+    pub job: JobId,
+    /// The lease it is done under.
+    pub epoch: u64,
+    /// Its name.
+    pub step: StepName,
+    /// How far it is.
+    pub phase: StepPhase,
+    /// For people.
+    pub detail: Option<String>,
+    /// Exit code, where it ended with one.
+    pub exit_code: Option<i32>,
+}
+
+/// How far a step is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepPhase {
+    /// It began.
+    Started,
+    /// It ended well.
+    Completed,
+    /// It did not.
+    Failed,
+}
+
+/// What is wanted of a worker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrainWish {
+    /// No more work.
+    Drain,
+    /// Work again.
+    Undo,
+}
+
 /// Why a lease ended without a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LeaseEnd {
@@ -341,6 +429,8 @@ pub enum Reply {
     Pack(Box<Pack>, PackNovelty),
     /// The token.
     Token(Box<Token>),
+    /// The worker as it stands after the command.
+    Worker(Box<Worker>),
     /// The report was late: noted, not applied.
     Late,
     /// The same request came before; what it made begins with this event.

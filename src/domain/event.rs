@@ -15,6 +15,9 @@ use super::payload::{
     StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked,
     TrustPinned,
 };
+use super::report::{
+    AiArtifactCreated, AiTokensUsed, AiToolCalled, WorkerDrained, WorkerLost, WorkerRegistered, XReported,
+};
 use super::{JobId, RunId, Seq, StepName, TenantName, Timestamp};
 
 /// The `schema` of every envelope.
@@ -280,6 +283,13 @@ event_table! {
     StepCancelled(StepCancelled) = "step.cancelled", 1;
     StepUnresolved(StepUnresolved) = "step.unresolved", 1;
     ArtifactCreated(ArtifactCreated) = "artifact.created", 1;
+    AiToolCalled(Box<AiToolCalled>) = "ai.tool_called", 1;
+    AiTokensUsed(AiTokensUsed) = "ai.tokens_used", 1;
+    AiArtifactCreated(Box<AiArtifactCreated>) = "ai.artifact_created", 1;
+    XReported(Box<XReported>) = "x.reported", 1;
+    WorkerRegistered(Box<WorkerRegistered>) = "worker.registered", 1;
+    WorkerDrained(WorkerDrained) = "worker.drained", 1;
+    WorkerLost(WorkerLost) = "worker.lost", 1;
     RunCreated(Box<RunCreated>) = "run.created", 1;
     RunStarted(RunStarted) = "run.started", 1;
     RunCancelRequested(RunCancelRequested) = "run.cancel_requested", 1;

@@ -234,6 +234,18 @@ name_type!(
     "an artifact is named with 1 to 100 of [A-Za-z0-9._-], not starting with a dot"
 );
 
+name_type!(
+    /// A worker's own event: `x.` and 1 to 100 bytes of `[a-z0-9_.]`.
+    ReportName,
+    |text| text.strip_prefix("x.").is_some_and(|rest| {
+        (1..=100).contains(&rest.len())
+            && rest
+                .bytes()
+                .all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_.".contains(&byte))
+    }),
+    "a worker's own event is named x. and 1 to 100 of [a-z0-9_.]"
+);
+
 impl TenantName {
     /// The ledger of administrative acts.
     pub fn system() -> Self {
@@ -299,5 +311,16 @@ mod tests {
         assert!("foreign:0123/plant".parse::<TenantName>().is_err());
         assert!("../x".parse::<ArtifactName>().is_err());
         assert!(".hidden".parse::<ArtifactName>().is_err());
+        assert!("x.scan_2.found".parse::<ReportName>().is_ok());
+        for bad in [
+            "x.",
+            "x",
+            "y.a",
+            "x.A",
+            "x.a-b",
+            &format!("x.{}", "a".repeat(101)),
+        ] {
+            assert!(bad.parse::<ReportName>().is_err(), "{bad}");
+        }
     }
 }

@@ -408,6 +408,9 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// Where it stands.
     pub status: JobStatus,
+    /// Files that the attempt at work has produced so far.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub uploaded: Vec<Artifact>,
 }
 
 impl Job {

@@ -32,9 +32,11 @@ pub mod job;
 pub mod pack;
 pub mod run;
 pub mod token;
+pub mod worker;
 
 pub mod event;
 pub mod payload;
+pub mod report;
 
 pub mod standing;
 pub mod state;
@@ -45,5 +47,7 @@ pub mod decide;
 pub mod rejection;
 
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
-pub use ids::{ArtifactName, JobId, NameError, PackName, RunId, Seq, StepName, TenantName, TokenId};
+pub use ids::{
+    ArtifactName, JobId, NameError, PackName, ReportName, RunId, Seq, StepName, TenantName, TokenId,
+};
 pub use time::{TimeError, Timestamp};

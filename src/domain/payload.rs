@@ -174,6 +174,9 @@ payload!(
 payload!(
     /// A job ended without success or failure.
     JobCancelled {
+        /// What it produced before, where it was running.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<Artifact>,
         /// Exit code, where it was running.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         exit_code: Option<i32>,
@@ -196,8 +199,14 @@ payload!(
 payload!(
     /// A lease was given back; the attempt does not count as a failure.
     JobReleased {
+        /// What it produced before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        artifacts: Vec<Artifact>,
         /// The lease.
         epoch: u64,
+        /// Digests of its output.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        logs: Option<AttemptLogs>,
         /// `interrupted`, or what the worker said.
         reason: String,
     }
@@ -218,6 +227,9 @@ payload!(
     StepStarted {
         /// The number of this try.
         attempt: u32,
+        /// For people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
         /// The lease.
         epoch: u64,
         /// Its name, as the worker reports it.
@@ -230,6 +242,9 @@ payload!(
     StepEnded {
         /// The number of this try.
         attempt: u32,
+        /// For people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        detail: Option<String>,
         /// The lease.
         epoch: u64,
         /// Exit code, where there was one.

@@ -16,6 +16,7 @@ use super::job::Job;
 use super::pack::PackSpec;
 use super::run::{Run, RunGraph, RunNode};
 use super::token::{Import, Pin, Tenant, Token};
+use super::worker::Worker;
 use super::{Digest, JobId, PackName, RunId, Seq, TenantName, Timestamp, TokenId};
 
 /// Names one row of a tenant. The order of variants is the order of storage.
@@ -57,6 +58,8 @@ pub enum Key {
     Pin(String),
     /// A foreign ledger held here (ledger `system`).
     Import(TenantName),
+    /// A worker, by name.
+    Worker(String),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -99,11 +102,13 @@ pub enum Kind {
     DeadLetter,
     /// [`Key::Cluster`].
     Cluster,
+    /// [`Key::Worker`].
+    Worker,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 18] = [
+    pub const ALL: [Kind; 19] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -122,6 +127,7 @@ impl Kind {
         Kind::Idempotency,
         Kind::DeadLetter,
         Kind::Cluster,
+        Kind::Worker,
     ];
 }
 
@@ -147,6 +153,7 @@ impl Key {
             Key::Idempotency(..) => Kind::Idempotency,
             Key::DeadLetter(_) => Kind::DeadLetter,
             Key::Cluster(_) => Kind::Cluster,
+            Key::Worker(_) => Kind::Worker,
         }
     }
 
@@ -181,6 +188,7 @@ impl Key {
                 out.extend_from_slice(key.as_bytes());
             }
             Key::Cluster(fingerprint) => out.extend_from_slice(fingerprint.as_str().as_bytes()),
+            Key::Worker(name) => out.extend_from_slice(name.as_bytes()),
         }
     }
 }
@@ -215,6 +223,14 @@ pub struct PayloadRow {
     /// Its exact text, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_text: Option<String>,
+}
+
+impl PayloadRow {
+    /// Bytes that it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        let value = self.payload.as_ref().map_or(0, Value::weight);
+        value + self.payload_text.as_ref().map_or(0, String::len)
+    }
 }
 
 /// What is known of an artifact's content.
@@ -288,6 +304,7 @@ rows! {
     Idempotency(IdempotencyRow), as_idempotency;
     DeadLetter(DeadLetter), as_dead_letter;
     Cluster(ErrorCluster), as_cluster;
+    Worker(Worker), as_worker;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -359,6 +376,8 @@ getters! {
     pin(origin: &str) -> Pin = Key::Pin(origin.to_owned()), as_pin;
     /// A foreign ledger held here.
     import(tenant: &TenantName) -> Import = Key::Import(tenant.clone()), as_import;
+    /// A worker.
+    worker(name: &str) -> Worker = Key::Worker(name.to_owned()), as_worker;
 }
 
 impl<'v> dyn View + 'v {

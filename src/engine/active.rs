@@ -69,6 +69,11 @@ impl Active {
             (&event.body, event.subject.run)
         {
             self.ready.close_run(tenant, run);
+            if let Some(row) = row(&Key::Run(run))?
+                && let Some(due) = row.as_run().and_then(run_due)
+            {
+                self.timers.remove(&(due, tenant.clone(), Timer::RunTimeout(run)));
+            }
         }
         let Some(id) = event.subject.job else {
             return Ok(());
@@ -115,14 +120,19 @@ impl Active {
                     self.timers.insert((due, tenant.clone(), Timer::Wake(job.id)));
                 }
             }
-            JobStatus::Completed | JobStatus::Cancelled => {}
+            JobStatus::Completed => {}
+            JobStatus::Cancelled => {
+                // Its time may be far away, and would be kept until then.
+                if let Some(due) = job.spec.not_before {
+                    self.timers.remove(&(due, tenant.clone(), Timer::Wake(job.id)));
+                }
+            }
         }
     }
 
     fn take_run(&mut self, tenant: &TenantName, run: &Run) {
         self.ready.open_run(tenant, run);
-        if let Some(timeout_ms) = run.timeout_ms {
-            let due = run.created_at.plus_ms(timeout_ms);
+        if let Some(due) = run_due(run) {
             self.timers
                 .insert((due, tenant.clone(), Timer::RunTimeout(run.id)));
         }
@@ -176,6 +186,11 @@ impl Active {
         }
         Ok((active, running))
     }
+}
+
+fn run_due(run: &Run) -> Option<Timestamp> {
+    run.timeout_ms
+        .map(|timeout_ms| run.created_at.plus_ms(timeout_ms))
 }
 
 fn each_job(

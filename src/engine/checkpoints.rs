@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::floor;
 use super::recover::Layout;
 use super::shared::Shared;
 use super::writer::{Fatal, Writer};
-use crate::disk;
 use crate::domain::TenantName;
 use crate::ledger::{Checkpoint, LedgerError, NoteError, SignedCheckpoint, TreeHead};
 
@@ -50,8 +50,7 @@ impl Checkpoints {
             return Ok(());
         }
         // The floor first: recovery must never cut what a stored checkpoint covers.
-        let floor = format!("{}\n", writer.position().0);
-        disk::replace_file(shared.disk.as_ref(), &self.layout.floor(), floor.as_bytes())
+        floor::write(shared.disk.as_ref(), &self.layout, writer.position())
             .map_err(|error| failed(&error))?;
         for (tenant, ledger, size) in grown {
             let signed = sign(shared, &tenant, size).map_err(|error| failed(&error))?;

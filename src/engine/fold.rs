@@ -210,9 +210,13 @@ impl Chunk {
             &mut changes,
             &event,
         )
-        .map_err(|source| FoldError::Illegal {
-            tenant: tenant.clone(),
-            source,
+        .map_err(|source| match source {
+            // The row may be fine, and the projection alone is not.
+            ApplyError::Unavailable(error) => FoldError::Store(StoreError::Damaged(error.0)),
+            ApplyError::Illegal { .. } => FoldError::Illegal {
+                tenant: tenant.clone(),
+                source,
+            },
         })?;
         self.changes.merge(changes);
         self.subjects.push((seq, event.subject.job, event.subject.run));

@@ -4,13 +4,14 @@
 //! the ledgers without passing the writer. Promises: an acknowledged command survives any crash; a reader sees whole
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
-//! Reading order: `request`, `writer`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `ledger_time`; `recover`,
-//! `fold`, `snapshot`, `checkpoints`; `shared`, `auth`, `feed`.
+//! Reading order: `request`, `writer`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
+//! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`; `shared`, `auth`, `feed`.
 
 mod active;
 mod auth;
 mod checkpoints;
 mod feed;
+mod floor;
 mod fold;
 mod graphs;
 mod lanes;
@@ -23,6 +24,8 @@ mod shared;
 mod snapshot;
 mod thread;
 mod trial;
+mod worker_calls;
+mod workers;
 mod writer;
 
 use std::collections::VecDeque;
@@ -49,12 +52,14 @@ use crate::trust::KeyFolder;
 
 pub use self::checkpoints::CheckpointError;
 pub use self::feed::{Committed, CommittedBatch, Feed};
+pub use self::floor::read_floor;
 pub use self::fold::{FoldError, Folder, catch_up_one};
-pub use self::leases::{Lost, Renewed};
+pub use self::leases::{LeaseNow, LeaseOver, Lost, Named, Progress, Renewed};
 pub use self::ready::{Wanted, matches};
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};
-pub use self::request::{Answer, Claim, Reach, Receipt, SubmitError};
+pub use self::request::{Answer, Claim, Claimed, Reach, Receipt, SubmitError};
 pub use self::shared::StatsNow;
+pub use self::workers::{Offer, WorkerNow};
 pub use self::writer::Fatal;
 
 /// Why one command was not accepted.

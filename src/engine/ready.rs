@@ -128,15 +128,6 @@ impl Ready {
         }
     }
 
-    /// The job that such a worker gets next. Stays in the order until it is removed.
-    pub(super) fn next(&self, tenant: &TenantName, wanted: &Wanted) -> Option<JobId> {
-        self.tenants
-            .get(tenant)?
-            .order
-            .first(wanted)
-            .map(|place| place.job)
-    }
-
     /// The tenant behind `last`, in a ring, that has something such a worker may get, and that something.
     pub(super) fn next_in_turn(
         &self,

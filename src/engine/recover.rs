@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::active::Active;
+use super::floor::read_floor;
 use super::fold::{self, FoldError};
 use super::shared::Shared;
 use super::snapshot;
 use super::writer::{Fatal, Writer};
 use crate::clock::Clock;
-use crate::disk::{self, Disk};
-use crate::domain::{JobId, TenantName, leaf_hash};
+use crate::disk::Disk;
+use crate::domain::job::Job;
+use crate::domain::{JobId, TenantName, Timestamp, leaf_hash};
 use crate::journal::{self, Floor, Journal, OpenError, Options, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
-use crate::limits;
 use crate::store::{Commit, Store, StoreError};
 use crate::trust::KeyFolder;
 
@@ -111,44 +113,48 @@ pub(super) fn open(
 ) -> Result<(Writer, Report), StartError> {
     let (store, mut rebuilt) = open_store(&disk, layout, trusted)?;
     let projected = store.read()?.position()?;
+    let checkpointed = read_floor(disk.as_ref(), layout).map_err(|source| StartError::Disk {
+        what: format!("reading {}", layout.floor().display()),
+        source,
+    })?;
     let floor = Floor {
         durable_projection: Position(projected),
-        checkpointed: Position(read_floor(disk.as_ref(), &layout.floor())?),
+        checkpointed,
     };
     let (journal, recovery) = journal::open(disk.clone(), &layout.journal(), floor, options)?;
     let ledgers = Arc::new(Ledgers::open(disk.clone(), layout.ledgers())?);
     push_journal(&journal, &ledgers)?;
-    let mut store = store;
     if projected == 0 && journal.end().0 > 0 {
         rebuilt.get_or_insert_with(|| "it was empty".to_owned());
-        snapshot::load_newest(disk.as_ref(), layout, &store, &ledgers);
     }
-    let folded = match fold::catch_up(&store, &ledgers) {
-        Ok(folded) => folded,
+    let place = Place {
+        disk,
+        clock,
+        layout,
+        keys,
+        ledgers,
+        end: journal.end(),
+    };
+    let raised = match place.raise(store) {
+        // Whatever a page was read for: the ledgers know it.
         Err(FoldError::Store(error)) => {
             rebuilt = Some(error.to_string());
-            drop(store);
-            store = fresh_store(&disk, layout)?;
-            fold::catch_up(&store, &ledgers)?
+            place.raise(fresh_store(&place.disk, layout)?)?
         }
-        Err(other) => return Err(other.into()),
+        other => other?,
     };
-    store.begin()?.commit(Some(journal.end().0), Commit::Durable)?;
-    let store = Arc::new(store);
-    let shared = Arc::new(Shared::new(
-        (disk, clock.clone()),
-        layout.0.clone(),
-        ledgers,
-        keys,
-        store.clone(),
-    ));
-    let (active, running) = shared.derive(&store, clock.monotonic_ms())?;
-    let newest = shared.newest(&store)?;
-    let mut writer = Writer::new(clock, Box::new(journal), shared, active, newest);
+    let Raised {
+        shared,
+        active,
+        running,
+        newest,
+        folded,
+    } = raised;
+    let mut writer = Writer::new(place.clock, Box::new(journal), shared, active, newest);
     let lost: BTreeMap<TenantName, Vec<(JobId, u64)>> = running
         .into_iter()
         .map(|(tenant, jobs)| {
-            let local = |job: &&crate::domain::job::Job| {
+            let local = |job: &&Job| {
                 job.lease
                     .as_ref()
                     .is_some_and(|lease| lease.worker == LOCAL_WORKER)
@@ -167,6 +173,54 @@ pub(super) fn open(
         lost_leases: lost.values().map(Vec::len).sum(),
     };
     Ok((writer, report))
+}
+
+/// What a projection is raised from.
+struct Place<'a> {
+    disk: Arc<dyn Disk>,
+    clock: Arc<dyn Clock>,
+    layout: &'a Layout,
+    keys: Arc<KeyFolder>,
+    ledgers: Arc<Ledgers>,
+    /// Of the journal.
+    end: Position,
+}
+
+/// A projection that is up to date, and what is derived from it.
+struct Raised {
+    shared: Arc<Shared>,
+    active: Active,
+    running: BTreeMap<TenantName, Vec<Job>>,
+    newest: Option<Timestamp>,
+    folded: u64,
+}
+
+impl Place<'_> {
+    /// Folds what is missing and derives the rest. An error of the store means that it must be built anew.
+    fn raise(&self, store: Store) -> Result<Raised, FoldError> {
+        if self.end.0 > 0 && store.read()?.position()? == 0 {
+            snapshot::load_newest(self.disk.as_ref(), self.layout, &store, &self.ledgers);
+        }
+        let folded = fold::catch_up(&store, &self.ledgers)?;
+        store.begin()?.commit(Some(self.end.0), Commit::Durable)?;
+        let store = Arc::new(store);
+        let shared = Arc::new(Shared::new(
+            (self.disk.clone(), self.clock.clone()),
+            self.layout.0.clone(),
+            self.ledgers.clone(),
+            self.keys.clone(),
+            store.clone(),
+        ));
+        let (active, running) = shared.derive(&store, self.clock.monotonic_ms())?;
+        let newest = shared.newest(&store)?;
+        Ok(Raised {
+            shared,
+            active,
+            running,
+            newest,
+            folded,
+        })
+    }
 }
 
 fn open_store(
@@ -221,25 +275,4 @@ fn push_journal(journal: &dyn Journal, ledgers: &Ledgers) -> Result<(), StartErr
         ControlFlow::Continue(())
     })?;
     failed.map_or(Ok(()), |error| Err(error.into()))
-}
-
-/// `floor`: the journal position up to which checkpoints were signed, as decimal text with a line feed.
-fn read_floor(disk: &dyn Disk, path: &Path) -> Result<u64, StartError> {
-    let disk_error = |source| StartError::Disk {
-        what: format!("reading {}", path.display()),
-        source,
-    };
-    match disk::read_file(disk, path, limits::NOTE_BYTES_MAX as u64) {
-        Ok(bytes) => {
-            let text = String::from_utf8_lossy(&bytes);
-            text.trim_end().parse().map_err(|_| {
-                disk_error(std::io::Error::new(
-                    std::io::ErrorKind::InvalidData,
-                    "it is not a number",
-                ))
-            })
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(0),
-        Err(error) => Err(disk_error(error)),
-    }
 }

@@ -37,10 +37,12 @@ pub struct Claim {
 }
 
 /// Whose jobs a claim takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reach {
     /// Those of the tenant that the trip is for.
     OneTenant,
+    /// Those of these in turn.
+    Tenants(Vec<TenantName>),
     /// Those of every tenant in turn: the built-in runner.
     EveryTenant,
 }
@@ -52,6 +54,20 @@ pub struct Answer {
     pub results: Vec<Result<Receipt, Rejection>>,
     /// What the claim got.
     pub jobs: Vec<Leased>,
+    /// How the claim was taken.
+    pub claimed: Claimed,
+}
+
+/// How a claim was taken.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Claimed {
+    /// It had its turn, or there was none.
+    #[default]
+    Served,
+    /// The worker is to take no more work.
+    Drain,
+    /// Not at all: the worker cannot be known here.
+    Refused(Rejection),
 }
 
 /// What an accepted command answers, once it is durable.

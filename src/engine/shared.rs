@@ -9,14 +9,19 @@ use super::active::{Active, SharedLeases};
 use super::auth::Auth;
 use super::feed::Feed;
 use super::fold;
-use super::leases::{Lost, Renewed};
+use super::leases::{LeaseOver, Lost, Named, Renewed};
 use super::request::SubmitError;
+use super::workers::{SharedWorkers, Workers};
+use tokio::sync::mpsc;
+
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::domain::job::Job;
+use crate::domain::state::Kind;
 use crate::domain::{JobId, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, Origin};
-use crate::store::{Commit, Store, StoreError};
+use crate::limits;
+use crate::store::{Commit, Direction, Page, Snapshot, Store, StoreError};
 use crate::trust::{EnclaveId, KeyFolder};
 
 /// Counters of the writer, read by metrics at any time.
@@ -82,6 +87,9 @@ pub(super) struct Shared {
     pub(super) keys: Arc<KeyFolder>,
     pub(super) feed: Feed,
     pub(super) leases: SharedLeases,
+    pub(super) workers: SharedWorkers,
+    /// Takes leases whose output must be closed before their end is recorded. Held for a clone or an assignment.
+    pub(super) ends: Mutex<Option<mpsc::Sender<LeaseOver>>>,
     pub(super) auth: Auth,
     pub(super) stats: Stats,
     /// Empty while the projection is rebuilt. The lock is held for a clone of the handle.
@@ -115,6 +123,8 @@ impl Shared {
             keys,
             feed: Feed::default(),
             leases: SharedLeases::default(),
+            workers: SharedWorkers::default(),
+            ends: Mutex::default(),
             auth: Auth::default(),
             stats: Stats::default(),
             store: RwLock::new(Some(store)),
@@ -143,7 +153,24 @@ impl Shared {
         worker: &str,
     ) -> Result<Renewed, Lost> {
         let now_ms = self.clock.monotonic_ms();
-        self.leases.lock().renew(tenant, job, epoch, worker, now_ms)
+        let named = Named {
+            tenant,
+            job,
+            epoch,
+            worker,
+        };
+        let renewed = self.leases.lock().renew(named, now_ms)?;
+        Ok(Renewed {
+            drain: self.workers.lock().is_draining(tenant, worker),
+            ..renewed
+        })
+    }
+
+    /// Hands a lease that ran out to whoever closes its output. False when there is nobody, or too much to do.
+    pub(super) fn hand_over(&self, over: &LeaseOver) -> bool {
+        let ends = self.ends.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        ends.as_ref()
+            .is_some_and(|ends| ends.try_send(over.clone()).is_ok())
     }
 
     /// A reader met a value that is not what was written.
@@ -198,9 +225,28 @@ impl Shared {
         let snapshot = store.read()?;
         self.auth.rebuild(&snapshot)?;
         let (active, running) = Active::rebuild(&snapshot, &tenants, &self.leases, now_ms)?;
+        self.leases.lock().expect_output();
+        *self.workers.lock() = Workers::default();
+        for tenant in &tenants {
+            self.take_up_workers(&snapshot, tenant)?;
+        }
         self.stats
             .set_active(active.ready.depth(), self.leases.lock().len());
         Ok((active, running))
+    }
+
+    fn take_up_workers(&self, snapshot: &Snapshot, tenant: &TenantName) -> Result<(), StoreError> {
+        let page = Page {
+            after: None,
+            direction: Direction::Forward,
+            limit: limits::WORKERS_MAX,
+        };
+        let rows = snapshot.rows(tenant, Kind::Worker, page)?;
+        let mut workers = self.workers.lock();
+        for worker in rows.iter().filter_map(|(_, row)| row.as_worker()) {
+            workers.insert(tenant, worker);
+        }
+        Ok(())
     }
 
     /// Ledger time of the newest event of any ledger of our own.

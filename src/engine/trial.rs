@@ -35,14 +35,15 @@ impl RowCache {
                 self.graphs.keep(tenant, *run, row);
                 continue;
             }
-            let place = (tenant.clone(), key.clone());
             match row {
                 Some(row) if is_hot(row) => {
-                    self.young.insert(place, row.clone());
+                    self.young.insert((tenant.clone(), key.clone()), row.clone());
                 }
                 _ => {
-                    self.young.remove(&place);
-                    self.old.remove(&place);
+                    self.forget(tenant, key.clone());
+                    if let Key::Job(id) = key {
+                        self.forget(tenant, Key::Payload(*id));
+                    }
                 }
             }
         }
@@ -50,13 +51,23 @@ impl RowCache {
             self.old = std::mem::take(&mut self.young);
         }
     }
+
+    fn forget(&mut self, tenant: &TenantName, key: Key) {
+        let place = (tenant.clone(), key);
+        self.young.remove(&place);
+        self.old.remove(&place);
+    }
 }
+
+/// Larger payloads are read again when their job is claimed: thousands of them would fill the memory.
+const CACHED_PAYLOAD_BYTES_MAX: usize = 4_096;
 
 fn is_hot(row: &Row) -> bool {
     match row {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(_) | Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
+        Row::Payload(payload) => payload.weight() <= CACHED_PAYLOAD_BYTES_MAX,
+        Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) | Row::Worker(_) => true,
         Row::Graph(_)
         | Row::PackSource(_)
         | Row::PackBytes(_)

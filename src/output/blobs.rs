@@ -144,6 +144,16 @@ impl BlobWriter {
         Ok(())
     }
 
+    /// Bytes so far.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Digest of the bytes so far.
+    pub fn sha256(&self) -> Digest {
+        self.hasher.clone().finish()
+    }
+
     /// Adds everything `source` gives.
     ///
     /// # Errors

@@ -7,12 +7,15 @@
 mod attempt;
 mod blobs;
 mod error;
+mod inbox;
 mod index;
 mod layout;
+mod mime;
 mod positions;
 mod read;
 mod run_log;
 mod splitter;
+mod uploads;
 
 use std::collections::HashMap;
 use std::ops::Range;
@@ -24,9 +27,12 @@ use tokio::sync::watch;
 pub use attempt::{AttemptAsk, AttemptLog, AttemptSummary, StreamSummary};
 pub use blobs::{Blob, BlobReader, BlobWriter, Blobs};
 pub use error::OutputError;
+pub use inbox::{Chunk, Inbox, Received};
 pub use index::{LineKind, Stream};
 pub use layout::{AttemptKey, RunScope};
+pub use mime::mime;
 pub use read::{Line, LineFilter, LinePage};
+pub use uploads::{Receiving, UploadAsk, UploadRefused};
 
 use crate::disk::Disk;
 use crate::domain::Timestamp;
@@ -73,6 +79,24 @@ impl Output {
     /// `Ended`, `InUse`, `Damaged`, or what the disk said.
     pub fn attempt(&self, asked: &AttemptAsk, at: Timestamp) -> Result<AttemptLog, OutputError> {
         AttemptLog::open(self.run(&asked.key.scope), &self.root, asked, at)
+    }
+
+    /// What an attempt's log came to, of one that may have been left open or ended by an earlier process. None where there
+    /// is none. What is open is ended and flushed.
+    ///
+    /// # Errors
+    /// `InUse`, `Damaged`, or what the disk said; then nothing about this log may be recorded.
+    pub fn end_attempt(
+        &self,
+        asked: &AttemptAsk,
+        at: Timestamp,
+    ) -> Result<Option<AttemptSummary>, OutputError> {
+        let run = self.run(&asked.key.scope);
+        match run.meta((asked.key.job, asked.key.attempt))? {
+            None => Ok(None),
+            Some(meta) if meta.ended => read::summarise(&*self.disk, &asked.key.dir(&self.root)).map(Some),
+            Some(_) => self.attempt(asked, at)?.finish(at).map(Some),
+        }
     }
 
     /// Lines of a run after `after_pos` in their one order. See [`LinePage`].

@@ -8,11 +8,11 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::attempt::{AttemptSummary, reread};
+use super::attempt::{AttemptSummary, StreamSummary, reread};
 use super::error::OutputError;
-use super::index::{ENTRY_BYTES, Entry, LineKind, Stream, entry_at};
+use super::index::{ENTRY_BYTES, Entry, HEADER_BYTES, LineKind, Stream, entry_at};
 use super::layout::attempt_dir;
-use super::run_log::{AttemptId, AttemptMeta, RunLog, Snapshot, read_entry};
+use super::run_log::{AttemptId, AttemptMeta, RunLog, Snapshot, read_entry, valid_entries};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::domain::{Digest, Hasher, JobId, StepName, Timestamp};
 use crate::limits;
@@ -166,6 +166,37 @@ pub(super) fn verify(disk: &dyn Disk, dir: &Path, recorded: &AttemptSummary) -> 
         }
     }
     Ok(())
+}
+
+/// What the files of a log that has ended say of it.
+pub(super) fn summarise(disk: &dyn Disk, dir: &Path) -> Result<AttemptSummary, OutputError> {
+    let path = dir.join("lines");
+    let index = disk
+        .open(&path, Access::Read)
+        .map_err(OutputError::disk("open", &path))?;
+    let len = index.len().map_err(OutputError::disk("measure", &path))?;
+    let slots = len.saturating_sub(HEADER_BYTES as u64) / ENTRY_BYTES as u64;
+    let valid = valid_entries(disk, dir, &*index, slots)?;
+    if valid.entries + 1 != slots {
+        return Err(OutputError::damaged(&path, "entries are missing"));
+    }
+    let stream = |stream: Stream| {
+        let path = dir.join(stream.as_str());
+        let file = disk
+            .open(&path, Access::Read)
+            .map_err(OutputError::disk("open", &path))?;
+        Ok(StreamSummary {
+            sha256: hash_file(disk, &path)?,
+            bytes: file.len().map_err(OutputError::disk("measure", &path))?,
+            lines: valid.lines[stream as usize],
+            truncated: valid.truncated[stream as usize],
+        })
+    };
+    Ok(AttemptSummary {
+        stdout: stream(Stream::Stdout)?,
+        stderr: stream(Stream::Stderr)?,
+        index: hash_file(disk, &path)?,
+    })
 }
 
 pub(super) fn hash_file(disk: &dyn Disk, path: &Path) -> Result<Digest, OutputError> {

@@ -17,7 +17,7 @@ use super::leases::Artifact;
 use super::workspace::OUTPUTS;
 use crate::domain::pack::{ArtifactFrom, ArtifactSpec};
 use crate::limits;
-use crate::output::{AttemptKey, AttemptSummary, Blob, BlobWriter, Output, OutputError, Stream};
+use crate::output::{AttemptKey, AttemptSummary, Blob, BlobWriter, Output, OutputError, Stream, mime};
 
 /// Stores one artifact.
 pub(super) fn artifact(
@@ -172,24 +172,6 @@ fn open_below(dir: &Path, relative: &str) -> Result<File, Unopened> {
         Ok(metadata) if metadata.is_file() => Ok(file),
         Ok(_) => Err(Unopened::Refused("it is not a regular file")),
         Err(error) => Err(Unopened::Disk(error)),
-    }
-}
-
-/// A guess from the name, for people who download it; nothing depends on it.
-fn mime(name: &str) -> &'static str {
-    match name.rsplit_once('.').map(|(_, extension)| extension) {
-        Some("txt" | "log") => "text/plain; charset=utf-8",
-        Some("tsv") => "text/tab-separated-values",
-        Some("csv") => "text/csv",
-        Some("json") => "application/json",
-        Some("jsonl" | "ndjson") => "application/x-ndjson",
-        Some("yaml" | "yml") => "application/yaml",
-        Some("gz") => "application/gzip",
-        Some("zst") => "application/zstd",
-        Some("tar") => "application/x-tar",
-        Some("pdf") => "application/pdf",
-        // Nothing that a browser would execute or render as a page.
-        _ => "application/octet-stream",
     }
 }
 

@@ -166,6 +166,7 @@ impl Leases for EngineLeases {
                 job,
                 epoch,
                 reason: "interrupted".to_owned(),
+                logs: ended.logs.as_ref().map(|logs| Box::new(logs_of(logs))),
             },
             outcome => Command::CompleteJob(Box::new(CompleteJob {
                 job,

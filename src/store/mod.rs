@@ -48,6 +48,20 @@ pub enum StoreError {
     Failed(String),
 }
 
+impl StoreError {
+    /// Bytes that are not what was written, told from a disk that fails. After either, redb refuses everything else: then
+    /// the first to hear of it may have been a reader.
+    fn of(error: redb::Error) -> Self {
+        match &error {
+            redb::Error::Corrupted(_) | redb::Error::PreviousIo => StoreError::Damaged(error.to_string()),
+            redb::Error::Io(source) if source.kind() == io::ErrorKind::InvalidData => {
+                StoreError::Damaged(error.to_string())
+            }
+            _ => StoreError::Failed(error.to_string()),
+        }
+    }
+}
+
 impl From<StoreError> for Unavailable {
     fn from(error: StoreError) -> Self {
         Unavailable(error.to_string())
@@ -58,7 +72,7 @@ macro_rules! failed_from {
     ($($error:ty),*) => {$(
         impl From<$error> for StoreError {
             fn from(error: $error) -> Self {
-                StoreError::Failed(error.to_string())
+                StoreError::of(redb::Error::from(error))
             }
         }
     )*};
@@ -136,7 +150,7 @@ impl Store {
     }
 
     fn check_format(&self) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write()?;
+        let mut transaction = self.database.begin_write()?;
         let found = {
             let mut meta = transaction.open_table(META)?;
             transaction.open_table(ROWS)?;
@@ -149,7 +163,14 @@ impl Store {
             }
             found
         };
-        transaction.commit()?;
+        // A commit without the allocator's state would make the next open walk the whole file: so none where nothing
+        // changed, and else one that keeps it.
+        if found.is_none() {
+            transaction.set_quick_repair(true);
+            transaction.commit()?;
+        } else {
+            transaction.abort()?;
+        }
         match found {
             None | Some(FORMAT_NOW) => Ok(()),
             Some(other) => Err(StoreError::Format(other)),

@@ -320,3 +320,67 @@ fn keys_of_one_tenant_are_not_those_of_another() {
     theirs.expect(201);
     assert_eq!(theirs.header("idempotency-replayed"), None);
 }
+
+#[test]
+fn nobody_writes_a_step_of_a_pack_by_hand() {
+    let appliance = TestAppliance::start();
+    for (body, pointer) in [
+        (json!({"type": "pack.step"}), "/type"),
+        (json!({"type": "a", "queue": "local"}), "/queue"),
+    ] {
+        let refused = appliance.post("/api/v1/jobs", body.to_string());
+        assert_eq!(refused.problem(422), "reserved");
+        assert_eq!(refused.json()["errors"][0]["pointer"], pointer);
+        let mut node = body.clone();
+        node["name"] = json!("n");
+        let graph = json!({"jobs": [node]}).to_string();
+        assert_eq!(appliance.post("/api/v1/runs", graph).problem(422), "reserved");
+    }
+}
+
+#[test]
+fn a_dead_letter_is_replayed_once_however_often_it_is_asked_for() {
+    let appliance = TestAppliance::start();
+    for index in 0..5 {
+        submit(
+            &appliance,
+            json!({"type": "scan", "payload": index, "retries": {"max": 0}}),
+        );
+        run_one(&appliance, failed("no")).unwrap();
+    }
+    let letters = appliance.get("/api/v1/dead-letters").expect(200);
+    let id = letters["items"][0]["id"].clone();
+    let replay = |body: Value| {
+        let answer = appliance.post("/api/v1/dead-letters/replay", body.to_string());
+        answer.expect(200)["jobs"].as_array().unwrap().len()
+    };
+    assert_eq!(replay(json!({"ids": [id, id, id]})), 1);
+    let made: usize = std::thread::scope(|scope| {
+        let asking = (0..4).map(|_| scope.spawn(|| replay(json!({"filter": {"type": "scan"}}))));
+        let asking: Vec<_> = asking.collect();
+        asking.into_iter().map(|asked| asked.join().unwrap()).sum()
+    });
+    assert_eq!(made, 4);
+    let key = Ask::post("/api/v1/jobs/x/replay", b"{}").token(&appliance.admin);
+    assert_eq!(
+        appliance.send(&key.header("idempotency-key", "a b")).problem(404),
+        "not_found"
+    );
+}
+
+#[test]
+fn keys_of_replays_are_held_to_the_same_form() {
+    let appliance = TestAppliance::start();
+    let id = submit(&appliance, json!({"type": "a"}));
+    run_one(&appliance, json!({"outcome": "completed"})).unwrap();
+    let path = format!("/api/v1/jobs/{id}/replay");
+    let replay = |key: &str| {
+        let ask = Ask::post(&path, b"{}").token(&appliance.admin);
+        appliance.send(&ask.header("idempotency-key", key))
+    };
+    for bad in ["", "a b", &"k".repeat(129)] {
+        assert_eq!(replay(bad).problem(422), "invalid_field", "{bad:?}");
+    }
+    let first = replay("k").expect(201);
+    assert_eq!(replay("k").expect(201), first);
+}

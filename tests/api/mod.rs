@@ -10,3 +10,5 @@ mod runs;
 mod scopes;
 mod sessions;
 mod streams;
+mod worker_output;
+mod workers;

@@ -3,7 +3,7 @@
 use fastness::domain::TenantName;
 use fastness::domain::command::{Command, CompleteJob, Outcome, Reply as Answered};
 use fastness::domain::event::Actor;
-use fastness::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, OutputDigest};
+use fastness::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, OutputDigest};
 use fastness::engine::{Claim, Reach, Wanted};
 use fastness::output::{AttemptAsk, AttemptKey, RunScope, Stream, StreamSummary};
 use serde_json::{Value, json};
@@ -53,10 +53,9 @@ fn digest(stream: &StreamSummary) -> OutputDigest {
     }
 }
 
-/// Runs the next step: writes lines, leaves an artifact, and ends. Gives the step's name; none when none is ready.
-pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> Option<String> {
+/// Leases the next step, as the built-in runner does: nobody else may.
+fn take_step(appliance: &TestAppliance) -> Option<Job> {
     let tenant: TenantName = "default".parse().unwrap();
-    let actor = Actor::worker("runner");
     let claim = Claim {
         worker: "runner".to_owned(),
         reach: Reach::OneTenant,
@@ -69,16 +68,17 @@ pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> 
         lease_ms: 30_000,
         wait_ms: 0,
     };
+    let actor = Actor::worker("runner");
+    let trip = appliance.engine.trip(&tenant, &actor, vec![], Some(claim));
+    let jobs = appliance.runtime.block_on(trip).unwrap().jobs;
+    jobs.into_iter().next().map(|leased| leased.job)
+}
+
+/// Runs the next step: writes lines, leaves an artifact, and ends. Gives the step's name; none when none is ready.
+pub fn run_step(appliance: &TestAppliance, lines: &[&str], outcome: Outcome) -> Option<String> {
+    let tenant: TenantName = "default".parse().unwrap();
     let engine = &appliance.engine;
-    let trip = engine.trip(&tenant, &actor, vec![], Some(claim));
-    let job = appliance
-        .runtime
-        .block_on(trip)
-        .unwrap()
-        .jobs
-        .into_iter()
-        .next()?
-        .job;
+    let job = take_step(appliance)?;
     let step = job.name.clone().unwrap();
     let scope = RunScope {
         tenant: tenant.clone(),
@@ -364,7 +364,9 @@ fn a_step_that_may_not_run_beside_another_says_so() {
     let id = start_run(&appliance);
     run_step(&appliance, &[], done());
     let claim = json!({"worker": "w-1", "queues": ["local"]}).to_string();
-    appliance.post("/api/v1/workers/claim", claim).expect(200);
+    let stolen = appliance.post("/api/v1/workers/claim", claim);
+    assert_eq!(stolen.problem(422), "reserved");
+    take_step(&appliance).unwrap();
     let run = appliance.get(&format!("/api/v1/pack-runs/{id}")).expect(200);
     assert_eq!(
         (&run["steps"][1]["status"], &run["steps"][1]["waiting"]),

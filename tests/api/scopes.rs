@@ -68,7 +68,7 @@ fn every_route_admits_exactly_its_scope() {
                 check(Some(&expired), None, Some("unauthenticated"), "an expired token");
                 continue;
             }
-            Access::Tenant(scope) => (scope, true),
+            Access::Tenant(scope) | Access::Tenants(scope) => (scope, true),
             Access::Appliance(scope) => (scope, false),
         };
         let right = appliance.token("right", &[scope], &["default"]);
@@ -221,7 +221,9 @@ fn the_description_names_every_route_and_its_scope() {
         let scope = match route.access {
             Access::Open => continue,
             Access::Signed => serde_json::json!([]),
-            Access::Tenant(scope) | Access::Appliance(scope) => serde_json::json!([scope.as_str()]),
+            Access::Tenant(scope) | Access::Tenants(scope) | Access::Appliance(scope) => {
+                serde_json::json!([scope.as_str()])
+            }
         };
         assert_eq!(operation["security"][0]["token"], scope, "{}", route.path);
     }

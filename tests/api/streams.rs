@@ -153,11 +153,11 @@ fn a_stream_of_a_job_ends_with_it() {
     let rest = live.rest();
     let types: Vec<_> = rest.iter().map(|message| message.event.as_str()).collect();
     assert_eq!(types, ["job.started", "job.completed", "end"]);
-    assert_eq!(rest[2].json(), json!({"seq": 3, "status": "completed"}));
+    assert_eq!(rest[2].json(), json!({"seq": 4, "status": "completed"}));
     assert_eq!(rest[2].id, None);
     let late = appliance.follow(&path).rest();
     assert_eq!(late.len(), 1, "over already: {late:?}");
-    assert_eq!(late[0].json(), json!({"seq": 3, "status": "completed"}));
+    assert_eq!(late[0].json(), json!({"seq": 4, "status": "completed"}));
     let again = appliance.follow(&format!("{path}?after=1")).rest();
     assert_eq!(
         again

@@ -29,6 +29,72 @@ fn one_flipped_byte_in_any_member_names_it() {
     assert_eq!(seen, 39);
 }
 
+/// Where a byte of an archive lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lies {
+    /// In a header, in padding, or in the blocks at the end.
+    InContainer,
+    /// In a member's content, so far from its begin.
+    In(String, usize),
+}
+
+/// Of each byte of the archive.
+fn places(parts: &Parts, len: usize) -> Vec<Lies> {
+    let mut places = Vec::new();
+    for (name, content) in &parts.0 {
+        places.resize(places.len() + 512, Lies::InContainer);
+        places.extend((0..content.len()).map(|at| Lies::In(name.clone(), at)));
+        places.resize(places.len().next_multiple_of(512), Lies::InContainer);
+    }
+    places.resize(len, Lies::InContainer);
+    places
+}
+
+#[test]
+fn a_changed_byte_anywhere_in_the_archive_is_named_by_where_it_lies() {
+    let bundle = bundle(5, 60);
+    let (parts, tar) = (Parts::of(&bundle), decompress(&bundle));
+    let history = parts.clone().member("history.jsonl").clone();
+    let places = places(&parts, tar.len());
+    let mut seen = std::collections::BTreeMap::<String, u64>::new();
+    // A step that is no factor of a block meets every part of a header.
+    for at in (0..tar.len()).step_by(23) {
+        let mut changed = tar.clone();
+        changed[at] ^= 1 << (at % 8);
+        let changed = compress(&changed);
+        let (name, within) = match &places[at] {
+            Lies::InContainer => {
+                let check = refused(&changed, 14);
+                assert_eq!(check.n, 1, "byte {at}: {check:?}");
+                *seen.entry("container".to_owned()).or_default() += 1;
+                continue;
+            }
+            Lies::In(name, within) => (name, *within),
+        };
+        *seen.entry(name.clone()).or_default() += 1;
+        if name == "audit/manifest.dsse.json" {
+            let report = super::fixture::report(&changed);
+            let check = report.first_failure().unwrap();
+            assert_eq!(check.member.as_ref(), Some(name));
+            assert!(matches!(report.exit_code, 10 | 12 | 14), "byte {at}: {check:?}");
+            continue;
+        }
+        let check = refused(&changed, 10);
+        assert_eq!(check.member.as_ref(), Some(name), "byte {at}: {check:?}");
+        if name == "audit/history.jsonl" {
+            let line = history[..within].iter().filter(|byte| **byte == b'\n').count() as u64;
+            assert_eq!(
+                (check.line, check.seq),
+                (Some(line + 1), Some(line + 5)),
+                "byte {at}"
+            );
+        }
+    }
+    println!("{seen:?}");
+    let mut large = parts.0.iter().filter(|(_, content)| content.len() >= 23);
+    assert!(large.all(|(name, _)| seen.contains_key(name)), "{seen:?}");
+}
+
 #[test]
 fn any_flipped_bit_of_the_manifest_is_found() {
     let good = Parts::small();

@@ -124,7 +124,8 @@ impl JobRecord {
                 self.status = type_name.trim_start_matches("job.").to_owned();
             }
             // Noted, never applied.
-            "job.late_report" => {}
+            // What follows from the last failure by itself.
+            "job.late_report" | "deadletter.created" => {}
             other => return Err(format!("{other} is nothing that this load asks for")),
         }
         Ok(())

@@ -87,7 +87,8 @@ impl Grants {
     }
 
     pub fn check(&mut self, tenant: &TenantName, claim: &Claim, granted: &[Leased], tally: &mut Tally) {
-        let reached: Vec<TenantName> = match claim.reach {
+        let reached: Vec<TenantName> = match &claim.reach {
+            Reach::Tenants(tenants) => tenants.clone(),
             Reach::OneTenant => vec![tenant.clone()],
             Reach::EveryTenant => self.jobs.keys().cloned().collect(),
         };

@@ -103,6 +103,8 @@ pub struct History {
     jobs: BTreeMap<JobId, Seen>,
     runs: BTreeMap<RunId, SeenRun>,
     keys: BTreeSet<(String, String)>,
+    /// Whether each is lost.
+    workers: BTreeMap<String, bool>,
 }
 
 impl History {
@@ -192,6 +194,18 @@ impl History {
             EventBody::StepMapped(mapped) => self.mapped(event, mapped),
             EventBody::ArtifactCreated(artifact) => {
                 assert_eq!(self.job(event).attempt, artifact.attempt);
+            }
+            EventBody::AiToolCalled(report) => self.under_lease(event, report.epoch),
+            EventBody::AiTokensUsed(report) => self.under_lease(event, report.epoch),
+            EventBody::AiArtifactCreated(report) => self.under_lease(event, report.epoch),
+            EventBody::XReported(report) => self.under_lease(event, report.epoch),
+            EventBody::WorkerRegistered(worker) => {
+                assert!(self.workers.insert(worker.name.clone(), false).is_none());
+            }
+            EventBody::WorkerDrained(worker) => assert!(self.workers.contains_key(&worker.name)),
+            EventBody::WorkerLost(worker) => {
+                let lost = self.workers.insert(worker.name.clone(), true);
+                assert_eq!(lost, Some(false), "a worker lost twice, or never seen");
             }
             EventBody::RunCreated(created) => self.run_created(event, created),
             EventBody::RunStarted(_) => {
@@ -404,6 +418,9 @@ impl History {
         job.status = JobStatus::Running;
         if let Some(bound) = job.concurrency.clone() {
             self.check_bound(&bound);
+        }
+        if let Some(lost) = self.workers.get_mut(&started.worker) {
+            *lost = false;
         }
         if let Some(run) = event.subject.run {
             let run = &self.runs[&run];

@@ -157,7 +157,12 @@ impl World {
             Reply::Job(job) => assert!(self.jobs(tenant).contains(job), "{job:?}"),
             Reply::Run(run) => assert!(self.runs(tenant).contains(run), "{run:?}"),
             Reply::Before(seq) => assert!(seq.0 < self.size(tenant)),
-            Reply::Leased(_) | Reply::Pack(..) | Reply::Token(_) | Reply::Late | Reply::Done => {}
+            Reply::Leased(_)
+            | Reply::Pack(..)
+            | Reply::Token(_)
+            | Reply::Worker(_)
+            | Reply::Late
+            | Reply::Done => {}
         }
     }
 
@@ -209,7 +214,7 @@ impl World {
     fn random_claim(&mut self) -> Claim {
         let random = &mut self.random;
         let worker = ["w-1", "w-2", LOCAL_WORKER][random.below(3) as usize];
-        let reach = [Reach::OneTenant, Reach::EveryTenant][random.below(2) as usize];
+        let reach = [Reach::OneTenant, Reach::EveryTenant][random.below(2) as usize].clone();
         let mut claim = claim(worker, reach, 1 + random.below(4) as usize);
         claim.lease_ms = [1_000, 30_000, 600_000][random.below(3) as usize];
         if random.once_in(3) {
@@ -307,6 +312,7 @@ impl World {
             job: held.job,
             epoch: held.epoch,
             reason: "interrupted".to_owned(),
+            logs: None,
         };
         let actor = Actor::worker(&held.worker);
         let replies = self.ask(vec![(held.tenant.clone(), actor, vec![command], None)]);
@@ -417,6 +423,7 @@ impl World {
                     job,
                     epoch: 1,
                     reason: reason(),
+                    logs: None,
                 },
                 Command::ReplayJob {
                     job,

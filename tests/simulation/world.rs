@@ -502,13 +502,15 @@ fn dir() -> PathBuf {
 }
 
 /// Drawn once: no sequence depends on them.
-fn keys() -> Arc<KeyFolder> {
+pub fn keys() -> Arc<KeyFolder> {
     static KEYS: OnceLock<Arc<KeyFolder>> = OnceLock::new();
-    KEYS.get_or_init(|| {
-        let disk = SimDisk::new(7);
-        let mut random = Random::new(7);
-        let mut fill = |bytes: &mut [u8]| bytes.fill_with(|| random.next() as u8);
-        Arc::new(KeyFolder::open_or_create(&disk, Path::new("/keys"), &mut fill).unwrap())
-    })
-    .clone()
+    KEYS.get_or_init(|| Arc::new(keys_in(&SimDisk::new(7), Path::new("/keys"))))
+        .clone()
+}
+
+/// The same keys, wherever.
+pub fn keys_in(disk: &SimDisk, dir: &Path) -> KeyFolder {
+    let mut random = Random::new(7);
+    let mut fill = |bytes: &mut [u8]| bytes.fill_with(|| random.next() as u8);
+    KeyFolder::open_or_create(disk, dir, &mut fill).unwrap()
 }

@@ -32,7 +32,7 @@ pub struct TestAppliance {
     pub admin: String,
     pub runtime: Runtime,
     server: Option<Server>,
-    _folder: TempDir,
+    folder: Option<TempDir>,
 }
 
 impl TestAppliance {
@@ -41,8 +41,23 @@ impl TestAppliance {
     }
 
     pub fn with_bounds(bounds: Bounds) -> Self {
+        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds);
+        appliance.create_tenant("default");
+        appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
+        appliance
+    }
+
+    /// Stops everything and starts it again in the same folder.
+    pub fn restart(mut self) -> Self {
+        self.stop_server(Duration::from_millis(100));
+        self.engine.stop().unwrap();
+        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default());
+        again.admin.clone_from(&self.admin);
+        again
+    }
+
+    fn open(folder: TempDir, bounds: Bounds) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let folder = tempfile::tempdir().unwrap();
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
         let keys =
@@ -79,18 +94,15 @@ impl TestAppliance {
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
         };
-        let mut appliance = TestAppliance {
+        TestAppliance {
             engine,
             output,
             address,
             admin: String::new(),
             runtime,
             server: Some(server),
-            _folder: folder,
-        };
-        appliance.create_tenant("default");
-        appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
-        appliance
+            folder: Some(folder),
+        }
     }
 
     pub fn create_tenant(&self, name: &str) {

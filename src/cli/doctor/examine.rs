@@ -7,28 +7,26 @@ use std::sync::Arc;
 
 use super::Finding;
 use super::ledgers;
-use crate::app::probe;
 use crate::cli::style::grouped;
-use crate::disk::{self, Disk, OsDisk};
+use crate::disk::{self, Access, Disk};
 use crate::domain::leaf_hash;
-use crate::engine::Layout;
+use crate::engine::{Layout, read_floor};
 use crate::journal::{self, Batch, CheckError, Floor, OpenError, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
 use crate::limits;
 use crate::store::{Snapshot, Store, StoreError};
 use crate::trust::{KeyFolder, TrustError};
 
-/// Everything that is found.
-pub fn all(data: &Path) -> Vec<Finding> {
-    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+/// Everything that is found. `opens` says whether the projection can be opened without harm to whoever does.
+pub fn all(disk: &Arc<dyn Disk>, data: &Path, opens: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
     let layout = Layout(data.to_owned());
     let mut found = Vec::new();
     let keys = keys(disk.as_ref(), data, &mut found);
-    let projection = projection(&disk, &layout, &mut found);
+    let projection = projection(disk, &layout, opens, &mut found);
     let projected = projection.as_ref().and_then(|snapshot| snapshot.position().ok());
     let floor = Floor {
         durable_projection: Position(projected.unwrap_or(0)),
-        checkpointed: Position(checkpointed(disk.as_ref(), &layout, &mut found)),
+        checkpointed: checkpointed(disk.as_ref(), &layout, &mut found),
     };
     let ledgers = match Ledgers::open(disk.clone(), layout.ledgers()) {
         Ok(ledgers) => ledgers,
@@ -37,7 +35,7 @@ pub fn all(data: &Path) -> Vec<Finding> {
             return found;
         }
     };
-    journal(disk, &layout, floor, &ledgers, &mut found);
+    journal(disk.clone(), &layout, floor, &ledgers, &mut found);
     ledgers::all(&ledgers, keys.as_ref(), projection.as_ref(), &mut found);
     found
 }
@@ -74,9 +72,14 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<KeyFol
 }
 
 /// The projection. A damaged one may abort whoever opens it, so a child goes first.
-fn projection(disk: &Arc<dyn Disk>, layout: &Layout, found: &mut Vec<Finding>) -> Option<Snapshot> {
+fn projection(
+    disk: &Arc<dyn Disk>,
+    layout: &Layout,
+    opens: &dyn Fn(&Path) -> bool,
+    found: &mut Vec<Finding>,
+) -> Option<Snapshot> {
     let path = layout.store();
-    if !path.exists() {
+    if disk.open(&path, Access::Read).is_err() {
         found.push(Finding::skipped(
             "projection",
             "not there: the next start builds it",
@@ -86,8 +89,7 @@ fn projection(disk: &Arc<dyn Disk>, layout: &Layout, found: &mut Vec<Finding>) -
     let damaged = |why: String| {
         Finding::damaged("projection", format!("{why}; --rebuild throws it away")).at(&path, None)
     };
-    let opens = std::env::current_exe().is_ok_and(|program| probe(&program, &path));
-    if !opens {
+    if !opens(&path) {
         found.push(damaged("it cannot be opened".to_owned()));
         return None;
     }
@@ -113,23 +115,12 @@ fn projection(disk: &Arc<dyn Disk>, layout: &Layout, found: &mut Vec<Finding>) -
 }
 
 /// Up to which position checkpoints were signed.
-fn checkpointed(disk: &dyn Disk, layout: &Layout, found: &mut Vec<Finding>) -> u64 {
-    let path = layout.floor();
-    let bytes = match disk::read_file(disk, &path, limits::NOTE_BYTES_MAX as u64) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return 0,
-        Err(error) => {
-            found.push(Finding::damaged("checkpoint floor", error.to_string()).at(&path, None));
-            return 0;
-        }
-    };
-    let number = std::str::from_utf8(&bytes)
-        .ok()
-        .and_then(|text| text.trim_end().parse().ok());
-    if number.is_none() {
-        found.push(Finding::damaged("checkpoint floor", "it is not a number").at(&path, Some(0)));
-    }
-    number.unwrap_or(0)
+fn checkpointed(disk: &dyn Disk, layout: &Layout, found: &mut Vec<Finding>) -> Position {
+    read_floor(disk, layout).unwrap_or_else(|error| {
+        let offset = (error.kind() == std::io::ErrorKind::InvalidData).then_some(0);
+        found.push(Finding::damaged("checkpoint floor", error.to_string()).at(&layout.floor(), offset));
+        Position(0)
+    })
 }
 
 /// The journal; what it holds goes into the ledgers in memory, as at a start.

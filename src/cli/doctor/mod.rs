@@ -5,10 +5,11 @@
 //!
 //! Reading order: this file, `examine` (order of the looks), `ledgers`.
 
-mod examine;
+pub mod examine;
 mod ledgers;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use clap::Args;
@@ -19,8 +20,8 @@ use super::client::{Client, Server, online};
 use super::exit::{Exit, Failure, told};
 use super::print::{self, Format};
 use super::style::{Look, paint, shown};
-use crate::app::lock;
-use crate::disk::OsDisk;
+use crate::app::{lock, probe};
+use crate::disk::{Disk, OsDisk};
 use crate::engine::Layout;
 use crate::store::Store;
 
@@ -41,23 +42,26 @@ pub struct Arguments {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// What.
-    name: String,
+    pub name: String,
     /// How it is.
-    status: Status,
+    pub status: Status,
     /// The damaged file.
-    file: Option<PathBuf>,
+    pub file: Option<PathBuf>,
     /// Where in it.
-    offset: Option<u64>,
+    pub offset: Option<u64>,
     /// For people.
-    detail: String,
+    pub detail: String,
 }
 
 /// How a thing is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Status {
+pub enum Status {
+    /// It is what was written.
     Ok,
+    /// It is not what was written.
     Damaged,
+    /// It is not there, or could not be looked at.
     Skipped,
 }
 
@@ -120,7 +124,9 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         Store::discard(&OsDisk, &store).with_context(|| format!("removing {}", store.display()))?;
         print::say("the projection is thrown away; the next start builds it anew");
     }
-    let examined = Examined::new(examine::all(&data));
+    let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+    let opens = |store: &Path| std::env::current_exe().is_ok_and(|program| probe(&program, store));
+    let examined = Examined::new(examine::all(&disk, &data, &opens));
     examined.tell(format)
 }
 

@@ -10,6 +10,7 @@ use crate::domain::payload::{
     ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
     JobReleased, JobScheduled, JobStarted,
 };
+use crate::domain::report::AiArtifactCreated;
 use crate::domain::run::{GraphNode, RunNode};
 use crate::domain::state::{ArtifactRow, Key, PayloadRow, Row};
 use crate::domain::{Digest, JobId, canonical};
@@ -65,6 +66,7 @@ impl Fold<'_> {
             spec: payload.spec.clone(),
             started_at: None,
             status: payload.status,
+            uploaded: Vec::new(),
         };
         self.changes.put(Key::Payload(id), Row::Payload(row));
         self.keep_request(payload.idempotency.as_ref())?;
@@ -161,7 +163,9 @@ impl Fold<'_> {
             self.changes
                 .put(Key::Concurrency(bound.key.clone()), Row::Concurrency(in_use));
         }
+        job.uploaded.clear();
         self.count(|counts| counts.running += 1)?;
+        self.worker_leased(&payload.worker)?;
         self.put_job(job)
     }
 
@@ -177,6 +181,7 @@ impl Fold<'_> {
         job.logs = payload.logs.clone();
         job.output = payload.output.clone();
         job.artifacts.clone_from(&payload.artifacts);
+        job.uploaded.clear();
         let main = u32::from(!job.spec.always);
         self.count(|counts| {
             counts.running -= 1;
@@ -201,6 +206,7 @@ impl Fold<'_> {
         job.exit_code = payload.exit_code;
         job.logs = payload.logs.clone();
         job.artifacts.clone_from(&payload.artifacts);
+        job.uploaded.clear();
         job.next_attempt_at = payload.next_attempt_at;
         let terminal = payload.next_attempt_at.is_none();
         self.count(|counts| {
@@ -232,6 +238,8 @@ impl Fold<'_> {
             self.leave_key(&job)?;
             job.exit_code = payload.exit_code;
             job.logs = payload.logs.clone();
+            job.artifacts.clone_from(&payload.artifacts);
+            job.uploaded.clear();
         }
         self.count(|counts| {
             counts.running -= was_running;
@@ -252,6 +260,7 @@ impl Fold<'_> {
         self.move_to(&mut job, JobStatus::Scheduled)?;
         self.leave_key(&job)?;
         job.lease = None;
+        job.uploaded.clear();
         job.ready_seq = Some(self.event.seq);
         self.count(|counts| counts.running -= 1)?;
         self.put_job(job)
@@ -277,6 +286,14 @@ impl Fold<'_> {
 
     pub(super) fn artifact_created(&mut self, payload: &ArtifactCreated) -> Result<(), ApplyError> {
         let artifact = &payload.artifact;
+        let mut job = self.job_in(&[JobStatus::Running])?;
+        if job.attempt != payload.attempt {
+            return Err(self.illegal("it is not of the attempt at work"));
+        }
+        if job.uploaded.iter().any(|known| known.name == artifact.name) {
+            return Err(self.illegal("the attempt has an artifact of this name"));
+        }
+        job.uploaded.push(artifact.clone());
         // The same content comes back under other names: what was recorded first stays.
         if self.with(|view| view.artifact(artifact.sha256))?.is_none() {
             let row = ArtifactRow {
@@ -285,6 +302,14 @@ impl Fold<'_> {
             };
             self.changes
                 .put(Key::Artifact(artifact.sha256), Row::Artifact(row));
+        }
+        self.put_job(job)
+    }
+
+    /// Something that a worker told of the attempt at work.
+    pub(super) fn report(&mut self, attempt: u32, epoch: u64) -> Result<(), ApplyError> {
+        if self.leased(epoch)?.attempt != attempt {
+            return Err(self.illegal("it is not of the attempt at work"));
         }
         self.touch_run()
     }
@@ -322,6 +347,15 @@ impl Fold<'_> {
         };
         self.changes.put(key, Row::Idempotency(row));
         Ok(())
+    }
+
+    pub(super) fn ai_artifact_created(&mut self, payload: &AiArtifactCreated) -> Result<(), ApplyError> {
+        let job = self.leased(payload.epoch)?;
+        let mut known = job.uploaded.iter();
+        if !known.any(|artifact| artifact.name == payload.name && artifact.sha256 == payload.sha256) {
+            return Err(self.illegal("the attempt has no such artifact"));
+        }
+        self.report(payload.attempt, payload.epoch)
     }
 
     fn leased(&self, epoch: u64) -> Result<Job, ApplyError> {

@@ -6,6 +6,7 @@ mod dead_letter;
 mod job;
 mod run;
 mod step;
+mod worker;
 
 use super::event::{Event, EventBody};
 use super::run::RunStatus;
@@ -84,6 +85,13 @@ impl Fold<'_> {
             EventBody::StepCancelled(payload) => self.step_cancelled(payload),
             EventBody::StepUnresolved(payload) => self.step_unresolved(payload),
             EventBody::ArtifactCreated(payload) => self.artifact_created(payload),
+            EventBody::AiToolCalled(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::AiTokensUsed(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::AiArtifactCreated(payload) => self.ai_artifact_created(payload),
+            EventBody::XReported(payload) => self.report(payload.attempt, payload.epoch),
+            EventBody::WorkerRegistered(payload) => self.worker_registered(payload),
+            EventBody::WorkerDrained(payload) => self.worker_drained(payload),
+            EventBody::WorkerLost(payload) => self.worker_lost(payload),
             EventBody::RunCreated(payload) => self.run_created(payload),
             EventBody::RunStarted(_) => self.run_started(),
             EventBody::RunCancelRequested(payload) => self.run_cancel_requested(payload),

@@ -47,6 +47,20 @@ impl Value {
         }
     }
 
+    /// Bytes that it takes in memory, about.
+    pub fn weight(&self) -> usize {
+        const NODE: usize = std::mem::size_of::<Value>();
+        match self {
+            Value::Null | Value::Bool(_) | Value::Int(_) => NODE,
+            Value::String(text) => NODE + text.len(),
+            Value::Array(items) => NODE + items.iter().map(Value::weight).sum::<usize>(),
+            Value::Object(members) => {
+                let of = |(key, value): (&String, &Value)| NODE + key.len() + value.weight();
+                NODE + members.iter().map(of).sum::<usize>()
+            }
+        }
+    }
+
     /// Levels of nesting: 0 for a scalar, 1 for `[]`. Bounded recursion: no value from outside is deeper than
     /// [`limits::JSON_DEPTH_MAX`].
     pub fn depth(&self) -> usize {

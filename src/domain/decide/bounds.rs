@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use crate::domain::canonical::{key_fits, text_fits};
 use crate::domain::command::{CompleteJob, Outcome, SubmitJob};
 use crate::domain::idempotency::Idempotency;
-use crate::domain::job::JobSpec;
+use crate::domain::job::{Artifact, Job, JobSpec};
 use crate::domain::rejection::{Code, Rejection};
 use crate::limits;
 
@@ -145,6 +145,25 @@ pub(super) fn check_report(report: &CompleteJob) -> Result<(), Rejection> {
         && let Some(code) = &failure.code
     {
         check_text("/error/code", code, limits::LABEL_BYTES_MAX)?;
+    }
+    Ok(())
+}
+
+/// Artifacts of one attempt: as many as there may be, each name once.
+pub(super) fn check_artifacts(job: &Job, more: &[Artifact]) -> Result<(), Rejection> {
+    if job.uploaded.len() + more.len() > limits::ARTIFACTS_PER_STEP_MAX {
+        let detail = format!(
+            "an attempt has at most {} artifacts",
+            limits::ARTIFACTS_PER_STEP_MAX
+        );
+        return Err(Rejection::new(Code::LimitReached, detail));
+    }
+    for (index, artifact) in more.iter().enumerate() {
+        let mut known = job.uploaded.iter().chain(&more[..index]);
+        if known.any(|known| known.name == artifact.name) {
+            let detail = format!("the attempt has an artifact {} with other content", artifact.name);
+            return Err(Rejection::new(Code::NameTaken, detail));
+        }
     }
     Ok(())
 }

@@ -38,17 +38,28 @@ impl Draft<'_> {
         )
     }
 
+    pub(super) fn replay_letter(&mut self, id: JobId, reason: &str) -> Result<Reply, Refusal> {
+        self.open_letter_of(id)?;
+        self.replay_job(id, reason, None)
+    }
+
+    /// Refuses a job that has no letter, or whose letter somebody else has seen to.
+    fn open_letter_of(&self, id: JobId) -> Result<(), Refusal> {
+        let letter = self.read(|view| view.dead_letter(id))?;
+        let letter = letter.ok_or_else(|| Rejection::not_found("dead letter"))?;
+        if letter.resolved.is_some() {
+            return Err(Rejection::new(Code::IllegalTransition, "the dead letter is resolved").into());
+        }
+        Ok(())
+    }
+
     pub(super) fn resolve_letter(
         &mut self,
         id: JobId,
         how: Resolution,
         note: &str,
     ) -> Result<Reply, Refusal> {
-        let letter = self.read(|view| view.dead_letter(id))?;
-        let letter = letter.ok_or_else(|| Rejection::not_found("dead letter"))?;
-        if letter.resolved.is_some() {
-            return Err(Rejection::new(Code::IllegalTransition, "the dead letter is resolved").into());
-        }
+        self.open_letter_of(id)?;
         let job = self.job_row(id)?;
         self.resolve_open_letter(&job, how, &clip(note))?;
         self.reply_job(id)

@@ -1,6 +1,6 @@
 //! Decisions about single jobs outside a lease: submit, schedule, wake, retry, replay, cancel.
 
-use super::bounds::{check_submit, clip};
+use super::bounds::{check_idempotency, check_submit, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{Reply, SubmitJob};
@@ -20,6 +20,17 @@ pub(super) struct Ended {
     pub(super) artifacts: Vec<Artifact>,
     pub(super) exit_code: Option<i32>,
     pub(super) logs: Option<AttemptLogs>,
+}
+
+impl Ended {
+    /// Of an attempt whose worker said nothing of its end: what it had sent by then.
+    pub(super) fn unreported(job: &Job, logs: Option<&AttemptLogs>) -> Self {
+        Ended {
+            artifacts: job.uploaded.clone(),
+            exit_code: None,
+            logs: logs.cloned(),
+        }
+    }
 }
 
 /// Where a new job stands in its run.
@@ -172,6 +183,7 @@ impl Draft<'_> {
         reason: &str,
         idempotency: Option<&Idempotency>,
     ) -> Result<Reply, Refusal> {
+        check_idempotency(idempotency)?;
         if let Some(before) = self.known_request(idempotency)? {
             return Ok(before);
         }
@@ -240,6 +252,7 @@ impl Draft<'_> {
 
     fn emit_cancelled(&mut self, job: &Job, reason: &str, ended: Ended) -> Result<(), Refusal> {
         let cancelled = JobCancelled {
+            artifacts: ended.artifacts,
             exit_code: ended.exit_code,
             logs: ended.logs,
             reason: reason.to_owned(),

@@ -1,12 +1,12 @@
 //! Decisions about leases: grant, report, expire, time out, release. Every report names the epoch of its lease.
 
 use super::Draft;
-use super::bounds::{check_range, check_report, check_text, clip};
+use super::bounds::{check_artifacts, check_range, check_report, check_text, clip};
 use super::job::{Ended, illegal, labels_of};
 use crate::domain::canonical::Value;
 use crate::domain::command::{CompleteJob, LeaseEnd, Leased, Outcome, Reply};
-use crate::domain::event::{EventBody, Subject};
-use crate::domain::job::{Artifact, Failure, FailureClass, Job, JobStatus};
+use crate::domain::event::{ActorKind, EventBody, Subject};
+use crate::domain::job::{Artifact, AttemptLogs, Failure, FailureClass, Job, JobStatus};
 use crate::domain::payload::{
     ArtifactCreated, JobCompleted, JobFailed, JobLateReport, JobReleased, JobStarted, RunStarted, StepEnded,
     StepStarted,
@@ -98,6 +98,7 @@ impl Draft<'_> {
         let job = self.leased(id, epoch)?;
         let started = StepStarted {
             attempt: job.attempt,
+            detail: None,
             epoch,
             id: step.clone(),
         };
@@ -110,7 +111,9 @@ impl Draft<'_> {
         if job.epoch != report.epoch || job.status != JobStatus::Running {
             return self.note_late(&job, report);
         }
+        self.check_holder(&job)?;
         check_report(report)?;
+        check_artifacts(&job, &report.artifacts)?;
         for artifact in &report.artifacts {
             let created = ArtifactCreated {
                 artifact: artifact.clone(),
@@ -121,6 +124,7 @@ impl Draft<'_> {
         if let Some(step) = &report.step {
             let ended = StepEnded {
                 attempt: job.attempt,
+                detail: None,
                 epoch: report.epoch,
                 exit_code: report.exit_code,
                 id: step.clone(),
@@ -132,7 +136,7 @@ impl Draft<'_> {
             self.emit_job(&job, body)?;
         }
         let ended = Ended {
-            artifacts: report.artifacts.clone(),
+            artifacts: self.job_row(report.job)?.uploaded,
             exit_code: report.exit_code,
             logs: report.logs.clone(),
         };
@@ -177,7 +181,12 @@ impl Draft<'_> {
         Ok(Reply::Late)
     }
 
-    pub(super) fn expire_lease(&mut self, id: JobId, epoch: u64, cause: LeaseEnd) -> Result<Reply, Refusal> {
+    pub(super) fn expire_lease(
+        &mut self,
+        (id, epoch): (JobId, u64),
+        cause: LeaseEnd,
+        logs: Option<&AttemptLogs>,
+    ) -> Result<Reply, Refusal> {
         let job = self.leased(id, epoch)?;
         let holder = job.lease.as_ref().map_or("", |lease| &lease.worker);
         let (class, message) = match cause {
@@ -199,7 +208,7 @@ impl Draft<'_> {
             ),
         };
         if let Some(reason) = job.cancel_requested.clone() {
-            self.cancel(&job, &reason, Ended::default())?;
+            self.cancel(&job, &reason, Ended::unreported(&job, logs))?;
         } else {
             let failure = Failure {
                 class,
@@ -207,18 +216,25 @@ impl Draft<'_> {
                 message,
                 retryable: true,
             };
-            self.fail(&job, failure, 0, Ended::default())?;
+            self.fail(&job, failure, 0, Ended::unreported(&job, logs))?;
         }
         self.reply_job(id)
     }
 
-    pub(super) fn release_job(&mut self, id: JobId, epoch: u64, reason: &str) -> Result<Reply, Refusal> {
+    pub(super) fn release_job(
+        &mut self,
+        (id, epoch): (JobId, u64),
+        reason: &str,
+        logs: Option<&AttemptLogs>,
+    ) -> Result<Reply, Refusal> {
         let job = self.leased(id, epoch)?;
         if let Some(requested) = job.cancel_requested.clone() {
-            self.cancel(&job, &requested, Ended::default())?;
+            self.cancel(&job, &requested, Ended::unreported(&job, logs))?;
         } else {
             let released = JobReleased {
+                artifacts: job.uploaded.clone(),
                 epoch,
+                logs: logs.cloned(),
                 reason: clip(reason),
             };
             self.emit_job(&job, EventBody::JobReleased(released))?;
@@ -254,12 +270,24 @@ impl Draft<'_> {
         self.settle(job)
     }
 
-    fn leased(&self, id: JobId, epoch: u64) -> Result<Job, Refusal> {
+    pub(super) fn leased(&self, id: JobId, epoch: u64) -> Result<Job, Refusal> {
         let job = self.job_row(id)?;
-        if job.status == JobStatus::Running && job.epoch == epoch {
-            Ok(job)
-        } else {
-            Err(stale(&job, epoch))
+        if job.status != JobStatus::Running || job.epoch != epoch {
+            return Err(stale(&job, epoch));
+        }
+        self.check_holder(&job)?;
+        Ok(job)
+    }
+
+    /// A worker speaks for its own leases alone.
+    fn check_holder(&self, job: &Job) -> Result<(), Refusal> {
+        let actor = &self.stamp.actor;
+        match &job.lease {
+            Some(lease) if actor.kind == ActorKind::Worker && actor.id != lease.worker => {
+                let detail = format!("epoch {} belongs to another worker", job.epoch);
+                Err(Rejection::new(Code::StaleEpoch, detail).into())
+            }
+            _ => Ok(()),
         }
     }
 }

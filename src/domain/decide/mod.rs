@@ -10,8 +10,10 @@ mod graph;
 mod job;
 mod lease;
 mod replay;
+mod report;
 mod run;
 mod step;
+mod worker;
 
 pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
@@ -120,8 +122,24 @@ impl Draft<'_> {
             } => self.start_job(*job, worker, *lease_ms),
             Command::StartStep { job, epoch, step } => self.start_step(*job, *epoch, step),
             Command::CompleteJob(report) => self.complete_job(report),
-            Command::ExpireLease { job, epoch, cause } => self.expire_lease(*job, *epoch, *cause),
-            Command::ReleaseJob { job, epoch, reason } => self.release_job(*job, *epoch, reason),
+            Command::ReportStep(report) => self.report_step(report),
+            Command::AddArtifact { job, epoch, artifact } => self.add_artifact(*job, *epoch, artifact),
+            Command::RecordReport { job, epoch, report } => self.record_report(*job, *epoch, report),
+            Command::RegisterWorker(worker) => self.register_worker(worker),
+            Command::DrainWorker { name, wish, reason } => self.drain_worker(name, *wish, reason),
+            Command::LoseWorker { name } => self.lose_worker(name),
+            Command::ExpireLease {
+                job,
+                epoch,
+                cause,
+                logs,
+            } => self.expire_lease((*job, *epoch), *cause, logs.as_deref()),
+            Command::ReleaseJob {
+                job,
+                epoch,
+                reason,
+                logs,
+            } => self.release_job((*job, *epoch), reason, logs.as_deref()),
             Command::WakeJob { job } => self.wake_job(*job),
             Command::ScheduleJob { job, reason } => self.schedule_job(*job, reason),
             Command::RetryJob { job, reason } => self.retry_job(*job, reason),
@@ -130,6 +148,7 @@ impl Draft<'_> {
                 reason,
                 idempotency,
             } => self.replay_job(*job, reason, idempotency.as_ref()),
+            Command::ReplayDeadLetter { job, reason } => self.replay_letter(*job, reason),
             Command::ResolveDeadLetter { job, how, note } => self.resolve_letter(*job, *how, note),
             Command::StartGraph(graph) => self.start_graph(graph),
             Command::ReplayRun(replay) => self.replay_run(replay),

@@ -1,6 +1,6 @@
 //! Doing a run again, in whole or in part: what is chosen and what depends on it; the rest keeps its completed jobs.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Draft;
 use super::bounds::check_idempotency;
@@ -35,6 +35,10 @@ impl Draft<'_> {
             steps.push(self.standing(&old, graph, index)?);
         }
         let again = closure(graph, &steps, &request.choice)?;
+        if matches!(request.choice, Choice::Letters(_)) && !self.has_open_letter(&steps, &again)? {
+            let detail = "none of these dead letters is open";
+            return Err(Rejection::new(Code::IllegalTransition, detail).into());
+        }
         let mut nodes: Vec<GraphNode> = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
             nodes.push(GraphNode {
@@ -65,6 +69,18 @@ impl Draft<'_> {
             timeout_ms: old.timeout_ms,
         };
         self.create_run(created, made, old.correlation_id.as_deref())
+    }
+
+    fn has_open_letter(&self, steps: &[Standing], again: &[bool]) -> Result<bool, Refusal> {
+        for (step, _) in steps.iter().zip(again).filter(|(_, again)| **again) {
+            for job in &step.jobs {
+                let letter = self.read(|view| view.dead_letter(job.id))?;
+                if letter.is_some_and(|letter| letter.resolved.is_none()) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
     }
 
     fn job_again(&self, node: &GraphNode, job: &Job) -> Result<GraphJob, Refusal> {
@@ -112,27 +128,14 @@ fn is_kept(step: &Standing) -> bool {
 /// A name that is not there; a choice that leaves nothing to do.
 pub fn closure(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<bool>, Rejection> {
     let mut again = vec![false; graph.nodes.len()];
-    let mut queue = VecDeque::new();
-    let is_chosen = |index: usize| match choice {
-        Choice::Named(names) => names.contains(&graph.nodes[index].name),
-        Choice::NotCompleted => !steps[index].status.is_good(),
-    };
-    if let Choice::Named(names) = choice {
-        let known = |name: &StepName| graph.nodes.iter().any(|node| node.name == *name);
-        if let Some(unknown) = names.iter().find(|name| !known(name)) {
-            let detail = format!("the run has no job {unknown}");
-            return Err(Rejection::field(Code::InvalidField, "/steps", detail));
-        }
-    }
-    let chosen: Vec<usize> = (0..graph.nodes.len()).filter(|index| is_chosen(*index)).collect();
-    if chosen.is_empty() || chosen.len() > limits::RUN_JOBS_MAX {
+    let mut queue: VecDeque<usize> = chosen(graph, steps, choice)?.into();
+    if queue.is_empty() {
         return Err(Rejection::field(
             Code::InvalidField,
             "/steps",
             "there is nothing to do again",
         ));
     }
-    queue.extend(chosen);
     // What did not complete has nothing that could be reused, and what is marked `always` runs in each run.
     queue.extend((0..graph.nodes.len()).filter(|index| !is_kept(&steps[*index])));
     while let Some(index) = queue.pop_front() {
@@ -146,4 +149,33 @@ pub fn closure(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<
         );
     }
     Ok(again)
+}
+
+/// The nodes of a choice, each once.
+fn chosen(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<usize>, Rejection> {
+    let names = match choice {
+        Choice::NotCompleted => {
+            let open = |index: &usize| !steps[*index].status.is_good();
+            return Ok((0..graph.nodes.len()).filter(open).collect());
+        }
+        Choice::Named(names) | Choice::Letters(names) => names,
+    };
+    if names.len() > limits::RUN_JOBS_MAX {
+        let detail = format!("at most {} jobs", limits::RUN_JOBS_MAX);
+        return Err(Rejection::field(Code::TooLarge, "/steps", detail));
+    }
+    let places: BTreeMap<&StepName, usize> = graph
+        .nodes
+        .iter()
+        .enumerate()
+        .map(|(index, node)| (&node.name, index))
+        .collect();
+    let mut found = BTreeSet::new();
+    for name in names {
+        let place = places.get(name).ok_or_else(|| {
+            Rejection::field(Code::InvalidField, "/steps", format!("the run has no job {name}"))
+        })?;
+        found.insert(*place);
+    }
+    Ok(found.into_iter().collect())
 }

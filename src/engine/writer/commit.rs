@@ -91,10 +91,15 @@ impl Writer {
                 .map_err(|error| fatal("the ledger", &error))?;
         }
         // The journal holds the batch for good: what fails from here on is made up for at the next start.
-        self.project(&committed, &trial.changes)
-            .map_err(|error| fatal("the projection", &error))?;
-        for (tenant, changes) in &trial.changes {
-            self.cache.absorb(tenant, changes);
+        match self.project(&committed, &trial.changes) {
+            Ok(()) => {
+                for (tenant, changes) in &trial.changes {
+                    self.cache.absorb(tenant, changes);
+                }
+            }
+            // The ledgers have the batch already, so folding them anew is all that is left to do.
+            Err(StoreError::Damaged(why)) => self.rebuild(&why).map_err(Dropped::Fatal)?,
+            Err(error) => return Err(fatal("the projection", &error)),
         }
         let ready = self.active.ready.depth();
         self.shared
@@ -156,7 +161,12 @@ impl Writer {
                 .map_err(|_| StoreError::Failed("closed".to_owned()))?;
             store.begin()?.commit(Some(self.position.0), Commit::Durable)
         };
-        flush().map_err(|error| Fatal(format!("the projection: {error}")))?;
+        match flush() {
+            Ok(()) => {}
+            // Built anew, it is durable.
+            Err(StoreError::Damaged(why)) => return self.rebuild(&why),
+            Err(error) => return Err(Fatal(format!("the projection: {error}"))),
+        }
         self.durable_at_ms = self.clock.monotonic_ms();
         self.dirty = false;
         Ok(())

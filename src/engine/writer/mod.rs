@@ -7,6 +7,7 @@
 //! is followed by rebuilding them.
 
 mod commit;
+mod expiry;
 mod grants;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -17,7 +18,7 @@ use tokio::sync::oneshot;
 use self::grants::Waiting;
 use super::active::{Active, Timer};
 use super::ledger_time::LedgerTime;
-use super::request::{Answer, Receipt, Request, SubmitError};
+use super::request::{Answer, Claimed, Receipt, Request, SubmitError};
 use super::shared::Shared;
 use super::trial::{RowCache, Trial};
 use crate::clock::Clock;
@@ -193,6 +194,7 @@ impl Writer {
             Answer {
                 results: Vec::with_capacity(commands.len()),
                 jobs: Vec::new(),
+                claimed: Claimed::Served,
             },
         ));
         for command in &commands {
@@ -209,8 +211,9 @@ impl Writer {
             }
         }
         let Some(claim) = claim else { return Ok(()) };
-        let jobs = self.grant(trial, at, &tenant, &claim)?;
-        if jobs.is_empty() && commands.is_empty() && claim.wait_ms > 0 {
+        let (claimed, jobs) = self.claim(trial, at, &tenant, &claim)?;
+        let may_wait = claimed == Claimed::Served && commands.is_empty() && claim.wait_ms > 0;
+        if jobs.is_empty() && may_wait {
             if let Some((reply, _)) = owed.pop() {
                 let deadline_ms = self.clock.monotonic_ms() + claim.wait_ms;
                 self.waiting.push_back(Waiting {
@@ -222,6 +225,7 @@ impl Writer {
             }
         } else if let Some((_, answer)) = owed.last_mut() {
             answer.jobs = jobs;
+            answer.claimed = claimed;
         }
         Ok(())
     }
@@ -238,21 +242,16 @@ impl Writer {
         }
         for (tenant, job, epoch) in std::mem::take(&mut self.orphans) {
             let reason = "claim_abandoned".to_owned();
-            let command = Command::ReleaseJob { job, epoch, reason };
+            let command = Command::ReleaseJob {
+                job,
+                epoch,
+                reason,
+                logs: None,
+            };
             self.make_room(trial)?;
             let _ = self.system(trial, at, &tenant, "leases", &command)?;
         }
-        let expired = self
-            .shared
-            .leases
-            .lock()
-            .over(self.clock.monotonic_ms(), at, DUE_ITEMS_MAX);
-        for (tenant, job, epoch, cause) in expired {
-            let command = Command::ExpireLease { job, epoch, cause };
-            self.make_room(trial)?;
-            let _ = self.system(trial, at, &tenant, "leases", &command)?;
-        }
-        Ok(())
+        self.run_expired(trial, at)
     }
 
     fn system(
@@ -319,6 +318,11 @@ impl Writer {
             self.active
                 .observe(event, &self.shared.leases, now_ms, row)
                 .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
+            self.shared.workers.lock().observe(event);
+            if matches!(event.body, EventBody::WorkerDrained(_)) {
+                // A claim of this worker that waits is to be answered.
+                self.tried_at_version = u64::MAX;
+            }
             if let EventBody::TenantCreated(created) = &event.body {
                 opened.push((created.name.clone(), event.at));
             }
@@ -371,6 +375,7 @@ impl Writer {
                         job: *job,
                         epoch: *epoch,
                         cause: LeaseEnd::WorkerLost,
+                        logs: None,
                     })
                     .collect();
                 let (reply, _answer) = oneshot::channel();
