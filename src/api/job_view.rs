@@ -52,11 +52,11 @@ pub struct JobView {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// What it gave back.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     output: Option<Value>,
     /// As it was given; only where one job is read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
     priority: u8,
     /// How far it is, while it runs and its worker tells; only where one job is read.

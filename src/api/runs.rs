@@ -106,7 +106,7 @@ pub struct NewNode {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
     priority: Option<u8>,
     project: Option<String>,

@@ -49,7 +49,7 @@ pub struct NewJob {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
     /// 0 to 9, higher first.
     #[serde(default = "priority_default")]

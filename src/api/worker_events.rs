@@ -28,7 +28,7 @@ pub struct ReportBody {
     /// The lease.
     epoch: u64,
     /// By the type; of an own one any JSON of at most 64 KiB.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
     /// `ai.tool_called`, `ai.tokens_used`, `ai.artifact_created`, or `x.` and `[a-z0-9_.]`.
     #[serde(rename = "type")]

@@ -192,7 +192,7 @@ pub struct ResultBody {
     /// How it ended.
     outcome: OutcomeName,
     /// What it gives back: JSON without floats.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     output: Option<Box<RawValue>>,
 }
 
@@ -302,7 +302,7 @@ pub struct LeaseView {
     /// Artifacts of the jobs that it needed.
     needs: Vec<super::job_view::ArtifactView>,
     /// As it was given.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Box<RawValue>,
     retry_hint: RetryHint,
     #[schema(value_type = Option<String>)]
