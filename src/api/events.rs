@@ -252,7 +252,7 @@ struct EventShape {
 #[serde(untagged)]
 #[expect(dead_code, reason = "for the description alone")]
 enum OneEvent {
-    Bare(EventShape),
+    Bare(Box<EventShape>),
     Proven(ProvenEvent),
 }
 

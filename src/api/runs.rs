@@ -129,7 +129,7 @@ impl NewNode {
             payload: payload_of(self.payload.as_deref())?,
             name: self.name,
             needs: self.needs,
-            spec: JobSpec {
+            spec: Arc::new(JobSpec {
                 always: self.always,
                 concurrency: self.concurrency,
                 hold: self.hold,
@@ -142,7 +142,7 @@ impl NewNode {
                 retries: self.retries,
                 timeout_ms: self.timeout_ms.unwrap_or(defaults.timeout_ms),
                 job_type: self.job_type,
-            },
+            }),
         })
     }
 }

@@ -98,7 +98,7 @@ impl NewJob {
             check_label("/correlationId", correlation_id)?;
         }
         Ok(SubmitJob {
-            spec: JobSpec {
+            spec: Arc::new(JobSpec {
                 always: false,
                 concurrency: self.concurrency,
                 hold: self.hold,
@@ -111,7 +111,7 @@ impl NewJob {
                 retries: self.retries,
                 timeout_ms: self.timeout_ms,
                 job_type: self.job_type,
-            },
+            }),
             payload,
             correlation_id: self.correlation_id,
             idempotency,

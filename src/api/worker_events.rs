@@ -160,7 +160,7 @@ fn own_report(name: &str, payload: Option<&RawValue>, epoch: u64) -> Result<XRep
         return Err(ApiError::body_too_large(limits::REPORT_BYTES_MAX));
     }
     let (payload, payload_text) = match Payload::parse(text.as_bytes())? {
-        Payload::Json(Value::Null) => (None, None),
+        Payload::Json(value) if *value == Value::Null => (None, None),
         Payload::Json(value) => (Some(value), None),
         Payload::Text(text) => (None, Some(text)),
     };

@@ -1,5 +1,7 @@
 //! What workers send and get.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -276,7 +278,7 @@ impl ResultBody {
 
 fn output(raw: &RawValue) -> Result<Value, ApiError> {
     match Payload::parse(raw.get().as_bytes()).map_err(ApiError::from)? {
-        Payload::Json(value) => Ok(value),
+        Payload::Json(value) => Ok(Arc::unwrap_or_clone(value)),
         Payload::Text(_) => {
             let detail = "an output is canonical JSON: no floats, no integers beyond 2^53, plain keys";
             Err(ApiError::field("invalid_field", "/output", detail))
@@ -348,7 +350,7 @@ impl LeaseView {
             step: leased.job.name,
             tenant: leased.tenant,
             timeout_ms: leased.job.spec.timeout_ms,
-            job_type: leased.job.spec.job_type,
+            job_type: leased.job.spec.job_type.clone(),
             correlation_id: leased.job.correlation_id,
         })
     }

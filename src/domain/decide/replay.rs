@@ -1,13 +1,14 @@
 //! Doing a run again, in whole or in part: what is chosen and what depends on it; the rest keeps its completed jobs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Draft;
 use super::bounds::check_idempotency;
 use crate::domain::canonical::Payload;
 use crate::domain::command::{Choice, GraphJob, ReplayRun, Reply};
 use crate::domain::dead_letter::Resolution;
-use crate::domain::job::{Job, JobSpec, JobStatus};
+use crate::domain::job::{Job, JobStatus};
 use crate::domain::payload::RunCreated;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{GraphNode, RunGraph};
@@ -89,11 +90,7 @@ impl Draft<'_> {
             // The new graph has its edges already.
             needs: Vec::new(),
             payload,
-            spec: JobSpec {
-                hold: false,
-                not_before: None,
-                ..job.spec.clone()
-            },
+            spec: Arc::new(job.spec.again()),
         })
     }
 }

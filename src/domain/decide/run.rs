@@ -1,6 +1,7 @@
 //! Decisions about packs and runs: register, start, settle what waits, cancel, end.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::bounds::{check_correlation, check_idempotency, check_text, clip};
 use super::{Draft, Labels};
@@ -65,8 +66,8 @@ impl Draft<'_> {
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
-            payload: Payload::Json(pack.spec.task(step, &inputs).value()),
-            spec: step_spec(step),
+            payload: Payload::Json(Arc::new(pack.spec.task(step, &inputs).value())),
+            spec: Arc::new(step_spec(step)),
         });
         let jobs: Vec<GraphJob> = jobs.collect();
         let created = RunCreated {
