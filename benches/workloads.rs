@@ -21,6 +21,10 @@ use support::report::{Page, Sample, line};
 use support::stats::quantile_ns;
 use support::system::{Server, System, Used, folder, machine_cpu};
 
+/// The ceilings run in this program: they have what the server has.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const ROUNDS: usize = 9;
 const JOBS: usize = 50_000;
 /// Jobs a request in W1 with batches, and where W2 enqueues.

@@ -32,12 +32,28 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
 #[derive(Debug)]
 pub struct SystemClock {
     start: Instant,
+    /// Random bytes drawn together, for [`Clock::entropy`] alone; held for one copy.
+    drawn: Mutex<Drawn>,
 }
+
+/// Bytes of which those before `used` were given out.
+#[derive(Debug)]
+struct Drawn {
+    bytes: [u8; DRAWN_BYTES],
+    used: usize,
+}
+
+/// Every decision of the writer takes 8: this many at a time cost one system call.
+const DRAWN_BYTES: usize = 1_024;
 
 impl Default for SystemClock {
     fn default() -> Self {
         SystemClock {
             start: Instant::now(),
+            drawn: Mutex::new(Drawn {
+                bytes: [0; DRAWN_BYTES],
+                used: DRAWN_BYTES,
+            }),
         }
     }
 }
@@ -57,6 +73,19 @@ impl Clock for SystemClock {
     fn fill_random(&self, bytes: &mut [u8]) {
         // Without randomness no key, token or id may be made: there is nothing sane to go on with.
         getrandom::fill(bytes).expect("the kernel gives random bytes");
+    }
+
+    fn entropy(&self) -> u64 {
+        let mut drawn = self.drawn.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if drawn.used == DRAWN_BYTES {
+            self.fill_random(&mut drawn.bytes);
+            drawn.used = 0;
+        }
+        let from = drawn.used;
+        drawn.used += 8;
+        let mut bytes = [0; 8];
+        bytes.copy_from_slice(&drawn.bytes[from..from + 8]);
+        u64::from_le_bytes(bytes)
     }
 }
 

@@ -38,7 +38,8 @@ fn job(job_type: &str) -> Command {
         spec: JobSpec {
             timeout_ms: 60_000,
             ..JobSpec::of_type(job_type)
-        },
+        }
+        .into(),
         payload: Payload::parse(br#"{"n":1}"#).unwrap(),
         correlation_id: None,
         idempotency: None,

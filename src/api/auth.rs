@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, MatchedPath, Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, header};
 use axum::middleware::Next;
@@ -12,7 +12,7 @@ use super::error::ApiError;
 use super::request::header_text;
 
 use super::sessions::SessionKey;
-use super::{Access, Api, access_of};
+use super::{Access, Api};
 use crate::domain::event::{Actor, ActorKind};
 use crate::domain::token::{Scope, Token};
 use crate::domain::{TenantName, TokenId};
@@ -80,15 +80,24 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     }
 }
 
+/// What stands before one route.
+#[derive(Debug, Clone)]
+pub struct Door {
+    api: Arc<Api>,
+    access: Access,
+}
+
+impl Door {
+    /// One that asks what a row of the table says.
+    pub fn new(api: &Arc<Api>, access: Access) -> Self {
+        let api = api.clone();
+        Door { api, access }
+    }
+}
+
 /// Lets a request through to its handler, or refuses it.
-pub async fn admit(
-    State(api): State<Arc<Api>>,
-    matched: MatchedPath,
-    mut request: Request,
-    next: Next,
-) -> Result<Response, ApiError> {
-    // What has no row in the table is closed to everyone, whether there is a handler for it or not.
-    let access = access_of(request.method(), matched.as_str()).ok_or_else(ApiError::method_not_allowed)?;
+pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Result<Response, ApiError> {
+    let Door { api, access } = door;
     if access == Access::Open {
         return Ok(next.run(request).await);
     }

@@ -17,6 +17,7 @@ use super::error::ApiError;
 use super::ledger::base64_hashes;
 use super::reading::Reading;
 use super::request::{Id, Query, bad_parameter};
+use crate::domain::event::{Actor, Subject};
 use crate::domain::{Digest, Seq, TenantName};
 use crate::engine::Handle;
 use crate::limits;
@@ -30,7 +31,7 @@ pub struct EventPage {
     /// The last event of the ledger; −1 before the first.
     as_of: i64,
     /// The exact canonical bytes that were hashed.
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<EventShape>)]
     items: Vec<Box<RawValue>>,
     /// Given back as `cursor`, it brings what follows; null at the end of the ledger.
     next_cursor: Option<String>,
@@ -209,7 +210,7 @@ impl Found {
 /// An event and the proof that it is in the ledger.
 #[derive(Debug, Serialize, ToSchema)]
 pub struct ProvenEvent {
-    #[schema(value_type = Object)]
+    #[schema(value_type = EventShape)]
     event: Box<RawValue>,
     /// SHA-256 of a zero byte and the event's exact bytes.
     #[schema(value_type = String)]
@@ -221,10 +222,44 @@ pub struct ProvenEvent {
     size: u64,
 }
 
+/// An event as it lies in the ledger: canonical JSON (RFC 8785). Answers carry its exact bytes; this describes them.
+#[derive(Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+struct EventShape {
+    /// Who caused it.
+    #[schema(value_type = Object, example = json!({"id": "alex", "kind": "person"}))]
+    actor: Actor,
+    /// Ledger time, RFC 3339.
+    at: String,
+    correlation_id: Option<String>,
+    /// By type and version.
+    payload: serde_json::Value,
+    project: Option<String>,
+    schema: String,
+    /// Its place in the tenant's ledger, from 0.
+    seq: u64,
+    /// What it is about.
+    #[schema(value_type = Object)]
+    subject: Subject,
+    tenant: String,
+    #[schema(example = "job.completed")]
+    r#type: String,
+    version: u32,
+}
+
+/// What is answered without a proof, and with one.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "for the description alone")]
+enum OneEvent {
+    Bare(Box<EventShape>),
+    Proven(ProvenEvent),
+}
+
 /// One event: its exact canonical bytes, or with `proof=1` the event and its proof.
 #[utoipa::path(get, path = "/api/v1/events/{seq}", tag = "ledger",
     params(("seq" = u64, Path), ("proof" = Option<u8>, Query), ("size" = Option<u64>, Query)),
-    responses((status = 200, body = ProvenEvent)))]
+    responses((status = 200, body = OneEvent)))]
 pub async fn read(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -52,11 +52,11 @@ pub struct JobView {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// What it gave back.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     output: Option<Value>,
     /// As it was given; only where one job is read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
     priority: u8,
     /// How far it is, while it runs and its worker tells; only where one job is read.
@@ -258,12 +258,13 @@ impl JobView {
             .iter()
             .map(|artifact| ArtifactView::new(artifact, job.name.as_ref()))
             .collect();
+        let spec = Arc::unwrap_or_clone(job.spec);
         JobView {
             artifacts,
             as_of: None,
             attempt: job.attempt,
             cancel_requested: job.cancel_requested,
-            concurrency: job.spec.concurrency,
+            concurrency: spec.concurrency,
             correlation_id: job.correlation_id,
             created_at: job.created_at,
             ended_at: job.ended_at,
@@ -273,26 +274,26 @@ impl JobView {
             failures: job.failures,
             held: job.held,
             id: job.id,
-            labels: job.spec.labels,
+            labels: spec.labels,
             next_attempt_at: job.next_attempt_at,
-            not_before: job.spec.not_before,
+            not_before: spec.not_before,
             output: job.output,
             payload: None,
-            priority: job.spec.priority,
+            priority: spec.priority,
             progress: None,
-            project: job.spec.project,
-            queue: job.spec.queue,
+            project: spec.project,
+            queue: spec.queue,
             reason: job.reason,
             replay_of: job.replay_of,
-            requires: job.spec.requires,
-            retries: job.spec.retries,
+            requires: spec.requires,
+            retries: spec.retries,
             run_id: job.run,
             seq: job.seq,
             started_at: job.started_at,
             status: job.status,
             step: job.name,
-            timeout_ms: job.spec.timeout_ms,
-            job_type: job.spec.job_type,
+            timeout_ms: spec.timeout_ms,
+            job_type: spec.job_type,
             waiting,
             worker: job.lease.map(|lease| lease.worker),
         }

@@ -156,9 +156,9 @@ pub struct ChangedView {
 pub struct FieldView {
     /// As the normalised definition names it, for example `timeoutMs` or `env/LC_ALL`.
     field: String,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     from: Option<Value>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     to: Option<Value>,
 }
 

@@ -132,7 +132,7 @@ pub struct PackView {
 pub struct InputView {
     /// Taken when a run is given none; without it the input must be given.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     default: Option<Value>,
     /// For people.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -112,7 +112,7 @@ pub struct NewNode {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
     priority: Option<u8>,
     project: Option<String>,
@@ -135,7 +135,7 @@ impl NewNode {
             payload: payload_of(self.payload.as_deref())?,
             name: self.name,
             needs: self.needs,
-            spec: JobSpec {
+            spec: Arc::new(JobSpec {
                 always: self.always,
                 concurrency: self.concurrency,
                 hold: self.hold,
@@ -148,7 +148,7 @@ impl NewNode {
                 retries: self.retries,
                 timeout_ms: self.timeout_ms.unwrap_or(defaults.timeout_ms),
                 job_type: self.job_type,
-            },
+            }),
         })
     }
 }

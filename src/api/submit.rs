@@ -49,7 +49,7 @@ pub struct NewJob {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Option<Box<RawValue>>,
     /// 0 to 9, higher first.
     #[serde(default = "priority_default")]
@@ -98,7 +98,7 @@ impl NewJob {
             check_label("/correlationId", correlation_id)?;
         }
         Ok(SubmitJob {
-            spec: JobSpec {
+            spec: Arc::new(JobSpec {
                 always: false,
                 concurrency: self.concurrency,
                 hold: self.hold,
@@ -111,7 +111,7 @@ impl NewJob {
                 retries: self.retries,
                 timeout_ms: self.timeout_ms,
                 job_type: self.job_type,
-            },
+            }),
             payload,
             correlation_id: self.correlation_id,
             idempotency,

@@ -28,7 +28,7 @@ pub struct ReportBody {
     /// The lease.
     epoch: u64,
     /// By the type; of an own one any JSON of at most 64 KiB.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     payload: Option<Box<RawValue>>,
     /// `ai.tool_called`, `ai.tokens_used`, `ai.artifact_created`, or `x.` and `[a-z0-9_.]`.
     #[serde(rename = "type")]
@@ -160,7 +160,7 @@ fn own_report(name: &str, payload: Option<&RawValue>, epoch: u64) -> Result<XRep
         return Err(ApiError::body_too_large(limits::REPORT_BYTES_MAX));
     }
     let (payload, payload_text) = match Payload::parse(text.as_bytes())? {
-        Payload::Json(Value::Null) => (None, None),
+        Payload::Json(value) if *value == Value::Null => (None, None),
         Payload::Json(value) => (Some(value), None),
         Payload::Text(text) => (None, Some(text)),
     };

@@ -1,5 +1,7 @@
 //! What workers send and get.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -192,7 +194,7 @@ pub struct ResultBody {
     /// How it ended.
     outcome: OutcomeName,
     /// What it gives back: JSON without floats.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<serde_json::Value>)]
     output: Option<Box<RawValue>>,
 }
 
@@ -276,7 +278,7 @@ impl ResultBody {
 
 fn output(raw: &RawValue) -> Result<Value, ApiError> {
     match Payload::parse(raw.get().as_bytes()).map_err(ApiError::from)? {
-        Payload::Json(value) => Ok(value),
+        Payload::Json(value) => Ok(Arc::unwrap_or_clone(value)),
         Payload::Text(_) => {
             let detail = "an output is canonical JSON: no floats, no integers beyond 2^53, plain keys";
             Err(ApiError::field("invalid_field", "/output", detail))
@@ -302,7 +304,7 @@ pub struct LeaseView {
     /// Artifacts of the jobs that it needed.
     needs: Vec<super::job_view::ArtifactView>,
     /// As it was given.
-    #[schema(value_type = Object)]
+    #[schema(value_type = serde_json::Value)]
     payload: Box<RawValue>,
     retry_hint: RetryHint,
     #[schema(value_type = Option<String>)]
@@ -348,7 +350,7 @@ impl LeaseView {
             step: leased.job.name,
             tenant: leased.tenant,
             timeout_ms: leased.job.spec.timeout_ms,
-            job_type: leased.job.spec.job_type,
+            job_type: leased.job.spec.job_type.clone(),
             correlation_id: leased.job.correlation_id,
         })
     }

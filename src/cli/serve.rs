@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::{Layer as _, SubscriberExt as _};
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use super::exit::{Exit, Failure, told};
 use super::read;
@@ -77,19 +79,21 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
 }
 
 fn start_log(arguments: &Arguments) -> Result<()> {
-    let filter =
-        EnvFilter::try_new(&arguments.log).map_err(|error| Failure::usage(format!("--log: {error}")))?;
+    let filter: Targets = arguments
+        .log
+        .parse()
+        .map_err(|error| Failure::usage(format!("--log: {error}")))?;
     let is_coloured =
         io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_ansi(is_coloured);
-    let started = if arguments.log_json {
-        log.json().try_init()
+    let lines = if arguments.log_json {
+        lines.json().boxed()
     } else {
-        log.try_init()
+        lines.boxed()
     };
+    let started = tracing_subscriber::registry().with(filter).with(lines).try_init();
     started.map_err(|error| anyhow::anyhow!("starting the log: {error}"))
 }
 

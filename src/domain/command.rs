@@ -1,6 +1,7 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use super::canonical::{Payload, Value};
 use super::dead_letter::Resolution;
@@ -245,7 +246,7 @@ pub struct GraphJob {
     /// Its payload.
     pub payload: Payload,
     /// What is asked for.
-    pub spec: JobSpec,
+    pub spec: Arc<JobSpec>,
 }
 
 /// A run to do again. What is chosen, what needs any of it, and what is marked `always` is done; the rest keeps its
@@ -275,7 +276,7 @@ pub enum Choice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubmitJob {
     /// What is asked for.
-    pub spec: JobSpec,
+    pub spec: Arc<JobSpec>,
     /// Its payload.
     pub payload: Payload,
     /// Ties what belongs together.
@@ -288,9 +289,9 @@ pub struct SubmitJob {
 
 impl SubmitJob {
     /// A job without a key that does nobody's work again.
-    pub const fn new(spec: JobSpec, payload: Payload) -> Self {
+    pub fn new(spec: JobSpec, payload: Payload) -> Self {
         SubmitJob {
-            spec,
+            spec: Arc::new(spec),
             payload,
             correlation_id: None,
             idempotency: None,

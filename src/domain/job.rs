@@ -1,6 +1,7 @@
 //! A job: the unit that is scheduled, leased and retried. The record, its states, and the one table of legal transitions.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -325,6 +326,15 @@ impl JobSpec {
         }
     }
 
+    /// What is asked for when the work is done again: at once.
+    pub fn again(&self) -> Self {
+        JobSpec {
+            hold: false,
+            not_before: None,
+            ..self.clone()
+        }
+    }
+
     /// The queue of a job that names none.
     pub const QUEUE_DEFAULT: &str = "default";
 }
@@ -402,7 +412,7 @@ pub struct Job {
     /// Its last event.
     pub seq: Seq,
     /// What was asked for.
-    pub spec: JobSpec,
+    pub spec: Arc<JobSpec>,
     /// When the latest attempt started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<Timestamp>,

@@ -3,6 +3,7 @@
 //! Each carries all that `apply` needs: state is a function of events alone.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -43,7 +44,7 @@ payload!(
         node: Option<u32>,
         /// The payload, where it fits the canonical profile.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        payload: Option<Value>,
+        payload: Option<Arc<Value>>,
         /// The payload's exact text, where it does not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         payload_text: Option<String>,
@@ -51,7 +52,7 @@ payload!(
         #[serde(default, skip_serializing_if = "Option::is_none")]
         replay_of: Option<JobId>,
         /// What was asked for.
-        spec: JobSpec,
+        spec: Arc<JobSpec>,
         /// `pending` or `scheduled`.
         status: JobStatus,
     }

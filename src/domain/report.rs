@@ -4,6 +4,7 @@
 //! of the one type `x.reported`, and its own name is a field of it: a reader knows every type, and replay stays strict.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -129,7 +130,7 @@ pub struct XReported {
     pub name: ReportName,
     /// What it says, where that fits the canonical profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Value>,
+    pub payload: Option<Arc<Value>>,
     /// The exact text of it, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_text: Option<String>,

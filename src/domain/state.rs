@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::{Value, to_canonical};
+use super::canonical::{Value, write_record};
 use super::concurrency::KeyUse;
 use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
 use super::idempotency::IdempotencyRow;
@@ -219,7 +219,7 @@ pub struct Pack {
 pub struct PayloadRow {
     /// Where it fits the canonical profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Value>,
+    pub payload: Option<Arc<Value>>,
     /// Its exact text, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_text: Option<String>,
@@ -228,7 +228,7 @@ pub struct PayloadRow {
 impl PayloadRow {
     /// Bytes that it takes in memory, about.
     pub fn weight(&self) -> usize {
-        let value = self.payload.as_ref().map_or(0, Value::weight);
+        let value = self.payload.as_ref().map_or(0, |value| value.weight());
         value + self.payload_text.as_ref().map_or(0, String::len)
     }
 }
@@ -261,7 +261,14 @@ macro_rules! rows {
         impl Row {
             /// Canonical JSON of what it holds.
             pub fn to_canonical(&self) -> Vec<u8> {
-                match self { $(Row::$variant(row) => to_canonical(row),)* }
+                let mut out = Vec::new();
+                self.write_canonical(&mut out);
+                out
+            }
+
+            /// Canonical JSON of what it holds, behind what `out` has.
+            pub fn write_canonical(&self, out: &mut Vec<u8>) {
+                match self { $(Row::$variant(row) => write_record(row, out),)* }
             }
 
             /// Reads a row of a kind back.

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::leases::{
     ClaimAsk, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, Outcome, OutputSummary, Renewal,
 };
-use crate::domain::canonical::{Payload, Value, key_fits, text_fits, to_canonical};
+use crate::domain::canonical::{Value, key_fits, text_fits, to_canonical};
 use crate::domain::command::{self, Command, CompleteJob, Leased};
 use crate::domain::event::Actor;
 use crate::domain::job::{self, Artifact, AttemptLogs, Failure, OutputDigest};
@@ -208,7 +208,7 @@ fn leased_job(leased: Leased) -> LeasedJob {
     let payload = match (&leased.payload.payload, &leased.payload.payload_text) {
         (Some(value), _) => Bytes::from(to_canonical(value)),
         (None, Some(text)) => Bytes::from(text.clone()),
-        (None, None) => Bytes::from(Payload::Json(Value::Null).bytes().into_owned()),
+        (None, None) => Bytes::from_static(b"null"),
     };
     LeasedJob {
         id: leased.job.id,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use redb::Durability;
 
-use super::codec::{Index, event_key, index_keys, open_row, prefix, row_key, seal_value};
+use super::codec::{Index, event_key, index_keys, prefix, row_key, seal_row, seal_value, standing_of};
 use super::snapshot::get_row;
 use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
 use crate::domain::state::{Changes, Key, Kind, Row};
@@ -33,25 +33,24 @@ impl Batch {
         let mut rows = self.transaction.open_table(ROWS)?;
         for (key, row) in changes.iter() {
             let stored_key = row_key(tenant, key);
-            let kind = key.kind();
-            let indexed = matches!(kind, Kind::Job | Kind::Run);
-            let old = match row {
-                Some(row) => {
-                    let value = seal_value(&stored_key, &row.to_canonical());
-                    let old = rows.insert(stored_key.as_slice(), value.as_slice())?;
-                    old.filter(|_| indexed)
-                        .map(|old| open_row(kind, &stored_key, old.value()))
-                        .transpose()?
-                }
-                None => {
-                    let old = rows.remove(stored_key.as_slice())?;
-                    old.filter(|_| indexed)
-                        .map(|old| open_row(kind, &stored_key, old.value()))
-                        .transpose()?
-                }
+            let indexed = matches!(key.kind(), Kind::Job | Kind::Run);
+            let sealed = row.map(|row| seal_row(&stored_key, row));
+            let old = match &sealed {
+                Some((value, _)) => rows.insert(stored_key.as_slice(), value.as_slice())?,
+                None => rows.remove(stored_key.as_slice())?,
             };
-            let before = old.map(|old| index_keys(tenant, &old)).unwrap_or_default();
-            let after = row.map(|row| index_keys(tenant, row)).unwrap_or_default();
+            if !indexed {
+                continue;
+            }
+            let before = old.map(|old| standing_of(&stored_key, old.value())).transpose()?;
+            let after = sealed.map(|(_, standing)| standing);
+            if before == after {
+                continue;
+            }
+            let entries = |standing: Option<u8>| {
+                standing.map_or_else(Vec::new, |standing| index_keys(tenant, key, standing))
+            };
+            let (before, after) = (entries(before), entries(after));
             for gone in before.iter().filter(|key| !after.contains(key)) {
                 rows.remove(gone.as_slice())?;
             }

@@ -2,14 +2,17 @@
 //!
 //! ```text
 //! key    length of tenant (1) · tenant · kind or index (1) · tail, which sorts as the rows do
-//! value  CRC-32C over key and content, little endian (4) · canonical JSON
+//! value  CRC-32C over key and content, little endian (4) · standing (1) · canonical JSON
 //! ```
+//!
+//! The *standing* of a job or run says in one byte where it stands in the secondary orders, so that a row is taken out of
+//! them without being read.
 
 use super::StoreError;
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
 use crate::domain::state::{Key, Kind, Row};
-use crate::domain::{JobId, RunId, Seq, TenantName};
+use crate::domain::{Seq, TenantName};
 
 /// Secondary orders. Each entry is a pure function of a row or of an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,49 +53,77 @@ pub(super) fn event_key(tenant: &TenantName, index: Index, subject: &[u8; 16], s
     out
 }
 
-/// Where a row stands in secondary orders.
-pub(super) fn index_keys(tenant: &TenantName, row: &Row) -> Vec<Vec<u8>> {
+/// Set in the standing of a failed job that waits for a retry. Terminal failures may be many; finding the open ones at
+/// start must not walk over them.
+const RETRYING: u8 = 0x80;
+
+/// The standing of a row: its status, of jobs and runs.
+fn standing(row: &Row) -> u8 {
     match row {
-        Row::Job(job) => {
-            let mut keys = vec![job_status_key(
-                tenant,
-                Index::JobByStatus,
-                job.status,
-                Some(job.id),
-            )];
-            // Terminal failures may be many; finding the open ones at start must not walk over them.
-            if job.status == JobStatus::Failed && !job.is_terminal() {
-                keys.push(job_status_key(
-                    tenant,
-                    Index::RetryingJob,
-                    job.status,
-                    Some(job.id),
-                ));
+        Row::Job(job) if job.status == JobStatus::Failed && !job.is_terminal() => job.status as u8 | RETRYING,
+        Row::Job(job) => job.status as u8,
+        Row::Run(run) => run.status as u8,
+        _ => 0,
+    }
+}
+
+/// Where a row with this standing stands in secondary orders. The entries are a pure function of key and standing.
+pub(super) fn index_keys(tenant: &TenantName, key: &Key, standing: u8) -> Vec<Vec<u8>> {
+    let status = standing & !RETRYING;
+    match key {
+        Key::Job(id) => {
+            let mut keys = vec![status_key(tenant, Index::JobByStatus, status, id.as_bytes())];
+            if standing & RETRYING != 0 {
+                keys.push(status_key(tenant, Index::RetryingJob, status, id.as_bytes()));
             }
             keys
         }
-        Row::Run(run) => vec![run_status_key(tenant, run.status, Some(run.id))],
+        Key::Run(id) => vec![status_key(tenant, Index::RunByStatus, status, id.as_bytes())],
         _ => Vec::new(),
     }
 }
 
-pub(super) fn job_status_key(
-    tenant: &TenantName,
-    index: Index,
-    status: JobStatus,
-    id: Option<JobId>,
-) -> Vec<u8> {
+fn status_key(tenant: &TenantName, index: Index, status: u8, id: &[u8]) -> Vec<u8> {
     let mut out = prefix(tenant, index as u8);
-    out.push(status as u8);
-    out.extend(id.iter().flat_map(|id| id.as_bytes()));
+    out.push(status);
+    out.extend_from_slice(id);
     out
 }
 
-pub(super) fn run_status_key(tenant: &TenantName, status: RunStatus, id: Option<RunId>) -> Vec<u8> {
-    let mut out = prefix(tenant, Index::RunByStatus as u8);
-    out.push(status as u8);
-    out.extend(id.iter().flat_map(|id| id.as_bytes()));
-    out
+/// Prefix of the jobs of one status in one of their orders.
+pub(super) fn job_status_prefix(tenant: &TenantName, index: Index, status: JobStatus) -> Vec<u8> {
+    status_key(tenant, index, status as u8, &[])
+}
+
+/// Prefix of the runs of one status.
+pub(super) fn run_status_prefix(tenant: &TenantName, status: RunStatus) -> Vec<u8> {
+    status_key(tenant, Index::RunByStatus, status as u8, &[])
+}
+
+/// Most rows fit into this, so that their buffer never grows.
+const ROW_BYTES: usize = 1_024;
+
+/// A row as it is stored, and its standing.
+pub(super) fn seal_row(key: &[u8], row: &Row) -> (Vec<u8>, u8) {
+    let standing = standing(row);
+    let mut out = Vec::with_capacity(ROW_BYTES);
+    out.extend_from_slice(&[0, 0, 0, 0, standing]);
+    row.write_canonical(&mut out);
+    let sum = checksum(key, &out[4..]);
+    out[..4].copy_from_slice(&sum.to_le_bytes());
+    (out, standing)
+}
+
+/// The standing of a stored row, after its checksum was found right.
+pub(super) fn standing_of(key: &[u8], value: &[u8]) -> Result<u8, StoreError> {
+    match open_value(key, value)?.first() {
+        Some(standing) => Ok(*standing),
+        None => Err(no_content(key)),
+    }
+}
+
+fn no_content(key: &[u8]) -> StoreError {
+    StoreError::Damaged(format!("the row under key {} is empty", printable(key)))
 }
 
 pub(super) fn seal_value(key: &[u8], content: &[u8]) -> Vec<u8> {
@@ -114,7 +145,9 @@ pub(super) fn open_value<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], St
 }
 
 pub(super) fn open_row(kind: Kind, key: &[u8], value: &[u8]) -> Result<Row, StoreError> {
-    let content = open_value(key, value)?;
+    let (_, content) = open_value(key, value)?
+        .split_first()
+        .ok_or_else(|| no_content(key))?;
     Row::from_bytes(kind, content)
         .map_err(|error| StoreError::Damaged(format!("the row under key {}: {error}", printable(key))))
 }

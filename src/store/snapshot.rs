@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::codec::{Index, job_status_key, open_row, open_value, prefix, row_key, run_status_key};
+use super::codec::{Index, job_status_prefix, open_row, open_value, prefix, row_key, run_status_prefix};
 use super::{Head, POSITION, StoreError, head_key, open_u64};
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
@@ -116,7 +116,7 @@ impl Snapshot {
         status: JobStatus,
         page: Page<'_>,
     ) -> Result<Vec<JobId>, StoreError> {
-        self.job_ids(&job_status_key(tenant, Index::JobByStatus, status, None), page)
+        self.job_ids(&job_status_prefix(tenant, Index::JobByStatus, status), page)
     }
 
     /// The same without failed jobs that are not tried again.
@@ -133,7 +133,7 @@ impl Snapshot {
             JobStatus::Failed => Index::RetryingJob,
             _ => Index::JobByStatus,
         };
-        self.job_ids(&job_status_key(tenant, index, status, None), page)
+        self.job_ids(&job_status_prefix(tenant, index, status), page)
     }
 
     fn job_ids(&self, start: &[u8], page: Page<'_>) -> Result<Vec<JobId>, StoreError> {
@@ -154,7 +154,7 @@ impl Snapshot {
         status: RunStatus,
         page: Page<'_>,
     ) -> Result<Vec<RunId>, StoreError> {
-        let tails = self.tails(&run_status_key(tenant, status, None), page)?;
+        let tails = self.tails(&run_status_prefix(tenant, status), page)?;
         tails
             .iter()
             .map(|tail| Ok(RunId::from_bytes(id_bytes(tail)?)))

@@ -113,7 +113,8 @@ fn a_reader_that_takes_nothing_is_closed_and_can_resume() {
             spec: JobSpec {
                 timeout_ms: 60_000,
                 ..JobSpec::of_type("a")
-            },
+            }
+            .into(),
             payload: Payload::parse(text.as_bytes()).unwrap(),
             correlation_id: None,
             idempotency: None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use fastness::api::{Access, ROUTES, Route};
+use fastness::api::{Access, Route, routes};
 use fastness::domain::Timestamp;
 use fastness::domain::token::Scope;
 
@@ -52,7 +52,7 @@ fn every_route_admits_exactly_its_scope() {
     while appliance.engine.clock().wall_ms() <= soon.as_ms() {
         std::thread::yield_now();
     }
-    for route in ROUTES {
+    for route in &routes() {
         let name = format!("{} {}", route.method, route.path);
         let check = |token: Option<&str>, tenant: Option<&str>, expected: Option<&str>, who: &str| {
             let found = refusal(&appliance, route, token, tenant);
@@ -211,12 +211,12 @@ fn the_description_names_every_route_and_its_scope() {
             assert!(problem["schema"]["$ref"].is_string(), "{method} {path}");
         }
     }
-    let table: BTreeSet<_> = ROUTES
+    let table: BTreeSet<_> = routes()
         .iter()
         .map(|route| (route.method.as_str().to_owned(), route.path.to_owned()))
         .collect();
     assert_eq!(described, table);
-    for route in ROUTES {
+    for route in &routes() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
         let scope = match route.access {
             Access::Open => continue,

@@ -20,7 +20,8 @@ pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
         spec: JobSpec {
             timeout_ms: 60_000,
             ..JobSpec::of_type("a")
-        },
+        }
+        .into(),
         payload: canonical::Payload::parse(b"{}").unwrap(),
         correlation_id: None,
         idempotency: None,

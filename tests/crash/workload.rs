@@ -401,7 +401,8 @@ impl Session {
                 priority: self.random.below(10) as u8,
                 timeout_ms: 60_000,
                 ..JobSpec::of_type("scan")
-            },
+            }
+            .into(),
             payload: Payload::parse(payload.as_bytes()).unwrap(),
             correlation_id: None,
             idempotency: None,

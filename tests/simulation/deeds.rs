@@ -1,5 +1,7 @@
 //! What users and workers do: random commands, and a worker that does its work well.
 
+use std::sync::Arc;
+
 use std::collections::BTreeMap;
 
 use fastness::domain::canonical::{Payload, Value};
@@ -27,8 +29,9 @@ pub fn plain_job() -> SubmitJob {
             queue: QUEUES[0].to_owned(),
             timeout_ms: 60_000,
             ..JobSpec::of_type("scan")
-        },
-        payload: Payload::Json(Value::from("x")),
+        }
+        .into(),
+        payload: Payload::Json(Value::from("x").into()),
         correlation_id: None,
         idempotency: None,
         replay_of: None,
@@ -61,18 +64,19 @@ impl World {
     pub fn random_submit(&mut self) -> Command {
         let random = &mut self.random;
         let mut job = plain_job();
-        job.spec.priority = random.below(10) as u8;
-        job.spec.queue = QUEUES[random.below(3) as usize].to_owned();
-        job.spec.job_type = ["scan", "scan.image", "mail"][random.below(3) as usize].to_owned();
-        job.spec.retries = random_retries(random);
+        let spec = Arc::make_mut(&mut job.spec);
+        spec.priority = random.below(10) as u8;
+        spec.queue = QUEUES[random.below(3) as usize].to_owned();
+        spec.job_type = ["scan", "scan.image", "mail"][random.below(3) as usize].to_owned();
+        spec.retries = random_retries(random);
         if random.once_in(3) {
             let offset_ms = random.below(120_000) as i64 - 20_000;
             let at_ms = fastness::clock::Clock::wall_ms(self.clock.as_ref()) + offset_ms;
-            job.spec.not_before = Some(Timestamp::from_ms(at_ms));
+            spec.not_before = Some(Timestamp::from_ms(at_ms));
         }
         if random.once_in(4) {
-            job.spec.labels.insert("team:a-1".to_owned(), "x/y@z".to_owned());
-            job.spec.project = Some("blue".to_owned());
+            spec.labels.insert("team:a-1".to_owned(), "x/y@z".to_owned());
+            spec.project = Some("blue".to_owned());
             job.correlation_id = Some("c-1".to_owned());
         }
         if random.once_in(3) {
@@ -80,11 +84,11 @@ impl World {
             job.payload = Payload::parse(br#"{"a/b": 1.50}"#).unwrap();
         }
         if random.once_in(12) {
-            job.spec.priority = 10;
+            spec.priority = 10;
         }
-        job.spec.hold = random.once_in(8);
-        job.spec.concurrency = random_bound(random);
-        job.spec.requires = random_requires(random);
+        spec.hold = random.once_in(8);
+        spec.concurrency = random_bound(random);
+        spec.requires = random_requires(random);
         if random.once_in(5) {
             // The body is not looked at here: whoever made the key has looked at it.
             job.idempotency = Some(random_key(random, "jobs"));
@@ -98,7 +102,7 @@ impl World {
         let jobs = (0..count).map(|index| {
             let needs = (0..count).filter(|need| *need < index || random.once_in(60) && *need != index);
             let needs: Vec<u64> = needs.collect();
-            let mut job = plain_job().spec;
+            let mut job = JobSpec::clone(&plain_job().spec);
             job.always = random.once_in(5);
             job.hold = random.once_in(8);
             job.concurrency = random_bound(random);
@@ -116,8 +120,8 @@ impl World {
                     .filter(|_| random.once_in(2))
                     .map(|need| format!("g{need}").parse().unwrap())
                     .collect(),
-                payload: Payload::Json(Value::from("x")),
-                spec: job,
+                payload: Payload::Json(Value::from("x").into()),
+                spec: job.into(),
             }
         });
         let jobs = jobs.collect();

@@ -48,7 +48,9 @@ fn names_of_labels_are_keys_of_canonical_json() {
         (DELETE, "invalid_field"),
     ] {
         let mut job = plain_job();
-        job.spec.labels.insert(name.to_owned(), "x/y@z".to_owned());
+        std::sync::Arc::make_mut(&mut job.spec)
+            .labels
+            .insert(name.to_owned(), "x/y@z".to_owned());
         let found = ask(&mut world, &tenant, Command::SubmitJob(Box::new(job)));
         assert_eq!(found, expected, "{name:?}");
     }

@@ -1,6 +1,7 @@
 //! Intake of a user's JSON: kept as a value where it fits the profile, as its exact text where it does not.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use super::parse::{Accepted, accept};
 use super::{CanonicalError, Value, write};
@@ -9,7 +10,7 @@ use super::{CanonicalError, Value, write};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Payload {
     /// Fits the profile and leaves room for the envelope around it ([`crate::limits::PAYLOAD_DEPTH_MAX`]).
-    Json(Value),
+    Json(Arc<Value>),
     /// Valid JSON outside the profile (a float, a big integer, a key with a slash, deep nesting): the exact text.
     Text(String),
 }
@@ -23,7 +24,7 @@ impl Payload {
     /// text could not be kept exactly (escaped as `\u007f` it can).
     pub fn parse(bytes: &[u8]) -> Result<Self, CanonicalError> {
         match accept(bytes)? {
-            Accepted::Value(value) => Ok(Payload::Json(value)),
+            Accepted::Value(value) => Ok(Payload::Json(Arc::new(value))),
             Accepted::Text(text) => Ok(Payload::Text(text.to_owned())),
         }
     }

@@ -11,6 +11,9 @@ pub fn write(value: &Value) -> Vec<u8> {
     out
 }
 
+/// Most records fit into this, so that their buffer never grows.
+const RECORD_BYTES: usize = 1_024;
+
 /// The canonical bytes of a record: a serde type whose fields are declared in alphabetical order of their written names,
 /// so that writing it is already canonical. Debug builds check that it is.
 ///
@@ -18,16 +21,27 @@ pub fn write(value: &Value) -> Vec<u8> {
 /// When serialising into memory fails, which no record type of this crate does: they have string keys and no writer of
 /// their own that can fail. In debug builds also when the result is not canonical, which is a bug of the type.
 pub fn to_canonical<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
-    let bytes = serde_json::to_vec(record).expect("a record has string keys and serialises into memory");
+    let mut bytes = Vec::with_capacity(RECORD_BYTES);
+    write_record(record, &mut bytes);
+    bytes
+}
+
+/// The same, behind what `out` has.
+///
+/// # Panics
+/// As [`to_canonical`].
+pub fn write_record<T: Serialize + ?Sized>(record: &T, out: &mut Vec<u8>) {
     #[cfg(debug_assertions)]
-    if let Err(error) = super::check(&bytes) {
+    let from = out.len();
+    serde_json::to_writer(&mut *out, record).expect("a record has string keys and serialises into memory");
+    #[cfg(debug_assertions)]
+    if let Err(error) = super::check(&out[from..]) {
         panic!(
             "{} is not canonical: {error}: {}",
             std::any::type_name::<T>(),
-            String::from_utf8_lossy(&bytes)
+            String::from_utf8_lossy(&out[from..])
         );
     }
-    bytes
 }
 
 fn write_value(value: &Value, out: &mut Vec<u8>) {

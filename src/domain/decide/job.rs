@@ -1,5 +1,7 @@
 //! Decisions about single jobs outside a lease: submit, schedule, wake, retry, replay, cancel.
 
+use std::sync::Arc;
+
 use super::bounds::{check_idempotency, check_submit, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
@@ -7,7 +9,7 @@ use crate::domain::command::{Reply, SubmitJob};
 use crate::domain::dead_letter::Resolution;
 use crate::domain::event::{EventBody, Subject};
 use crate::domain::idempotency::Idempotency;
-use crate::domain::job::{Artifact, AttemptLogs, Job, JobSpec, JobStatus};
+use crate::domain::job::{Artifact, AttemptLogs, Job, JobStatus};
 use crate::domain::payload::{
     JobCancelRequested, JobCancelled, JobCreated, JobHoldEnded, JobReplayed, JobScheduled,
 };
@@ -71,7 +73,7 @@ impl Draft<'_> {
         };
         let (payload, payload_text) = match &request.payload {
             // A recorded `null` reads back as nothing recorded.
-            Payload::Json(Value::Null) => (None, Some("null".to_owned())),
+            Payload::Json(value) if **value == Value::Null => (None, Some("null".to_owned())),
             Payload::Json(value) => (Some(value.clone()), None),
             Payload::Text(text) => (None, Some(text.clone())),
         };
@@ -203,11 +205,7 @@ impl Draft<'_> {
             idempotency: idempotency.cloned(),
             payload,
             replay_of: Some(id),
-            spec: JobSpec {
-                hold: false,
-                not_before: None,
-                ..job.spec.clone()
-            },
+            spec: Arc::new(job.spec.again()),
         };
         let replay = self.draw_job();
         self.create_job(&request, replay, None)?;

@@ -1,6 +1,7 @@
 //! Doing a run again, in whole or in part: what is chosen and what depends on it; the rest keeps its completed jobs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use super::Draft;
 use super::bounds::check_idempotency;
@@ -96,11 +97,7 @@ impl Draft<'_> {
             // The new graph has its edges already.
             needs: Vec::new(),
             payload,
-            spec: JobSpec {
-                hold: false,
-                not_before: None,
-                ..job.spec.clone()
-            },
+            spec: Arc::new(job.spec.again()),
         })
     }
 }
@@ -110,8 +107,8 @@ fn later_again(node: &GraphNode) -> GraphJob {
     GraphJob {
         name: node.name.clone(),
         needs: Vec::new(),
-        payload: Payload::Json(Value::Null),
-        spec: JobSpec::of_type(STEP_JOB_TYPE),
+        payload: Payload::Json(Arc::new(Value::Null)),
+        spec: Arc::new(JobSpec::of_type(STEP_JOB_TYPE)),
     }
 }
 

@@ -1,5 +1,7 @@
 //! Decisions about packs and runs: register, start, settle what waits, cancel, end.
 
+use std::sync::Arc;
+
 use super::bounds::{check_correlation, check_idempotency, check_text, clip};
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
@@ -63,12 +65,12 @@ impl Draft<'_> {
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
-            payload: if step.is_dynamic() {
-                Payload::Json(Value::Null)
+            payload: Payload::Json(Arc::new(if step.is_dynamic() {
+                Value::Null
             } else {
-                Payload::Json(pack.spec.task(step, &inputs).value())
-            },
-            spec: step_spec(step),
+                pack.spec.task(step, &inputs).value()
+            })),
+            spec: Arc::new(step_spec(step)),
         });
         let jobs: Vec<GraphJob> = jobs.collect();
         let mut graph = self.draw_graph(&jobs)?;

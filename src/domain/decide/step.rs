@@ -3,6 +3,7 @@
 //! This is the one place where expressions are evaluated. What they came to goes into the events.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use super::job::Place;
 use super::run::step_spec;
@@ -150,7 +151,7 @@ impl Draft<'_> {
         let limit = step.map.as_ref().and_then(|map| map.max_parallel);
         for (item, (id, task)) in jobs.into_iter().zip(tasks).enumerate() {
             let mut request = job_of(run, step, task);
-            request.spec.concurrency = limit.map(|limit| Concurrency {
+            Arc::make_mut(&mut request.spec).concurrency = limit.map(|limit| Concurrency {
                 key: format!("{}/{}", run.id, step.id),
                 limit,
             });
@@ -251,7 +252,7 @@ fn placed<'a>(run: &Run, node: u32, name: &'a crate::domain::StepName) -> Place<
 fn job_of(run: &Run, step: &StepSpec, task: &StepTask) -> SubmitJob {
     SubmitJob {
         correlation_id: run.correlation_id.clone(),
-        ..SubmitJob::new(step_spec(step), Payload::Json(task.value()))
+        ..SubmitJob::new(step_spec(step), Payload::Json(Arc::new(task.value())))
     }
 }
 
