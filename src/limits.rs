@@ -2,6 +2,8 @@
 //!
 //! A bound that is not here does not exist. Units come last in each name.
 
+/// Most persons that a gate may ask for.
+pub const APPROVERS_MAX: u32 = 10;
 /// Largest integer that every JSON implementation represents exactly (2^53 - 1).
 pub const JSON_INTEGER_MAX: i64 = (1 << 53) - 1;
 /// Deepest nesting of a canonical JSON document.

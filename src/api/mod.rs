@@ -13,6 +13,7 @@ mod connection;
 mod dead_letters;
 mod error;
 mod events;
+mod gates;
 mod health;
 mod idempotency;
 mod job_history;
@@ -134,6 +135,7 @@ fn delete<H: Handler<T, Arc<Api>>, T: 'static>(path: &'static str, access: Acces
 const READ: Access = Access::Tenant(Scope::Read);
 const SUBMIT: Access = Access::Tenant(Scope::Submit);
 const OPERATE: Access = Access::Tenant(Scope::Operate);
+const APPROVE: Access = Access::Tenant(Scope::Approve);
 const CLAIM: Access = Access::Tenant(Scope::Claim);
 const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
@@ -186,6 +188,16 @@ pub fn routes() -> Vec<Route> {
         post("/api/v1/pack-runs", SUBMIT, pack_runs::start),
         get("/api/v1/pack-runs", READ, pack_runs::list),
         get("/api/v1/pack-runs/{id}", READ, pack_runs::read),
+        post(
+            "/api/v1/pack-runs/{id}/gates/{step}/approve",
+            APPROVE,
+            gates::approve,
+        ),
+        post(
+            "/api/v1/pack-runs/{id}/gates/{step}/reject",
+            APPROVE,
+            gates::reject,
+        ),
         post("/api/v1/pack-runs/{id}/cancel", OPERATE, pack_runs::cancel),
         post("/api/v1/pack-runs/{id}/replay", OPERATE, pack_runs::replay),
         post("/api/v1/runs", SUBMIT, runs::start),

@@ -75,6 +75,8 @@ mod tests {
         crate::api::pack_runs::start,
         crate::api::pack_runs::list,
         crate::api::pack_runs::read,
+        crate::api::gates::approve,
+        crate::api::gates::reject,
         crate::api::pack_runs::cancel,
         crate::api::pack_runs::replay,
         crate::api::runs::start,

@@ -53,7 +53,8 @@ pub struct PlanView {
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PlannedStep {
-    /// `job`, `jobs`, `open` (it depends on steps before it), `skipped` or `fails`, as far as the inputs tell.
+    /// `job`, `jobs`, `asks` or `passes` (a gate), `open` (it depends on steps before it), `skipped` or `fails`, as far as the
+    /// inputs tell.
     comes_to: &'static str,
     /// Steps on the longest chain before it.
     depth: u32,
@@ -62,7 +63,7 @@ pub struct PlannedStep {
     /// How many, where it is mapped.
     #[serde(skip_serializing_if = "Option::is_none")]
     jobs: Option<usize>,
-    /// Why it is skipped or fails.
+    /// Why it is skipped or fails, or how many a gate asks.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -70,6 +71,8 @@ pub struct PlannedStep {
 impl From<Placed> for PlannedStep {
     fn from(placed: Placed) -> Self {
         let (comes_to, jobs, reason) = match placed.comes_to {
+            Foretold::Asks(approvers) => ("asks", None, Some(format!("{approvers} to approve"))),
+            Foretold::Passes => ("passes", None, None),
             Foretold::Job => ("job", None, None),
             Foretold::Jobs(count) => ("jobs", Some(count), None),
             Foretold::Open => ("open", None, None),

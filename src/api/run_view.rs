@@ -9,7 +9,7 @@ use super::error::ApiError;
 use super::job_view::{ErrorView, Waiting, waiting};
 use crate::domain::canonical::Value;
 use crate::domain::job::{Job, JobStatus};
-use crate::domain::run::{GraphNode, Run, RunGraph, RunStatus};
+use crate::domain::run::{AskedGate, GraphNode, Run, RunGraph, RunStatus};
 use crate::domain::standing::{Standing, StepStatus};
 use crate::domain::state::View;
 use crate::domain::{Digest, JobId, PackName, RunId, StepName, Timestamp};
@@ -84,6 +84,43 @@ impl RunView {
     }
 }
 
+/// A gate that asks persons.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GateView {
+    /// Those who approved, in order.
+    approvals: Vec<ApprovalView>,
+    /// How many different persons have to; the one who started the run does not count.
+    approvers: u32,
+    /// SHA-256 of what is approved: the plan, the inputs, and what the steps before came to.
+    #[schema(value_type = String)]
+    binding: Digest,
+}
+
+/// What one person said.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct ApprovalView {
+    #[schema(value_type = String)]
+    at: Timestamp,
+    person: String,
+    reason: String,
+}
+
+impl GateView {
+    fn new(gate: &AskedGate) -> Self {
+        let approvals = gate.approvals.iter().map(|approval| ApprovalView {
+            at: approval.at,
+            person: approval.person.clone(),
+            reason: approval.reason.clone(),
+        });
+        GateView {
+            approvals: approvals.collect(),
+            approvers: gate.approvers,
+            binding: gate.binding,
+        }
+    }
+}
+
 /// One step.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -93,6 +130,9 @@ pub struct StepView {
     ended_at: Option<Timestamp>,
     error: Option<ErrorView>,
     exit_code: Option<i32>,
+    /// Whom a gate asks, and what they said.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gate: Option<GateView>,
     #[schema(value_type = String)]
     id: StepName,
     index: u32,
@@ -187,14 +227,15 @@ fn without_job(standing: &Standing, (index, node, needs): Place<'_>) -> StepView
             .filter(|_| failed)
             .map(ErrorView::of_expression),
         exit_code: None,
+        gate: row.gate.as_ref().map(GateView::new),
         id: node.name.clone(),
         index,
         job_id: None,
         reason: row.reason.clone().filter(|_| !failed),
         reused: node.reused,
-        started_at: None,
+        started_at: row.gate.as_ref().map(|gate| gate.started_at),
         status: standing.status,
-        waiting: (!standing.has_ended()).then_some(Waiting::Needs {
+        waiting: (!standing.has_ended() && row.gate.is_none()).then_some(Waiting::Needs {
             open: row.open_needs,
             total: needs.len() as u32,
         }),
@@ -213,6 +254,7 @@ fn with_job(job: &Job, run: &Run, standing: &Standing, (index, node, needs): Pla
             .filter(|_| job.status == JobStatus::Failed)
             .map(ErrorView::from),
         exit_code: job.exit_code,
+        gate: None,
         id: job.name.clone().unwrap_or_else(|| node.name.clone()),
         index,
         job_id: Some(job.id),

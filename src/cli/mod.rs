@@ -19,6 +19,7 @@ mod events;
 mod exit;
 mod export;
 mod follow;
+mod gate;
 mod hash;
 mod import;
 mod init;
@@ -122,6 +123,9 @@ enum Verb {
     /// Dead letters: jobs that are out of retries
     #[command(subcommand)]
     Dlq(dlq::Verb),
+    /// Answer a run that waits for persons
+    #[command(subcommand)]
+    Gate(gate::Verb),
     /// Write a signed bundle of the ledger
     Export(export::Arguments),
     /// Verify a bundle, offline
@@ -221,6 +225,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Retry(arguments) => again::retry(arguments, format),
         Verb::Replay(arguments) => again::replay(arguments, format),
         Verb::Dlq(verb) => dlq::run(verb, format),
+        Verb::Gate(verb) => gate::run(verb, format),
         Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
         Verb::Import(arguments) => import::run(arguments, format),

@@ -165,6 +165,8 @@ pub enum Command {
         /// Recorded with it.
         reason: String,
     },
+    /// Answers a gate.
+    DecideGate(Box<DecideGate>),
     /// A run was not done in its time.
     TimeOutRun {
         /// The run.
@@ -247,6 +249,30 @@ pub struct GraphJob {
     pub payload: Payload,
     /// What is asked for.
     pub spec: Arc<JobSpec>,
+}
+
+/// What a person says at a gate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecideGate {
+    /// What the person looked at; refused when the gate asks about something else.
+    pub binding: Option<Digest>,
+    /// Why.
+    pub reason: String,
+    /// The run.
+    pub run: RunId,
+    /// The gate.
+    pub step: StepName,
+    /// Yes or no.
+    pub verdict: Verdict,
+}
+
+/// Yes or no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// As far as this person goes, the run may go on.
+    Approve,
+    /// The gate is not passed.
+    Reject,
 }
 
 /// A run to do again. What is chosen, what needs any of it, and what is marked `always` is done; the rest keeps its

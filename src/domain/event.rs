@@ -9,11 +9,11 @@ use serde_json::value::RawValue;
 
 use super::payload::{
     ArtifactCreated, BundleExported, BundleImported, BundleRefused, BundleVerified, ClockStep,
-    DeadLetterCreated, DeadLetterResolved, JobCancelRequested, JobCancelled, JobCompleted, JobCreated,
-    JobFailed, JobHoldEnded, JobLateReport, JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened,
-    PackRegistered, RunCancelRequested, RunCreated, RunEnded, RunStarted, StepCancelled, StepEnded,
-    StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked,
-    TrustPinned,
+    DeadLetterCreated, DeadLetterResolved, GateApproved, GateFailed, GatePassed, GateStarted,
+    JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobHoldEnded, JobLateReport,
+    JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened, PackRegistered, RunCancelRequested,
+    RunContinued, RunCreated, RunEnded, RunStarted, RunWaiting, StepCancelled, StepEnded, StepMapped,
+    StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
 };
 use super::report::{
     AiArtifactCreated, AiTokensUsed, AiToolCalled, WorkerDrained, WorkerLost, WorkerRegistered, XReported,
@@ -278,6 +278,12 @@ event_table! {
     StepStarted(StepStarted) = "step.started", 1;
     StepCompleted(StepEnded) = "step.completed", 1;
     StepFailed(StepEnded) = "step.failed", 1;
+    GateStarted(GateStarted) = "gate.started", 1;
+    GateApproved(GateApproved) = "gate.approved", 1;
+    GatePassed(GatePassed) = "gate.passed", 1;
+    GateFailed(GateFailed) = "gate.failed", 1;
+    RunWaiting(RunWaiting) = "run.waiting", 1;
+    RunContinued(RunContinued) = "run.continued", 1;
     StepSkipped(StepSkipped) = "step.skipped", 1;
     StepMapped(Box<StepMapped>) = "step.mapped", 1;
     StepCancelled(StepCancelled) = "step.cancelled", 1;

@@ -32,7 +32,7 @@ pub use inputs::resolve_inputs;
 pub use plan::{Foretold, Placed, Plan, SealedRefusal};
 pub use resolve::{Resolution, step_facts};
 pub use spec::{
-    Action, ArtifactFrom, ArtifactSpec, InputSpec, InputType, MapSpec, Network, PackSpec, SealedUse,
+    Action, ArtifactFrom, ArtifactSpec, Gate, InputSpec, InputType, MapSpec, Network, PackSpec, SealedUse,
     StepSpec, plan_hash,
 };
 pub use task::{StepTask, TaskError};

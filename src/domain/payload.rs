@@ -267,6 +267,62 @@ payload!(
 );
 
 payload!(
+    /// A gate asks persons.
+    GateStarted {
+        /// How many.
+        approvers: u32,
+        /// SHA-256 of the canonical `{"inputs":…,"planHash":…,"steps":…}`: what the approvals are about.
+        binding: Digest,
+        /// Its index in the run's graph.
+        node: u32,
+    }
+);
+
+payload!(
+    /// A person lets a gate pass, as far as that person goes.
+    GateApproved {
+        /// What it is about, as the gate asked.
+        binding: Digest,
+        /// Its index in the run's graph.
+        node: u32,
+        /// Why.
+        reason: String,
+    }
+);
+
+payload!(
+    /// What needs a gate goes on.
+    GatePassed {
+        /// Its index in the run's graph.
+        node: u32,
+        /// `approved`, or `policy`.
+        reason: String,
+    }
+);
+
+payload!(
+    /// What needs a gate cannot go on.
+    GateFailed {
+        /// For people.
+        detail: String,
+        /// Its index in the run's graph.
+        node: u32,
+        /// `rejected`, or `policy`.
+        reason: String,
+    }
+);
+
+payload!(
+    /// Only gates are left of a run.
+    RunWaiting {}
+);
+
+payload!(
+    /// A gate has ended, and the run goes on.
+    RunContinued {}
+);
+
+payload!(
     /// A step of a run is done by a job for each item of a list; they follow, in its order.
     StepMapped {
         /// The jobs.

@@ -58,6 +58,12 @@ codes! {
     KeyFull = "concurrency_full", Conflict;
     /// The idempotency key came before, with another request.
     IdempotencyConflict = "idempotency_conflict", Conflict;
+    /// Whoever started a run does not count at its gates.
+    SelfApproval = "self_approval", Conflict;
+    /// Each approval is another person's.
+    AlreadyApproved = "already_approved", Conflict;
+    /// The gate asks about something else than what was looked at.
+    GateChanged = "gate_changed", Conflict;
     /// The job belongs to a run, which is replayed as a whole or in part.
     InRun = "in_run", Conflict;
     /// The import would not extend what is held.

@@ -162,8 +162,10 @@ impl RunGraph {
 pub enum NodeEnd {
     /// Before it was worked out: the run was stopped, or what it needs did not complete.
     Cancelled,
-    /// Its expressions came to nothing that could stand there.
+    /// Its expressions came to nothing that could stand there, or it is a gate that was not passed.
     Failed,
+    /// A gate that lets the run go on.
+    Passed,
     /// Nothing was to be done.
     Skipped,
 }
@@ -174,6 +176,7 @@ impl NodeEnd {
         match self {
             NodeEnd::Cancelled => "cancelled",
             NodeEnd::Failed => "failed",
+            NodeEnd::Passed => "passed",
             NodeEnd::Skipped => "skipped",
         }
     }
@@ -190,6 +193,9 @@ pub struct RunNode {
     /// When it ended without a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// A gate that asks persons.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gate: Option<AskedGate>,
     /// The jobs of a mapped step, in the order of its list.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub jobs: Vec<JobId>,
@@ -201,6 +207,33 @@ pub struct RunNode {
     /// Why it ended without a job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// A gate that asks persons, and what they said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AskedGate {
+    /// Those who approved, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub approvals: Vec<Approval>,
+    /// How many have to.
+    pub approvers: u32,
+    /// What they approve.
+    pub binding: Digest,
+    /// Since when it asks.
+    pub started_at: Timestamp,
+}
+
+/// What one person said.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Approval {
+    /// When.
+    pub at: Timestamp,
+    /// The person behind the token.
+    pub person: String,
+    /// Why.
+    pub reason: String,
 }
 
 /// By reference, as serde asks.
@@ -227,6 +260,9 @@ pub struct RunCounts {
     pub skipped: u32,
     /// All jobs of the graph; a mapped step counts as one until its jobs are known.
     pub total: u32,
+    /// Gates that ask persons now; not among the ended ones.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting: u32,
 }
 
 impl RunCounts {
@@ -267,6 +303,9 @@ pub struct Run {
     /// The run whose work it does again, in whole or in part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<RunId>,
+    /// The person who started it, who does not count at its gates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requester: Option<String>,
     /// The last event that names it.
     pub seq: Seq,
     /// When its first job started.

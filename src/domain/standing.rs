@@ -18,6 +18,8 @@ pub enum StepStatus {
     Scheduled,
     /// Under a lease.
     Running,
+    /// A gate that asks persons.
+    Waiting,
     /// Ended well.
     Completed,
     /// Failed; for good, or until its retry.
@@ -35,6 +37,7 @@ impl StepStatus {
             StepStatus::Pending => "pending",
             StepStatus::Scheduled => "scheduled",
             StepStatus::Running => "running",
+            StepStatus::Waiting => "waiting",
             StepStatus::Completed => "completed",
             StepStatus::Failed => "failed",
             StepStatus::Cancelled => "cancelled",
@@ -66,6 +69,7 @@ impl From<NodeEnd> for StepStatus {
         match end {
             NodeEnd::Cancelled => StepStatus::Cancelled,
             NodeEnd::Failed => StepStatus::Failed,
+            NodeEnd::Passed => StepStatus::Completed,
             NodeEnd::Skipped => StepStatus::Skipped,
         }
     }
@@ -105,6 +109,7 @@ impl Standing {
         }
         let status = match (node.end, jobs.as_slice()) {
             (Some(end), _) => StepStatus::from(end),
+            (None, []) if node.gate.is_some() => StepStatus::Waiting,
             (None, []) => StepStatus::Pending,
             (None, [job]) if node.jobs.is_empty() => StepStatus::from(job.status),
             (None, jobs) => together(jobs),
@@ -133,9 +138,14 @@ impl Standing {
         self.node.end.is_some() || by_jobs
     }
 
-    /// It is known what it comes to.
+    /// It is known what it comes to, or persons are asked.
     pub fn is_worked_out(&self) -> bool {
-        self.node.end.is_some() || !self.jobs.is_empty()
+        self.node.end.is_some() || !self.jobs.is_empty() || self.node.gate.is_some()
+    }
+
+    /// It is a gate that asks persons.
+    pub fn asks(&self) -> bool {
+        self.node.end.is_none() && self.node.gate.is_some()
     }
 
     /// What it handed on: an object; of a mapped step a list of them; of one without a job an empty object.

@@ -15,7 +15,7 @@ use super::process::{Finished, Seen, see_through};
 use super::workspace::Workspace;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
-use crate::domain::pack::{Action, StepTask};
+use crate::domain::pack::StepTask;
 use crate::output::{AttemptAsk, AttemptKey, AttemptLog, AttemptSummary, Output, RunScope};
 
 /// Between two tries to report an end.
@@ -124,7 +124,7 @@ async fn try_execute<L: Leases>(
     };
     let (workspace, log) = on_blocking_thread(prepare).await?;
     let spec = LaunchSpec {
-        argv: argv(&task.action),
+        argv: task.argv(),
         env: workspace.environment(job, &task),
         grace_ms: shared.config.cancel_grace_ms,
         timeout_ms: task.timeout_ms,
@@ -326,13 +326,6 @@ async fn report<L: Leases>(
             _ = stop.changed() => {}
         }
         pause_ms = (2 * pause_ms).min(COMPLETE_AGAIN_MS_MAX);
-    }
-}
-
-fn argv(action: &Action) -> Vec<String> {
-    match action {
-        Action::Argv(argv) => argv.clone(),
-        Action::Shell(text) => ["/bin/sh", "-eu", "-c", text].map(str::to_owned).to_vec(),
     }
 }
 

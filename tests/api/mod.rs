@@ -2,6 +2,7 @@
 
 mod connections;
 mod errors;
+mod gates;
 mod jobs;
 mod ledger;
 mod lifecycle;

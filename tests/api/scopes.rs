@@ -15,6 +15,7 @@ fn path_of(route: &Route) -> String {
         .replace("{id}", "0190d7c4-0000-7000-8000-000000000000")
         .replace("{sha256}", &"0".repeat(64))
         .replace("{name}", "nothing")
+        .replace("{step}", "nothing")
         .replace("{version}", "1")
         .replace("{seq}", "999999")
 }

@@ -4,14 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use fastness::domain::concurrency::Concurrency;
-use fastness::domain::event::{Event, EventBody};
+use fastness::domain::event::{ActorKind, Event, EventBody};
 use fastness::domain::idempotency::Idempotency;
 use fastness::domain::job::{Job, JobStatus, RetryPolicy};
+use fastness::domain::pack::{Action, Gate, PackSpec};
 use fastness::domain::payload::{
-    JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated, RunEnded, StepMapped,
+    GateApproved, GateStarted, JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated,
+    RunEnded, StepMapped,
 };
 use fastness::domain::run::{Run, RunCounts, RunStatus};
-use fastness::domain::{JobId, RunId, Seq, TenantName, Timestamp, canonical};
+use fastness::domain::{JobId, PackName, RunId, Seq, TenantName, Timestamp, canonical};
 
 use super::turns::Tally;
 use super::world::World;
@@ -86,6 +88,12 @@ struct SeenRun {
     cancelled: bool,
     timed_out: bool,
     ended: Option<RunStatus>,
+    /// As its events say, while it is open.
+    open: RunStatus,
+    pack: Option<(PackName, u32)>,
+    requester: Option<String>,
+    /// Gates that asked: who approved.
+    asked: BTreeMap<u32, (GateStarted, BTreeSet<String>)>,
 }
 
 /// How a node ended for which no job did.
@@ -94,6 +102,7 @@ enum JobEnd {
     Skipped,
     Cancelled,
     Failed,
+    Passed,
 }
 
 /// What the events of one ledger tell, so far.
@@ -105,6 +114,7 @@ pub struct History {
     keys: BTreeSet<(String, String)>,
     /// Whether each is lost.
     workers: BTreeMap<String, bool>,
+    packs: BTreeMap<(PackName, u32), PackSpec>,
 }
 
 impl History {
@@ -192,6 +202,31 @@ impl History {
             }
             EventBody::StepUnresolved(step) => self.end_node(event, step.node, JobEnd::Failed),
             EventBody::StepMapped(mapped) => self.mapped(event, mapped),
+            EventBody::GateStarted(asked) => self.gate_started(event, asked),
+            EventBody::GateApproved(approved) => self.gate_approved(event, approved),
+            EventBody::GatePassed(passed) => {
+                tally.count(&passed.reason);
+                let asked = self.gate_ends(event, passed.node);
+                assert!(asked.is_none_or(|(asked, persons)| persons.len() as u32 == asked.approvers));
+                self.end_node(event, passed.node, JobEnd::Passed);
+            }
+            EventBody::GateFailed(failed) => {
+                tally.count(&failed.reason);
+                let asked = self.gate_ends(event, failed.node);
+                assert_eq!(asked.is_some(), failed.reason == "rejected");
+                self.end_node(event, failed.node, JobEnd::Failed);
+            }
+            EventBody::RunWaiting(_) => {
+                let run = event.subject.run.unwrap();
+                assert_ne!(self.runs[&run].open, RunStatus::Waiting);
+                assert!(self.only_gates_are_left(&self.runs[&run]));
+                self.run(event).open = RunStatus::Waiting;
+            }
+            EventBody::RunContinued(_) => {
+                let run = self.run(event);
+                assert_eq!(run.open, RunStatus::Waiting);
+                run.open = RunStatus::Running;
+            }
             EventBody::ArtifactCreated(artifact) => {
                 assert_eq!(self.job(event).attempt, artifact.attempt);
             }
@@ -211,6 +246,8 @@ impl History {
             EventBody::RunStarted(_) => {
                 let run = self.run(event);
                 assert!(!std::mem::replace(&mut run.started, true));
+                assert_ne!(run.open, RunStatus::Waiting, "what waits has nothing to start");
+                run.open = RunStatus::Running;
             }
             EventBody::RunCancelRequested(requested) if requested.timed_out => {
                 let run = self.run(event);
@@ -225,8 +262,11 @@ impl History {
             EventBody::RunPartiallyFailed(ended) => self.run_ended(event, ended, RunStatus::PartiallyFailed),
             EventBody::RunFailed(ended) => self.run_ended(event, ended, RunStatus::Failed),
             EventBody::RunCancelled(ended) => self.run_ended(event, ended, RunStatus::Cancelled),
-            EventBody::PackRegistered(_)
-            | EventBody::TenantCreated(_)
+            EventBody::PackRegistered(pack) => {
+                let place = (pack.name.clone(), pack.version);
+                assert!(self.packs.insert(place, pack.spec.clone()).is_none());
+            }
+            EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)
             | EventBody::TrustPinned(_)
@@ -279,10 +319,64 @@ impl History {
         self.run(event).mapped.insert(mapped.node, mapped.jobs.clone());
     }
 
+    fn gate_of(&self, event: &Event, node: u32) -> &Gate {
+        let run = &self.runs[&event.subject.run.unwrap()];
+        let step = &self.packs[run.pack.as_ref().unwrap()].steps[node as usize];
+        match &step.action {
+            Action::Gate(gate) => gate,
+            other => panic!("{other:?} is no gate"),
+        }
+    }
+
+    fn gate_started(&mut self, event: &Event, asked: &GateStarted) {
+        let run = self.open_node(event, asked.node);
+        let needs = &run.needs[asked.node as usize];
+        assert!(needs.iter().all(|need| self.end_of(run, *need).is_some()));
+        let approvers = asked.approvers;
+        assert_eq!(*self.gate_of(event, asked.node), Gate::Approval { approvers });
+        let before = self
+            .run(event)
+            .asked
+            .insert(asked.node, (asked.clone(), BTreeSet::new()));
+        assert!(before.is_none(), "a gate asked twice");
+    }
+
+    fn gate_approved(&mut self, event: &Event, approved: &GateApproved) {
+        self.open_node(event, approved.node);
+        assert_eq!(event.actor.kind, ActorKind::Person);
+        let run = self.run(event);
+        assert_ne!(run.requester.as_ref(), Some(&event.actor.id));
+        let (asked, persons) = run.asked.get_mut(&approved.node).unwrap();
+        assert_eq!(asked.binding, approved.binding);
+        assert!(persons.insert(event.actor.id.clone()), "a person twice");
+        assert!(persons.len() as u32 <= asked.approvers);
+    }
+
+    /// What a gate asked before it ended; a policy asks nobody.
+    fn gate_ends(&self, event: &Event, node: u32) -> Option<&(GateStarted, BTreeSet<String>)> {
+        let asked = self.runs[&event.subject.run.unwrap()].asked.get(&node);
+        let asks = matches!(self.gate_of(event, node), Gate::Approval { .. });
+        assert_eq!(asked.is_some(), asks);
+        asked
+    }
+
+    /// Every node has ended, asks, or waits for others.
+    fn only_gates_are_left(&self, run: &SeenRun) -> bool {
+        let asks = |node: &u32| run.asked.contains_key(node) && !run.ends.contains_key(node);
+        let rests = |node: u32| {
+            let mut needs = run.needs[node as usize].iter();
+            asks(&node)
+                || self.end_of(run, node).is_some()
+                || needs.any(|need| self.end_of(run, *need).is_none())
+        };
+        let nodes = run.jobs.len() as u32;
+        (0..nodes).any(|node| asks(&node)) && (0..nodes).all(rests)
+    }
+
     /// Whether a node ended well; none while it has not ended.
     fn end_of(&self, run: &SeenRun, node: u32) -> Option<bool> {
         if let Some(end) = run.ends.get(&node) {
-            return Some(*end == JobEnd::Skipped);
+            return Some(matches!(end, JobEnd::Skipped | JobEnd::Passed));
         }
         let own = [run.jobs[node as usize]];
         let jobs = run.mapped.get(&node).map_or(&own[..], |jobs| jobs);
@@ -307,6 +401,12 @@ impl History {
         let jobs = counts(&self.jobs_of(run));
         RunCounts {
             cancelled: jobs.cancelled + ended(JobEnd::Cancelled),
+            completed: jobs.completed + ended(JobEnd::Passed),
+            waiting: run
+                .asked
+                .keys()
+                .filter(|node| !run.ends.contains_key(node))
+                .count() as u32,
             failed: jobs.failed + ended(JobEnd::Failed),
             skipped: ended(JobEnd::Skipped),
             total: (run.jobs.len() + more) as u32,
@@ -505,6 +605,13 @@ impl History {
             cancelled: false,
             timed_out: false,
             ended: None,
+            open: RunStatus::Pending,
+            pack: created
+                .pack
+                .as_ref()
+                .map(|pack| (pack.name.clone(), pack.version)),
+            requester: (event.actor.kind == ActorKind::Person).then(|| event.actor.id.clone()),
+            asked: BTreeMap::new(),
         };
         for (job, _) in run.jobs.iter().zip(&run.reused).filter(|(_, reused)| **reused) {
             let job = &self.jobs[job];
@@ -560,12 +667,14 @@ impl History {
     fn compare_run(&self, row: &Run) {
         let seen = &self.runs[&row.id];
         assert_eq!(row.counts, self.counts(seen));
-        let open = if seen.started {
-            RunStatus::Running
-        } else {
-            RunStatus::Pending
-        };
-        assert_eq!(row.status, seen.ended.unwrap_or(open));
+        assert_eq!(row.status, seen.ended.unwrap_or(seen.open));
+        if seen.ended.is_none() {
+            assert_eq!(
+                row.status == RunStatus::Waiting,
+                self.only_gates_are_left(seen),
+                "{row:?}"
+            );
+        }
         assert_eq!(
             (row.timed_out, row.cancel_requested.is_some()),
             (seen.timed_out, seen.cancelled)
@@ -604,5 +713,6 @@ fn counts(jobs: &[&Seen]) -> RunCounts {
         running: count(&|job| job.status == JobStatus::Running),
         skipped: 0,
         total: jobs.len() as u32,
+        waiting: 0,
     }
 }

@@ -20,6 +20,15 @@ pub fn register(source: &str) -> Command {
     }))
 }
 
+fn random_gate(random: &mut Random) -> Option<&'static str> {
+    match random.below(30) {
+        0 => Some("gate: approval"),
+        1 => Some("gate: approval, approvers: 2"),
+        2 | 3 => Some("gate: policy, expr: 'inputs.flavour == \"plain\"'"),
+        _ => None,
+    }
+}
+
 /// A graph of 1 to 12 steps in any order, some marked `always`, some mapped, conditional, or filled in.
 pub fn random(random: &mut Random) -> String {
     let name = NAMES[random.below(3) as usize];
@@ -46,12 +55,17 @@ pub fn random(random: &mut Random) -> String {
             .filter(|_| random.once_in(1 + often))
             .map(|need| format!("s{need}"))
             .collect();
-        write!(source, "    - {{id: s{rank}, run: [work]").unwrap();
+        let gate = random_gate(random);
+        write!(source, "    - {{id: s{rank}, {}", gate.unwrap_or("run: [work]")).unwrap();
         if !needs.is_empty() {
             write!(source, ", needs: [{}]", needs.join(", ")).unwrap();
         }
         if random.once_in(4) {
             source.push_str(", always: true");
+        }
+        if gate.is_some() {
+            source.push_str("}\n");
+            continue;
         }
         let look = |need: &String| format!("steps.{need}.status == \"completed\"");
         match (random.below(8), needs.first()) {

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fastness::domain::command::{Choice, Command, ReplayRun, Reply};
+use fastness::domain::command::{Choice, Command, DecideGate, ReplayRun, Reply, Verdict};
 use fastness::domain::dead_letter::Resolution;
-use fastness::domain::event::Actor;
+use fastness::domain::event::{Actor, ActorKind};
 use fastness::domain::job::{Job, JobStatus};
-use fastness::domain::{JobId, Seq, TenantName};
+use fastness::domain::{Digest, JobId, Seq, TenantName};
 use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted};
 
 use super::grants::Grants;
@@ -80,11 +80,26 @@ impl Tally {
             "step.unresolved",
             "condition",
             "empty_map",
+            "gate.started",
+            "gate.approved",
+            "gate.passed",
+            "gate.failed",
+            "rejected",
+            "policy",
+            "run.waiting",
+            "run.continued",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);
             assert!(times >= 10, "{what} came about only {times} times");
         }
+    }
+}
+
+pub fn person(id: &str) -> Actor {
+    Actor {
+        id: id.to_owned(),
+        kind: ActorKind::Person,
     }
 }
 
@@ -100,7 +115,8 @@ impl World {
             63..=65 => self.late_turn(),
             66..=68 => self.step_turn(),
             69..=71 => self.release_turn(),
-            72..=75 => self.cancel_turn(),
+            72..=74 => self.cancel_turn(),
+            75 => self.gate_turn(),
             76..=81 => self.again_turn(),
             82 => self.renew_turn(),
             83 => self.foreign_turn(),
@@ -187,7 +203,36 @@ impl World {
         for _ in 0..1 + self.random.below(2) {
             commands.push(self.random_start_run());
         }
-        self.ask(vec![(tenant, Actor::system("test"), commands, None)]);
+        let actor = [Actor::system("test"), person("ada"), person("bea")];
+        let actor = actor[self.random.below(3) as usize].clone();
+        self.ask(vec![(tenant, actor, commands, None)]);
+    }
+
+    /// Somebody says something at every gate that asks; not everybody may.
+    fn gate_turn(&mut self) {
+        for tenant in self.tenants.clone() {
+            for (run, step, binding) in self.gates(&tenant) {
+                let random = &mut self.random;
+                let binding = match random.below(6) {
+                    0 => Some(Digest::of(b"something else")),
+                    1 | 2 => Some(binding),
+                    _ => None,
+                };
+                let command = Command::DecideGate(Box::new(DecideGate {
+                    binding,
+                    reason: "looked at it".to_owned(),
+                    run,
+                    step,
+                    verdict: if random.once_in(6) {
+                        Verdict::Reject
+                    } else {
+                        Verdict::Approve
+                    },
+                }));
+                let who = ["ada", "bea", "cleo"][random.below(3) as usize];
+                self.ask(vec![(tenant.clone(), person(who), vec![command], None)]);
+            }
+        }
     }
 
     fn claim_turn(&mut self, tally: &mut Tally) {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod dead_letter;
+mod gate;
 mod job;
 mod run;
 mod step;
@@ -80,6 +81,12 @@ impl Fold<'_> {
             EventBody::JobLateReport(payload) => self.job_late_report(payload),
             EventBody::StepStarted(payload) => self.step(payload.epoch),
             EventBody::StepCompleted(payload) | EventBody::StepFailed(payload) => self.step(payload.epoch),
+            EventBody::GateStarted(payload) => self.gate_started(payload),
+            EventBody::GateApproved(payload) => self.gate_approved(payload),
+            EventBody::GatePassed(payload) => self.gate_passed(payload),
+            EventBody::GateFailed(payload) => self.gate_failed(payload),
+            EventBody::RunWaiting(_) => self.run_waiting(),
+            EventBody::RunContinued(_) => self.run_continued(),
             EventBody::StepSkipped(payload) => self.step_skipped(payload),
             EventBody::StepMapped(payload) => self.step_mapped(payload),
             EventBody::StepCancelled(payload) => self.step_cancelled(payload),

@@ -5,6 +5,7 @@
 
 use super::{ApplyError, Fold};
 use crate::domain::RunId;
+use crate::domain::event::ActorKind;
 use crate::domain::job::Job;
 use crate::domain::payload::{RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::run::{Run, RunCounts, RunGraph, RunNode, RunStatus};
@@ -57,6 +58,7 @@ impl Fold<'_> {
             max_parallel: payload.max_parallel,
             pack: payload.pack.clone(),
             replay_of: payload.replay_of,
+            requester: (self.event.actor.kind == ActorKind::Person).then(|| self.event.actor.id.clone()),
             seq: self.event.seq,
             started_at: None,
             status: RunStatus::Pending,
@@ -67,9 +69,33 @@ impl Fold<'_> {
     }
 
     pub(super) fn run_started(&mut self) -> Result<(), ApplyError> {
-        let mut run = self.run_in(RunStatus::Running)?;
+        let mut run = self.run_row()?;
+        let goes_on = run.status == RunStatus::Running || run.status.may_become(RunStatus::Running);
+        if !goes_on || run.started_at.is_some() {
+            return Err(self.illegal("the run has started before, or has ended"));
+        }
         run.status = RunStatus::Running;
         run.started_at = Some(self.event.at);
+        self.put_run(run);
+        Ok(())
+    }
+
+    pub(super) fn run_waiting(&mut self) -> Result<(), ApplyError> {
+        let mut run = self.run_in(RunStatus::Waiting)?;
+        if run.counts.waiting == 0 || run.counts.running > 0 {
+            return Err(self.illegal("no gate asks, or jobs are running"));
+        }
+        run.status = RunStatus::Waiting;
+        self.put_run(run);
+        Ok(())
+    }
+
+    pub(super) fn run_continued(&mut self) -> Result<(), ApplyError> {
+        let mut run = self.run_row()?;
+        if run.status != RunStatus::Waiting {
+            return Err(self.illegal("the run does not wait"));
+        }
+        run.status = RunStatus::Running;
         self.put_run(run);
         Ok(())
     }

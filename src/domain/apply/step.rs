@@ -20,8 +20,12 @@ impl Fold<'_> {
 
     pub(super) fn step_cancelled(&mut self, payload: &StepCancelled) -> Result<(), ApplyError> {
         let node = self.open_node(payload.node)?;
+        let asked = u32::from(node.gate.is_some());
         self.end_node(payload.node, node, NodeEnd::Cancelled, &payload.reason)?;
-        self.count(|counts| counts.cancelled += 1)
+        self.count(|counts| {
+            counts.cancelled += 1;
+            counts.waiting -= asked;
+        })
     }
 
     pub(super) fn step_unresolved(&mut self, payload: &StepUnresolved) -> Result<(), ApplyError> {
@@ -56,7 +60,13 @@ impl Fold<'_> {
         Ok(())
     }
 
-    fn end_node(&mut self, index: u32, node: RunNode, end: NodeEnd, reason: &str) -> Result<(), ApplyError> {
+    pub(super) fn end_node(
+        &mut self,
+        index: u32,
+        node: RunNode,
+        end: NodeEnd,
+        reason: &str,
+    ) -> Result<(), ApplyError> {
         let run = self.run_id()?;
         let node = RunNode {
             end: Some(end),
@@ -69,16 +79,16 @@ impl Fold<'_> {
     }
 
     /// The node, when it can be worked out.
-    fn ready_node(&self, index: u32) -> Result<RunNode, ApplyError> {
+    pub(super) fn ready_node(&self, index: u32) -> Result<RunNode, ApplyError> {
         let node = self.open_node(index)?;
-        if node.open_needs > 0 {
-            return Err(self.illegal("what the step needs has not ended"));
+        if node.open_needs > 0 || node.gate.is_some() {
+            return Err(self.illegal("what the step needs has not ended, or it asks already"));
         }
         Ok(node)
     }
 
-    /// The node, when it was not worked out yet.
-    fn open_node(&self, index: u32) -> Result<RunNode, ApplyError> {
+    /// The node, when it was not worked out yet, or is a gate that asks.
+    pub(super) fn open_node(&self, index: u32) -> Result<RunNode, ApplyError> {
         let run = self.run_id()?;
         if self.run_row()?.status.is_terminal() {
             return Err(self.illegal("the run has ended"));

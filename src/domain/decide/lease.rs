@@ -12,7 +12,6 @@ use crate::domain::payload::{
     StepStarted,
 };
 use crate::domain::rejection::{Code, Refusal, Rejection};
-use crate::domain::run::RunStatus;
 use crate::domain::standing::Standing;
 use crate::domain::{JobId, StepName};
 use crate::limits;
@@ -38,7 +37,7 @@ impl Draft<'_> {
                 let detail = format!("{} jobs of the run are running", run.counts.running);
                 return Err(Rejection::new(Code::RunFull, detail).into());
             }
-            if run.status == RunStatus::Pending {
+            if run.started_at.is_none() {
                 let subject = Subject {
                     run: Some(run.id),
                     ..Subject::default()

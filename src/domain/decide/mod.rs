@@ -6,6 +6,7 @@
 mod admin;
 mod bounds;
 mod dead_letter;
+mod gate;
 mod graph;
 mod job;
 mod lease;
@@ -156,6 +157,7 @@ impl Draft<'_> {
             Command::StartRun(start) => self.start_run(start),
             Command::CancelRun { run, reason } => self.cancel_run(*run, reason),
             Command::TimeOutRun { run } => self.time_out_run(*run),
+            Command::DecideGate(request) => self.decide_gate(request),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
             Command::CreateToken(token) => self.create_token(token),

@@ -116,8 +116,11 @@ impl Draft<'_> {
 
     pub(super) fn end_run(&mut self, id: RunId) -> Result<(), Refusal> {
         let run = self.run_row(id)?;
-        if run.status.is_terminal() || run.counts.ended() < run.counts.total {
+        if run.status.is_terminal() {
             return Ok(());
+        }
+        if run.counts.ended() < run.counts.total {
+            return self.rest(&run);
         }
         let ended = RunEnded { counts: run.counts };
         let body = match run.outcome() {
@@ -188,7 +191,7 @@ impl Draft<'_> {
 
     fn stop_node(&mut self, run: &Run, graph: &RunGraph, index: u32, reason: &str) -> Result<(), Refusal> {
         let standing = self.standing(run, graph, index)?;
-        if !standing.is_worked_out() {
+        if !standing.is_worked_out() || standing.asks() {
             if !self.step_of(run, index)?.always {
                 self.cancel_step(run, graph, index, reason)?;
             }
@@ -207,7 +210,7 @@ impl Draft<'_> {
         Ok(())
     }
 
-    fn emit_run(&mut self, run: &Run, body: EventBody) -> Result<(), Refusal> {
+    pub(super) fn emit_run(&mut self, run: &Run, body: EventBody) -> Result<(), Refusal> {
         let subject = Subject {
             run: Some(run.id),
             ..Subject::default()

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::job::Place;
 use super::run::step_spec;
 use super::{Draft, Labels};
-use crate::domain::canonical::{Payload, Value};
+use crate::domain::Digest;
+use crate::domain::canonical::{Payload, Value, write};
 use crate::domain::command::SubmitJob;
 use crate::domain::concurrency::Concurrency;
 use crate::domain::event::{EventBody, Subject};
@@ -102,7 +103,9 @@ impl Draft<'_> {
     pub(super) fn work_out(&mut self, run: &Run, graph: &RunGraph, index: u32) -> Result<bool, Refusal> {
         let pack = self.pack_of(run)?;
         let step = step_at(&pack, index)?;
-        match self.resolution(run, graph, index, &pack) {
+        let facts = self.facts(run, graph, index, &pack)?;
+        let binding = binding(&pack, &facts);
+        match self.resolution(run, index, &pack, &facts) {
             Err(refusal) => Err(refusal),
             Ok(Err(detail)) => {
                 let unresolved = StepUnresolved {
@@ -118,6 +121,14 @@ impl Draft<'_> {
                     reason: reason.to_owned(),
                 };
                 self.emit_step(run, graph, index, EventBody::StepSkipped(skipped))?;
+                Ok(true)
+            }
+            Ok(Ok(Resolution::Asks(approvers))) => {
+                self.ask(run, graph, index, (approvers, binding))?;
+                Ok(false)
+            }
+            Ok(Ok(Resolution::Decided(passed))) => {
+                self.decide_policy(run, graph, index, passed)?;
                 Ok(true)
             }
             Ok(Ok(Resolution::One(task))) => {
@@ -165,11 +176,33 @@ impl Draft<'_> {
     fn resolution(
         &self,
         run: &Run,
-        graph: &RunGraph,
         index: u32,
         pack: &Pack,
+        facts: &Facts,
     ) -> Result<Result<Resolution, String>, Refusal> {
         let step = step_at(pack, index)?;
+        let found = pack.spec.resolve(step, facts);
+        let (jobs, bytes) = match &found {
+            Ok(Resolution::One(task)) => (1, task_bytes(task)),
+            Ok(Resolution::Mapped(tasks)) => (tasks.len(), tasks.iter().map(task_bytes).sum()),
+            Ok(Resolution::Skipped(_) | Resolution::Asks(_) | Resolution::Decided(_)) | Err(_) => (0, 0),
+        };
+        let jobs_now = self.run_row(run.id)?.counts.total as usize;
+        if jobs_now + jobs > limits::RUN_JOBS_MAX + 1 {
+            return Ok(Err(format!(
+                "the run would have more than {} jobs",
+                limits::RUN_JOBS_MAX
+            )));
+        }
+        // Whatever ended before must be recorded: a step that does not fit beside it fails instead.
+        if self.bytes + bytes > limits::RESOLVED_BYTES_MAX {
+            return Ok(Err("too much is worked out at once".to_owned()));
+        }
+        Ok(found)
+    }
+
+    /// What the expressions of a step may look at.
+    fn facts(&self, run: &Run, graph: &RunGraph, index: u32, pack: &Pack) -> Result<Facts, Refusal> {
         let mut facts = Facts {
             inputs: run.inputs.clone(),
             item: None,
@@ -187,24 +220,7 @@ impl Draft<'_> {
                 .steps
                 .insert(name, step_facts(standing.status.as_str(), standing.outputs()));
         }
-        let found = pack.spec.resolve(step, &facts);
-        let (jobs, bytes) = match &found {
-            Ok(Resolution::One(task)) => (1, task_bytes(task)),
-            Ok(Resolution::Mapped(tasks)) => (tasks.len(), tasks.iter().map(task_bytes).sum()),
-            Ok(Resolution::Skipped(_)) | Err(_) => (0, 0),
-        };
-        let jobs_now = self.run_row(run.id)?.counts.total as usize;
-        if jobs_now + jobs > limits::RUN_JOBS_MAX + 1 {
-            return Ok(Err(format!(
-                "the run would have more than {} jobs",
-                limits::RUN_JOBS_MAX
-            )));
-        }
-        // Whatever ended before must be recorded: a step that does not fit beside it fails instead.
-        if self.bytes + bytes > limits::RESOLVED_BYTES_MAX {
-            return Ok(Err("too much is worked out at once".to_owned()));
-        }
-        Ok(found)
+        Ok(facts)
     }
 
     pub(super) fn step_of(&self, run: &Run, index: u32) -> Result<StepSpec, Refusal> {
@@ -219,7 +235,13 @@ impl Draft<'_> {
         Ok(pack.ok_or_else(missing)?)
     }
 
-    fn emit_step(&mut self, run: &Run, graph: &RunGraph, index: u32, body: EventBody) -> Result<(), Refusal> {
+    pub(super) fn emit_step(
+        &mut self,
+        run: &Run,
+        graph: &RunGraph,
+        index: u32,
+        body: EventBody,
+    ) -> Result<(), Refusal> {
         let subject = Subject {
             run: Some(run.id),
             step: Some(graph.nodes[index as usize].name.clone()),
@@ -232,6 +254,16 @@ impl Draft<'_> {
         self.emit(body, subject, labels)?;
         Ok(())
     }
+}
+
+/// What a gate asks about: the plan, the inputs of the run, and what the steps before it came to.
+fn binding(pack: &Pack, facts: &Facts) -> Digest {
+    let about = Value::Object(BTreeMap::from([
+        ("inputs".to_owned(), Value::Object(facts.inputs.clone())),
+        ("planHash".to_owned(), Value::from(pack.plan_hash.to_string())),
+        ("steps".to_owned(), Value::Object(facts.steps.clone())),
+    ]));
+    Digest::of(&write(&about))
 }
 
 /// The steps of a pack stand in the order of its graph.

@@ -6,7 +6,7 @@ use super::error::{Findings, PackCode};
 use super::expression::{Part, ROOTS, References, check, parts};
 use super::fields::{Cursor, Fields};
 use super::node::Content;
-use super::spec::{InputSpec, MapSpec, StepSpec};
+use super::spec::{Action, Gate, InputSpec, MapSpec, StepSpec};
 use super::step::{MAP_FIELDS, ReadStep};
 use crate::limits;
 
@@ -18,6 +18,8 @@ pub(super) type Found<'a> = (References, Cursor<'a>);
 pub(super) struct Dynamic<'a> {
     pub(super) expressions: Vec<Found<'a>>,
     pub(super) map: Option<MapSpec>,
+    /// What a policy gate asks.
+    pub(super) policy: Option<String>,
     pub(super) when: Option<String>,
 }
 
@@ -28,19 +30,24 @@ impl StepSpec {
         self.when.is_some()
             || self.map.is_some()
             || self.env.values().any(filled)
-            || matches!(&self.action, super::spec::Action::Argv(argv) if argv.iter().any(filled))
+            || matches!(self.action, Action::Gate(_))
+            || matches!(&self.action, Action::Argv(argv) if argv.iter().any(filled))
     }
 
     /// Something in it looks at steps before it.
     pub(super) fn looks_back(&self) -> bool {
         let item = self.map.as_ref().map(|map| map.item.as_str());
         let argv = match &self.action {
-            super::spec::Action::Argv(argv) => argv.as_slice(),
-            super::spec::Action::Shell(_) => &[],
+            Action::Argv(argv) => argv.as_slice(),
+            Action::Shell(_) | Action::Gate(_) => &[],
+        };
+        let policy = match &self.action {
+            Action::Gate(Gate::Policy { expr }) => Some(expr.as_str()),
+            _ => None,
         };
         let mut texts = argv.iter().chain(self.env.values());
         let over = self.map.as_ref().map(|map| map.over.as_str());
-        let mut whole = self.when.as_deref().into_iter().chain(over);
+        let mut whole = self.when.as_deref().into_iter().chain(over).chain(policy);
         whole.any(|source| looks_at_steps(source, None))
             || texts.any(|text| {
                 parts(text).unwrap_or_default().iter().any(|part| match part {
@@ -59,6 +66,8 @@ pub(super) fn read_dynamic<'a>(fields: &Fields<'a>, log: &mut Findings) -> Dynam
     let mut dynamic = Dynamic::default();
     let when = fields.get("when");
     dynamic.when = when.and_then(|at| dynamic.read(&at, None, log));
+    let expr = fields.get("expr");
+    dynamic.policy = expr.and_then(|at| dynamic.read(&at, None, log));
     dynamic.map = fields.get("map").and_then(|at| dynamic.read_map(&at, log));
     let item = dynamic.map.as_ref().map(|map| map.item.clone());
     for name in ["run", "env"] {

@@ -40,6 +40,10 @@ pub struct Placed {
 /// What a step comes to, as far as that can be told before a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Foretold {
+    /// A gate that asks so many persons.
+    Asks(u32),
+    /// A gate whose policy lets the run go on.
+    Passes,
     /// One job.
     Job,
     /// A job for each of so many items.
@@ -134,6 +138,11 @@ impl PackSpec {
             Ok(Resolution::One(_)) => Foretold::Job,
             Ok(Resolution::Mapped(tasks)) => Foretold::Jobs(tasks.len()),
             Ok(Resolution::Skipped(reason)) => Foretold::Skipped(reason),
+            Ok(Resolution::Asks(approvers)) => Foretold::Asks(approvers),
+            Ok(Resolution::Decided(true)) => Foretold::Passes,
+            Ok(Resolution::Decided(false)) => {
+                Foretold::Fails("the policy of the gate comes to false".to_owned())
+            }
             Err(error) => Foretold::Fails(error),
         }
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::expression::{Facts, evaluate, fill};
-use super::spec::{Action, InputSpec, InputType, MapSpec, PackSpec, StepSpec};
+use super::spec::{Action, Gate, InputSpec, InputType, MapSpec, PackSpec, StepSpec};
 use super::task::{StepTask, input_variable};
 use crate::domain::canonical::Value;
 use crate::limits;
@@ -17,6 +17,10 @@ pub enum Resolution {
     One(Box<StepTask>),
     /// A job for each item does it.
     Mapped(Vec<StepTask>),
+    /// It waits for so many persons.
+    Asks(u32),
+    /// Its policy says whether the run goes on.
+    Decided(bool),
 }
 
 impl PackSpec {
@@ -31,6 +35,16 @@ impl PackSpec {
                 Value::Bool(false) => return Ok(Resolution::Skipped("condition")),
                 _ => return Err("when: it comes to something that is not a truth value".to_owned()),
             }
+        }
+        match &step.action {
+            Action::Gate(Gate::Approval { approvers }) => return Ok(Resolution::Asks(*approvers)),
+            Action::Gate(Gate::Policy { expr }) => {
+                return match evaluate(expr, facts).map_err(|error| format!("expr: {error}"))? {
+                    Value::Bool(passed) => Ok(Resolution::Decided(passed)),
+                    _ => Err("expr: it comes to something that is not a truth value".to_owned()),
+                };
+            }
+            Action::Argv(_) | Action::Shell(_) => {}
         }
         let Some(map) = &step.map else {
             let task = self.filled(step, facts)?;

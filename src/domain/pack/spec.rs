@@ -112,6 +112,24 @@ pub enum Action {
     Argv(Vec<String>),
     /// Given to `/bin/sh -eu -c`.
     Shell(String),
+    /// Nothing is executed: the run goes on when it is passed.
+    Gate(Gate),
+}
+
+/// Who or what lets a run go on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub enum Gate {
+    /// So many different persons, none of whom started the run.
+    Approval {
+        /// 1 to [`crate::limits::APPROVERS_MAX`].
+        approvers: u32,
+    },
+    /// An expression that has to come to true.
+    Policy {
+        /// CEL.
+        expr: String,
+    },
 }
 
 /// A file that a step leaves.

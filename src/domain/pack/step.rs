@@ -4,7 +4,7 @@ use super::dynamic::{Found, read_dynamic};
 use super::error::{Findings, PackCode};
 use super::fields::{Cursor, Fields};
 use super::read::{Interpolation, parse_name, read_description, read_env, refuse_expression};
-use super::spec::{Action, ArtifactFrom, ArtifactSpec, StepSpec};
+use super::spec::{Action, ArtifactFrom, ArtifactSpec, Gate, StepSpec};
 use super::units::{duration_ms, size_bytes};
 use crate::domain::job::{Backoff, Jitter, RetryPolicy};
 use crate::domain::{ArtifactName, StepName};
@@ -60,8 +60,8 @@ fn read_step<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<ReadStep<'a>> {
     let id = fields
         .need("id", log)
         .and_then(|at| parse_step_name(&at, log).map(|id| (id, at)));
-    let action = read_action(&fields, log);
     let dynamic = read_dynamic(&fields, log);
+    let action = read_action(&fields, dynamic.policy.as_deref(), log);
     let needs_at = fields.optional("needs", log, read_needs).unwrap_or_default();
     let mut needs: Vec<StepName> = needs_at.iter().map(|(name, _)| name.clone()).collect();
     needs.sort();
@@ -112,7 +112,7 @@ fn parse_step_name(at: &Cursor<'_>, log: &mut Findings) -> Option<StepName> {
     Some(name)
 }
 
-fn read_action(fields: &Fields<'_>, log: &mut Findings) -> Option<Action> {
+fn read_action(fields: &Fields<'_>, policy: Option<&str>, log: &mut Findings) -> Option<Action> {
     match (fields.get("run"), fields.get("shell"), fields.get("gate")) {
         (Some(run), None, None) => {
             refuse_gate_fields(fields, log);
@@ -122,16 +122,59 @@ fn read_action(fields: &Fields<'_>, log: &mut Findings) -> Option<Action> {
             refuse_gate_fields(fields, log);
             read_shell(&shell, log).map(Action::Shell)
         }
-        (None, None, Some(gate)) => {
-            gate.not_supported("gates", log);
-            None
-        }
+        (None, None, Some(_)) => read_gate(fields, policy, log).map(Action::Gate),
         _ => {
             log.add(fields.at.error(
                 PackCode::OneAction,
                 "a step has exactly one of run, shell and gate",
             ));
             None
+        }
+    }
+}
+
+/// What only steps that execute something have.
+const WORK_FIELDS: [&str; 6] = ["artifacts", "env", "limits", "map", "retries", "timeout"];
+
+#[derive(Clone, Copy)]
+enum GateKind {
+    Approval,
+    Policy,
+}
+
+fn read_gate(fields: &Fields<'_>, policy: Option<&str>, log: &mut Findings) -> Option<Gate> {
+    for name in WORK_FIELDS {
+        if let Some(at) = fields.get(name) {
+            let message = format!("{name} belongs to a step that executes something, not to a gate");
+            log.add(at.error(PackCode::InvalidValue, message));
+        }
+    }
+    let kinds = [("approval", GateKind::Approval), ("policy", GateKind::Policy)];
+    let kind = fields.word("gate", &kinds, log)?;
+    let foreign = match kind {
+        GateKind::Approval => "expr",
+        GateKind::Policy => "approvers",
+    };
+    if let Some(at) = fields.get(foreign) {
+        log.add(at.error(
+            PackCode::InvalidValue,
+            format!("{foreign} belongs to the other kind of gate"),
+        ));
+    }
+    match kind {
+        GateKind::Approval => {
+            let approvers = fields.optional("approvers", log, |at, log| {
+                at.integer(1, limits::APPROVERS_MAX, log)
+            });
+            Some(Gate::Approval {
+                approvers: approvers.unwrap_or(1),
+            })
+        }
+        GateKind::Policy => {
+            fields.need("expr", log)?;
+            Some(Gate::Policy {
+                expr: policy?.to_owned(),
+            })
         }
     }
 }

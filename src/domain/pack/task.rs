@@ -82,6 +82,9 @@ impl StepTask {
         if matches!(&task.action, Action::Argv(argv) if argv.first().is_none_or(String::is_empty)) {
             return Err(TaskError("an empty command".to_owned()));
         }
+        if matches!(&task.action, Action::Gate(_)) {
+            return Err(TaskError("a gate is nobody's work".to_owned()));
+        }
         task.timeout_ms = task
             .timeout_ms
             .clamp(limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX);
@@ -95,6 +98,7 @@ impl StepTask {
         match &self.action {
             Action::Argv(argv) => argv.clone(),
             Action::Shell(text) => ["/bin/sh", "-eu", "-c", text].map(str::to_owned).to_vec(),
+            Action::Gate(_) => Vec::new(),
         }
     }
 
@@ -104,6 +108,8 @@ impl StepTask {
         let action = match &self.action {
             Action::Argv(argv) => ("argv", texts(argv)),
             Action::Shell(text) => ("shell", Value::from(text.as_str())),
+            // Parsing refuses it: a gate never becomes a job.
+            Action::Gate(_) => ("gate", Value::Null),
         };
         let mut members = vec![
             ("action", object([action])),

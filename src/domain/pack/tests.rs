@@ -416,13 +416,59 @@ fn every_wrong_field_is_named_with_its_place() {
 }
 
 #[test]
+fn gates_are_read_and_held_to_their_fields() {
+    let source = small(
+        "",
+        "{id: a, gate: approval, approvers: 2}, {id: b, needs: [a], gate: policy, expr: \"true\"}",
+    );
+    let spec = PackSpec::parse(source.as_bytes()).unwrap();
+    assert_eq!(
+        spec.steps[0].action,
+        Action::Gate(Gate::Approval { approvers: 2 })
+    );
+    let expr = "true".to_owned();
+    assert_eq!(spec.steps[1].action, Action::Gate(Gate::Policy { expr }));
+    for (step, pointer) in [
+        ("{id: a, gate: approval, approvers: 0}", "/spec/steps/0/approvers"),
+        (
+            "{id: a, gate: approval, approvers: 11}",
+            "/spec/steps/0/approvers",
+        ),
+        ("{id: a, gate: approval, expr: \"true\"}", "/spec/steps/0/expr"),
+        (
+            "{id: a, gate: policy, approvers: 1, expr: \"true\"}",
+            "/spec/steps/0/approvers",
+        ),
+        ("{id: a, gate: policy}", "/spec/steps/0"),
+        ("{id: a, gate: policy, expr: \"1 +\"}", "/spec/steps/0/expr"),
+        (
+            "{id: a, gate: policy, expr: inputs.nothing}",
+            "/spec/steps/0/expr",
+        ),
+        ("{id: a, gate: maybe}", "/spec/steps/0/gate"),
+        ("{id: a, gate: approval, run: [x]}", "/spec/steps/0"),
+        (
+            "{id: a, gate: approval, retries: {max: 1}}",
+            "/spec/steps/0/retries",
+        ),
+        (
+            "{id: a, gate: approval, map: {over: \"[1]\", as: x}}",
+            "/spec/steps/0/map",
+        ),
+        ("{id: a, gate: approval, timeout: 1s}", "/spec/steps/0/timeout"),
+    ] {
+        let errors = PackSpec::parse(small("", step).as_bytes()).unwrap_err();
+        assert!(
+            errors.all().iter().any(|error| error.pointer == pointer),
+            "{step}: {errors:?}"
+        );
+    }
+}
+
+#[test]
 fn what_comes_later_is_refused_by_name() {
     let step = "{id: a, run: [x]}";
     for (source, pointer) in [
-        (
-            small("", "{id: a, gate: approval, approvers: 2}"),
-            "/spec/steps/0/gate",
-        ),
         (
             small("", "{id: a, run: [x], limits: {memory: 1MiB}}"),
             "/spec/steps/0/limits/memory",

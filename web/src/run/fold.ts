@@ -6,6 +6,7 @@ import type { Envelope, PackRun, RunStatus, Step, StepError, StepStatus } from '
 const RUN_STATUS: Record<string, RunStatus> = {
   'run.started': 'running',
   'run.waiting': 'waiting',
+  'run.continued': 'running',
   'run.resumed': 'running',
   'run.completed': 'completed',
   'run.partially_failed': 'partially_failed',
@@ -21,6 +22,7 @@ export function hasEnded(status: RunStatus): boolean {
 
 export function foldRun(run: PackRun, event: Envelope): PackRun {
   if (event.type.startsWith('run.')) return foldRunEvent(run, event);
+  if (event.type === 'job.created') run = withItem(run, event);
   const at = stepIndex(run.steps, event);
   const step = run.steps[at];
   if (!step) return run;
@@ -40,6 +42,19 @@ function foldRunEvent(run: PackRun, event: Envelope): PackRun {
     startedAt: run.startedAt ?? event.at,
     endedAt: hasEnded(status) ? event.at : null,
   };
+}
+
+/** The job of an item of a mapped step takes the step's place, or stands behind the items before it. */
+function withItem(run: PackRun, { subject }: Envelope): PackRun {
+  const base = /^(.+)\[\d+\]$/.exec(subject.step ?? '')?.[1];
+  if (base === undefined || run.steps.some(({ id }) => id === subject.step)) return run;
+  const last = run.steps.findLastIndex(({ id }) => id === base || id.startsWith(`${base}[`));
+  const step = run.steps[last];
+  if (!step) return run;
+  const isFirst = step.id === base;
+  const item: Step = { ...step, id: subject.step!, jobId: null, attempt: 0, startedAt: null, endedAt: null, exitCode: null, error: null };
+  const steps = run.steps.toSpliced(isFirst ? last : last + 1, isFirst ? 1 : 0, item);
+  return { ...run, steps, progress: { ...run.progress, total: run.progress.total + (isFirst ? 0 : 1) } };
 }
 
 export function stepIndex(steps: { id: string; jobId: string | null }[], { subject }: Envelope): number {
@@ -94,9 +109,13 @@ function foldStep(step: Step, event: Envelope): Step {
     case 'gate.passed':
       return end(step, event, 'completed');
     case 'gate.failed':
-      return end(step, event, 'failed');
+      return { ...end(step, event, 'failed'), error: { class: 'gate', message: String(payload['detail'] ?? '') } };
     case 'step.skipped':
       return end(step, event, 'skipped');
+    case 'step.cancelled':
+      return end(step, event, 'cancelled');
+    case 'step.unresolved':
+      return { ...end(step, event, 'failed'), error: { class: 'unresolved', message: String(payload['detail'] ?? '') } };
     default:
       return step;
   }
