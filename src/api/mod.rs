@@ -144,6 +144,12 @@ const ADMIN: Access = Access::Appliance(Scope::Admin);
 
 /// Every route, the one scope that it needs, and its handler.
 pub fn routes() -> Vec<Route> {
+    let parts = [job_routes(), run_routes(), worker_routes(), house_routes()];
+    parts.into_iter().flatten().collect()
+}
+
+/// Jobs, and those that are out of retries.
+fn job_routes() -> Vec<Route> {
     vec![
         post("/api/v1/jobs", SUBMIT, submit::submit),
         post("/api/v1/jobs/batch", SUBMIT, submit::submit_batch),
@@ -166,6 +172,12 @@ pub fn routes() -> Vec<Route> {
             dead_letters::resolve,
         ),
         get("/api/v1/error-clusters", READ, dead_letters::clusters),
+    ]
+}
+
+/// Packs, their runs, and runs of any graph.
+fn run_routes() -> Vec<Route> {
+    vec![
         post("/api/v1/packs", SUBMIT, packs::register),
         get("/api/v1/packs", READ, packs::list),
         get("/api/v1/packs/{name}", READ, packs::read),
@@ -211,6 +223,12 @@ pub fn routes() -> Vec<Route> {
         get("/api/v1/runs/{id}/graph", READ, runs::graph),
         get("/api/v1/runs/{id}/timeline", READ, runs::timeline),
         get("/api/v1/artifacts/{sha256}", READ, artifacts::content),
+    ]
+}
+
+/// What workers call.
+fn worker_routes() -> Vec<Route> {
+    vec![
         post("/api/v1/workers/claim", CLAIM_SEVERAL, workers::claim),
         post("/api/v1/workers/complete", CLAIM, workers::complete),
         post("/api/v1/workers/jobs/{id}/heartbeat", CLAIM, workers::heartbeat),
@@ -230,6 +248,12 @@ pub fn routes() -> Vec<Route> {
         post("/api/v1/workers/jobs/{id}/release", CLAIM, worker_calls::release),
         get("/api/v1/workers", READ, worker_registry::list),
         post("/api/v1/workers/{id}/drain", OPERATE, worker_registry::drain),
+    ]
+}
+
+/// The ledger, bundles, streams, administration.
+fn house_routes() -> Vec<Route> {
+    vec![
         get("/api/v1/events", READ, events::list),
         get("/api/v1/events/{seq}", READ, events::read),
         get("/api/v1/ledger/checkpoint", READ, ledger::checkpoint),
