@@ -223,7 +223,7 @@ impl World {
                     reason: "looked at it".to_owned(),
                     run,
                     step,
-                    verdict: if random.once_in(6) {
+                    verdict: if random.once_in(3) {
                         Verdict::Reject
                     } else {
                         Verdict::Approve

@@ -419,7 +419,7 @@ fn every_wrong_field_is_named_with_its_place() {
 fn gates_are_read_and_held_to_their_fields() {
     let source = small(
         "",
-        "{id: a, gate: approval, approvers: 2}, {id: b, needs: [a], gate: policy, expr: \"true\"}",
+        "{id: a, gate: approval, approvers: 2}\n  - {id: b, needs: [a], gate: policy, expr: \"true\"}",
     );
     let spec = PackSpec::parse(source.as_bytes()).unwrap();
     assert_eq!(
