@@ -106,6 +106,10 @@ test-browser: _test-packages _web-modules dist
 bench *arguments: _web
     cargo bench --locked --bench workloads -- {{ arguments }}
 
+# W1 with every flush of every server made 2 ms longer
+bench-slow *arguments="w1": _web
+    BENCH_FLUSH_DELAY_US=2000 cargo bench --locked --bench workloads -- {{ arguments }}
+
 # Claims, memory and start with ten million jobs; an hour and much disk
 bench-large: _web
     BENCH_LARGE=10000000 cargo bench --locked --bench workloads -- w6

@@ -6,6 +6,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use support::disk::FlushedFile;
 use support::load::{self, CLIENTS, Drain, Outcome, WORKERS};
 use support::report::{Page, Sample, line};
 use support::stats::quantile_ns;
-use support::system::{Server, System, Used, folder, machine_cpu};
+use support::system::{Server, System, Used, disk_written, folder, machine_cpu};
 
 /// The ceilings run in this program: they have what the server has.
 #[global_allocator]
@@ -217,7 +218,9 @@ impl Run {
             let system = SYSTEMS[(round + turn) % SYSTEMS.len()];
             let dir = folder()?;
             let server = Server::start(system, dir.path(), self.sizes)?;
-            let sample = self.sample(&server, workload).with_context(|| system.name())?;
+            let sample = self
+                .sample(&server, dir.path(), workload)
+                .with_context(|| system.name())?;
             server.stop()?;
             page.add(system.name(), sample);
         }
@@ -235,9 +238,11 @@ impl Run {
         Ok(())
     }
 
-    fn sample(&self, server: &Server, workload: Workload) -> Result<Sample> {
+    fn sample(&self, server: &Server, dir: &Path, workload: Workload) -> Result<Sample> {
         let target = server.target();
-        let before = server.used()?;
+        // What others wrote before is not ours.
+        rustix::fs::sync();
+        let before = disk_written(dir)?;
         let (jobs, enqueue, mut sample) = match workload {
             Workload::Enqueue { batch } => {
                 let jobs = load::jobs_submitted(self.jobs, batch);
@@ -268,7 +273,7 @@ impl Run {
             sample.whole_rate = 1.0 / (1.0 / sample.rate + enqueue.as_secs_f64() / jobs as f64);
         }
         thread::sleep(SETTLE);
-        sample.written_bytes = (server.used()?.written - before.written) / jobs as f64;
+        sample.written_bytes = (disk_written(dir)? - before) / jobs as f64;
         Ok(sample)
     }
 }

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
@@ -58,7 +59,7 @@ impl Server {
             System::Fastness => PathBuf::from(env!("CARGO_BIN_EXE_fastness")),
             System::HttpCeiling | System::ShapeCeiling => std::env::current_exe()?,
         };
-        let mut command = Command::new(program);
+        let mut command = slowed(program)?;
         match system {
             System::Fastness => {
                 command
@@ -152,13 +153,43 @@ impl Drop for Server {
     }
 }
 
+/// A program as it is, or with every flush made longer by `BENCH_FLUSH_DELAY_US`: strace holds the system call back, and
+/// touches no other one.
+fn slowed(program: PathBuf) -> Result<Command> {
+    let Ok(delay) = std::env::var("BENCH_FLUSH_DELAY_US") else {
+        return Ok(Command::new(program));
+    };
+    let delay_us: u32 = delay.parse().context("BENCH_FLUSH_DELAY_US")?;
+    let mut command = Command::new("strace");
+    // The tracer stands beside the program, which keeps its place as our child.
+    command.args(["-D", "-f", "-qq", "--seccomp-bpf", "-o", "/dev/null"]);
+    command.args(["-e", "trace=fdatasync,fsync", "-e"]);
+    command.arg(format!("inject=fdatasync,fsync:delay_exit={delay_us}"));
+    command.arg(program);
+    Ok(command)
+}
+
+/// Bytes that the disk under a folder was given so far, by whomever; NaN where the kernel does not tell. What processes are
+/// told to have written counts whole pages, and more than pages where the page cache holds larger pieces.
+pub fn disk_written(dir: &Path) -> Result<f64> {
+    let device = fs::metadata(dir)?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let Ok(text) = fs::read_to_string(format!("/sys/dev/block/{major}:{minor}/stat")) else {
+        return Ok(f64::NAN);
+    };
+    // The seventh number: sectors of 512 bytes.
+    let sectors = text
+        .split_whitespace()
+        .nth(6)
+        .and_then(|text| text.parse::<f64>().ok());
+    Ok(sectors.map_or(f64::NAN, |sectors| sectors * 512.0))
+}
+
 /// What a process has used since its start.
 #[derive(Clone, Copy)]
 pub struct Used {
     /// Processor time of all its threads, in seconds.
     pub cpu: f64,
-    /// What it caused to be written to storage; NaN where the kernel does not tell.
-    pub written: f64,
 }
 
 impl Used {
@@ -175,13 +206,8 @@ impl Used {
             .get(10)
             .zip(fields.get(11))
             .map(|(user, system)| user + system);
-        let io = fs::read_to_string(format!("/proc/{process}/io")).unwrap_or_default();
-        let cancelled = number_after(&io, "cancelled_write_bytes:").unwrap_or(0.0);
-        let written = io.lines().find(|line| line.starts_with("write_bytes:"));
-        let written = written.and_then(|line| number_after(line, "write_bytes:"));
         Ok(Used {
             cpu: ticks.context("a line of /proc that is none")? / TICKS_PER_SECOND,
-            written: written.map_or(f64::NAN, |written| written - cancelled),
         })
     }
 }

@@ -185,7 +185,7 @@ impl Handle {
     /// # Errors
     /// [`SubmitError::Rebuilding`] while it is being rebuilt.
     pub fn read(&self) -> Result<Snapshot, SubmitError> {
-        let store = self.shared.store()?;
+        let store = self.shared.settled_store()?;
         store.read().map_err(|error| {
             self.report_damage(&error);
             SubmitError::Rebuilding
@@ -236,7 +236,7 @@ impl Handle {
     /// # Errors
     /// [`SubmitError::Rebuilding`] while it is being rebuilt.
     pub fn store(&self) -> Result<Arc<Store>, SubmitError> {
-        self.shared.store()
+        self.shared.settled_store()
     }
 
     /// The token with this secret, revoked and expired ones included.

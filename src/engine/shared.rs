@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, RwLock};
+use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockWriteGuard};
 
 use super::active::{Active, SharedLeases};
 use super::auth::Auth;
@@ -94,6 +94,9 @@ pub(super) struct Shared {
     pub(super) stats: Stats,
     /// Empty while the projection is rebuilt. The lock is held for a clone of the handle.
     store: RwLock<Option<Arc<Store>>>,
+    /// Held by the writer from the first answer of a batch until the projection shows the batch. Readers pass through it,
+    /// so that nobody who was answered reads what was before.
+    settling: RwLock<()>,
     /// A reader met damage: the writer rebuilds before its next batch.
     damaged: AtomicBool,
     archive: Signal,
@@ -128,6 +131,7 @@ impl Shared {
             auth: Auth::default(),
             stats: Stats::default(),
             store: RwLock::new(Some(store)),
+            settling: RwLock::new(()),
             damaged: AtomicBool::new(false),
             archive: Signal::default(),
         }
@@ -137,6 +141,23 @@ impl Shared {
     pub(super) fn store(&self) -> Result<Arc<Store>, SubmitError> {
         let store = self.store.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         store.clone().ok_or(SubmitError::Rebuilding)
+    }
+
+    /// The projection as it shows whatever was answered so far.
+    pub(super) fn settled_store(&self) -> Result<Arc<Store>, SubmitError> {
+        drop(
+            self.settling
+                .read()
+                .unwrap_or_else(|poisoned| poisoned.into_inner()),
+        );
+        self.store()
+    }
+
+    /// Keeps readers waiting until the projection shows the batch that is about to be answered.
+    pub(super) fn settle(&self) -> RwLockWriteGuard<'_, ()> {
+        self.settling
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The origin of one of our own ledgers; none for a foreign one.
@@ -184,8 +205,12 @@ impl Shared {
     }
 
     /// Closes the projection, throws its files away and folds it anew. Readers get [`SubmitError::Rebuilding`]
-    /// meanwhile. Called by the writer alone.
-    pub(super) fn rebuild_projection(&self, position: u64, now_ms: u64) -> Result<Active, fold::FoldError> {
+    /// meanwhile, those that wait for `settling` too. Called by the writer alone.
+    pub(super) fn rebuild_projection(
+        &self,
+        (position, now_ms): (u64, u64),
+        settling: Option<RwLockWriteGuard<'_, ()>>,
+    ) -> Result<Active, fold::FoldError> {
         let path = {
             let mut slot = self
                 .store
@@ -197,6 +222,7 @@ impl Shared {
             old.path().to_owned()
             // Readers that still hold the old one keep their open files until they are done.
         };
+        drop(settling);
         self.stats.rebuilds.fetch_add(1, Ordering::Relaxed);
         Store::discard(self.disk.as_ref(), &path).map_err(StoreError::from)?;
         let store = Arc::new(Store::open(&self.disk, &path)?);

@@ -118,7 +118,7 @@ impl Loop {
     fn run(&mut self) -> Result<(), Fatal> {
         loop {
             if self.writer.shared.take_damage() {
-                self.writer.rebuild("a read found a wrong checksum")?;
+                self.writer.rebuild("a read found a wrong checksum", None)?;
             }
             let wait = if self.pending.is_empty() {
                 self.writer.idle_ms()

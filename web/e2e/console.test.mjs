@@ -74,6 +74,19 @@ describe('signing in', () => {
     ));
 });
 
+describe('the frame', () => {
+  test('nothing sticks out of the side bar', () =>
+    onPage(async (page) => {
+      const out = await page.locator('.side').evaluate((side) => {
+        const right = side.getBoundingClientRect().right;
+        return [...side.querySelectorAll('button, span, strong')]
+          .filter((part) => part.getBoundingClientRect().right > right - 1)
+          .map((part) => part.textContent);
+      });
+      assert.deepEqual(out, []);
+    }));
+});
+
 describe('runs', () => {
   test('a run started elsewhere is listed at once, without a reload', () =>
     onPage(async (page) => {

@@ -1,10 +1,11 @@
-//! Making a batch true: journal and flush, ledgers, projection, replies, publication, in this order.
+//! Making a batch true: journal and flush, ledgers, replies, projection, publication, in this order.
 //!
 //! Promises: nothing is answered or published before the journal's flush returned; an append or flush that failed is never
-//! tried again. It must never let the projection say more than the journal holds.
+//! tried again; whoever was answered reads what the answer told, for readers wait until the projection shows it. It must
+//! never let the projection say more than the journal holds.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLockWriteGuard};
 
 use bytes::Bytes;
 
@@ -19,11 +20,22 @@ use crate::store::{Commit, Head, StoreError};
 
 impl Writer {
     pub(super) fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        if !trial.events.is_empty() {
-            self.append(trial)?;
-        } else if self.dirty && self.clock.monotonic_ms() >= self.durable_at_ms + DURABLE_EVERY_MS {
-            self.flush_projection().map_err(Dropped::Fatal)?;
+        if trial.events.is_empty() {
+            if self.dirty && self.clock.monotonic_ms() >= self.durable_at_ms + DURABLE_EVERY_MS {
+                self.flush_projection().map_err(Dropped::Fatal)?;
+            }
+            self.answer(owed);
+            return Ok(());
         }
+        let (committed, changes) = self.record(trial)?;
+        // The batch is durable: whoever waits for it goes on while the projection takes it in, and reads after that.
+        let shared = self.shared.clone();
+        let settling = shared.settle();
+        self.answer(owed);
+        self.show(committed, &changes, Some(settling))
+    }
+
+    fn answer(&mut self, owed: &mut Vec<Owed>) {
         for (reply, answer) in owed.drain(..) {
             // A caller that has gone finds out by reading; but what it claimed must not wait for the lease to end.
             if let Err(Ok(answer)) = reply.send(Ok(answer)) {
@@ -34,7 +46,6 @@ impl Writer {
                 self.orphans.extend(leases);
             }
         }
-        Ok(())
     }
 
     /// One command may follow from a full batch as little as two from an empty one: what the journal takes at once is
@@ -44,7 +55,8 @@ impl Writer {
             return Ok(());
         }
         let full = std::mem::replace(trial, self.trial()?);
-        self.append(full)?;
+        let (committed, changes) = self.record(full)?;
+        self.show(committed, &changes, None)?;
         self.split = true;
         // The one made above does not see what has just been appended.
         *trial = self.trial()?;
@@ -60,7 +72,8 @@ impl Writer {
         Ok(Trial::new(store.read().map_err(Dropped::Projection)?))
     }
 
-    fn append(&mut self, trial: Trial) -> Result<(), Dropped> {
+    /// Makes a batch durable.
+    fn record(&mut self, trial: Trial) -> Result<(Vec<Committed>, BTreeMap<TenantName, Changes>), Dropped> {
         let fatal =
             |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
         let mut records = Vec::with_capacity(trial.events.len());
@@ -90,16 +103,26 @@ impl Writer {
                 .and_then(|ledger| ledger.push(event.seq, event.bytes.clone(), event.leaf))
                 .map_err(|error| fatal("the ledger", &error))?;
         }
-        // The journal holds the batch for good: what fails from here on is made up for at the next start.
-        match self.project(&committed, &trial.changes) {
+        Ok((committed, trial.changes))
+    }
+
+    /// Lets everybody see a batch that is durable. What fails here is made up for at the next start.
+    fn show(
+        &mut self,
+        committed: Vec<Committed>,
+        changes: &BTreeMap<TenantName, Changes>,
+        settling: Option<RwLockWriteGuard<'_, ()>>,
+    ) -> Result<(), Dropped> {
+        match self.project(&committed, changes) {
             Ok(()) => {
-                for (tenant, changes) in &trial.changes {
+                drop(settling);
+                for (tenant, changes) in changes {
                     self.cache.absorb(tenant, changes);
                 }
             }
             // The ledgers have the batch already, so folding them anew is all that is left to do.
-            Err(StoreError::Damaged(why)) => self.rebuild(&why).map_err(Dropped::Fatal)?,
-            Err(error) => return Err(fatal("the projection", &error)),
+            Err(StoreError::Damaged(why)) => self.rebuild(&why, settling).map_err(Dropped::Fatal)?,
+            Err(error) => return Err(Dropped::Fatal(Fatal(format!("the projection: {error}")))),
         }
         let ready = self.active.ready.depth();
         self.shared
@@ -164,7 +187,7 @@ impl Writer {
         match flush() {
             Ok(()) => {}
             // Built anew, it is durable.
-            Err(StoreError::Damaged(why)) => return self.rebuild(&why),
+            Err(StoreError::Damaged(why)) => return self.rebuild(&why, None),
             Err(error) => return Err(Fatal(format!("the projection: {error}"))),
         }
         self.durable_at_ms = self.clock.monotonic_ms();
@@ -173,11 +196,15 @@ impl Writer {
     }
 
     /// Throws the projection away and folds it anew from the ledgers.
-    pub(in crate::engine) fn rebuild(&mut self, why: &str) -> Result<(), Fatal> {
+    pub(in crate::engine) fn rebuild(
+        &mut self,
+        why: &str,
+        settling: Option<RwLockWriteGuard<'_, ()>>,
+    ) -> Result<(), Fatal> {
         tracing::error!(why, "the projection is damaged and is being rebuilt");
         let active = self
             .shared
-            .rebuild_projection(self.position.0, self.clock.monotonic_ms())
+            .rebuild_projection((self.position.0, self.clock.monotonic_ms()), settling)
             .map_err(|error| Fatal(format!("rebuilding the projection: {error}")))?;
         self.active = active;
         self.cache = RowCache::default();

@@ -1,4 +1,4 @@
-//! The one writer: decide → journal → projection → reply → publish, a batch at a time. No thread, no queue: what drives
+//! The one writer: decide → journal → reply → projection → publish, a batch at a time. No thread, no queue: what drives
 //! it is in `engine/thread.rs`, or a test with a manual clock.
 //!
 //! The safety argument, in order: nothing is answered before the journal's flush returned; rejections wait for the same
@@ -143,7 +143,7 @@ impl Writer {
                 for (reply, _) in owed {
                     let _ = reply.send(Err(SubmitError::Rebuilding));
                 }
-                self.rebuild(&error.to_string())
+                self.rebuild(&error.to_string(), None)
             }
             Err(Dropped::Fatal(fatal)) => {
                 for (reply, _) in owed {
