@@ -31,8 +31,6 @@ use tokio::sync::oneshot;
 
 use super::load;
 
-/// As the writer of the appliance does when more than one request waits.
-const GATHER: Duration = Duration::from_micros(60);
 /// As the appliance flushes its projection.
 const DURABLE_EVERY: Duration = Duration::from_secs(1);
 
@@ -250,20 +248,15 @@ impl Hall {
     fn run(mut self, asked: &Receiver<Asked>) -> Result<()> {
         while let Ok(first) = asked.recv() {
             let mut taken = vec![first];
-            let mut gathered = self.depot.is_none();
             while taken.len() < limits::BATCH_COMMANDS_MAX {
-                match asked.try_recv() {
-                    Ok(next) => taken.push(next),
-                    Err(_) if !gathered && taken.len() > 1 => {
-                        gathered = true;
-                        thread::sleep(GATHER);
-                    }
-                    Err(_) => break,
-                }
+                let Ok(next) = asked.try_recv() else { break };
+                taken.push(next);
             }
             for asked in taken {
                 self.decide(asked);
-                while let (Some(_), Some(waits)) = (self.ready.front(), self.waiting.pop_front()) {
+                while !self.ready.is_empty()
+                    && let Some(waits) = self.waiting.pop_front()
+                {
                     self.decide(waits);
                 }
             }

@@ -15,8 +15,6 @@ use super::writer::{Fatal, Writer};
 use crate::journal::SegmentId;
 use crate::limits;
 
-/// A gather delay doubles the batch and costs idle latency: it is made only when more than one request waits.
-const GATHER: Duration = Duration::from_micros(60);
 /// How often checkpoints are signed, when something is new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// Events since the last snapshot that make a clean stop write a new one.
@@ -146,19 +144,13 @@ impl Loop {
         if !self.take(first)? {
             return Ok(false);
         }
-        let mut gathered = false;
+        // No pause to make batches larger: requests gather by themselves while the batch before is flushed and projected.
         while self.pending.len() < limits::BATCH_COMMANDS_MAX {
-            match self.messages.try_recv() {
-                Ok(message) => {
-                    if !self.take(message)? {
-                        return Ok(false);
-                    }
-                }
-                Err(_) if !gathered && self.pending.len() > 1 => {
-                    gathered = true;
-                    std::thread::sleep(GATHER);
-                }
-                Err(_) => break,
+            let Ok(message) = self.messages.try_recv() else {
+                break;
+            };
+            if !self.take(message)? {
+                return Ok(false);
             }
         }
         Ok(true)
