@@ -250,14 +250,13 @@ impl ApiError {
         ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", detail)
     }
 
-    /// The writer has ended, or the server is ending.
+    /// The server is ending, because it was asked to.
     pub fn stopping() -> Self {
-        ApiError::new(
-            StatusCode::SERVICE_UNAVAILABLE,
-            "stopping",
-            "the server is stopping",
-        )
-        .retry_after(1)
+        ApiError::ending("the server is stopping")
+    }
+
+    fn ending(detail: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", detail).retry_after(1)
     }
 
     /// The status it will have.
@@ -356,6 +355,7 @@ impl From<SubmitError> for ApiError {
             SubmitError::Rebuilding => unavailable("projection_rebuilding").retry_after(1),
             SubmitError::OutcomeUnknown(_) => unavailable("outcome_unknown"),
             SubmitError::Stopped => ApiError::stopping(),
+            SubmitError::Ended(why) => ApiError::ending(format!("the server ends by itself: {why}")),
         }
     }
 }

@@ -165,7 +165,7 @@ impl Handle {
         match self.threads.queue().try_send(Message::Request(request)) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(SubmitError::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(SubmitError::Stopped),
+            Err(TrySendError::Disconnected(_)) => return Err(self.shared.ended()),
         }
         answer
             .await

@@ -93,7 +93,10 @@ pub enum SubmitError {
     /// The write may or may not have become durable. The process ends; what is durable is there after the restart.
     #[error("the outcome is unknown: {0}")]
     OutcomeUnknown(String),
-    /// The writer has stopped.
+    /// The writer has stopped because it was asked to. Nothing was taken.
     #[error("the writer has stopped")]
     Stopped,
+    /// The writer has ended by itself, and this is why. Nothing was taken; the process ends.
+    #[error("the writer has ended: {0}")]
+    Ended(String),
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, RwLockWriteGuard};
 
 use super::active::{Active, SharedLeases};
 use super::auth::Auth;
@@ -100,6 +100,8 @@ pub(super) struct Shared {
     /// A reader met damage: the writer rebuilds before its next batch.
     damaged: AtomicBool,
     archive: Signal,
+    /// Why the writer ended, when it was not asked to.
+    ended: OnceLock<String>,
 }
 
 /// A wish that one thread waits for.
@@ -134,6 +136,20 @@ impl Shared {
             settling: RwLock::new(()),
             damaged: AtomicBool::new(false),
             archive: Signal::default(),
+            ended: OnceLock::new(),
+        }
+    }
+
+    /// From now on whoever asks is told why the writer ended.
+    pub(super) fn end_because(&self, why: String) {
+        let _ = self.ended.set(why);
+    }
+
+    /// What a request is answered that comes after the end.
+    pub(super) fn ended(&self) -> SubmitError {
+        match self.ended.get() {
+            Some(why) => SubmitError::Ended(why.clone()),
+            None => SubmitError::Stopped,
         }
     }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::checkpoints::Checkpoints;
 use super::recover::Layout;
-use super::request::{Request, SubmitError};
+use super::request::Request;
 use super::shared::Shared;
 use super::snapshot;
 use super::writer::{Fatal, Writer};
@@ -66,6 +66,7 @@ impl Threads {
                 let ended = looped.run();
                 if let Err(fatal) = &ended {
                     tracing::error!(%fatal, "the writer ends");
+                    looped.writer.shared.end_because(fatal.to_string());
                 }
                 looped.end(archive);
                 ended
@@ -213,11 +214,11 @@ impl Loop {
             .unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
         self.writer.shared.wake_archiver();
         for request in self.pending.drain(..) {
-            let _ = request.reply.send(Err(SubmitError::Stopped));
+            let _ = request.reply.send(Err(self.writer.shared.ended()));
         }
         while let Ok(message) = self.messages.try_recv() {
             if let Message::Request(request) = message {
-                let _ = request.reply.send(Err(SubmitError::Stopped));
+                let _ = request.reply.send(Err(self.writer.shared.ended()));
             }
         }
         if archiver.join().is_err() {

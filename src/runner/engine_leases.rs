@@ -305,7 +305,7 @@ fn lease_error(error: CommandError) -> LeaseError {
             tracing::error!(%rejection, "a report of the local runner was refused");
             LeaseError::Stale
         }
-        CommandError::Failed(SubmitError::Stopped) => LeaseError::Stale,
+        CommandError::Failed(SubmitError::Stopped | SubmitError::Ended(_)) => LeaseError::Stale,
         CommandError::Failed(error) => LeaseError::Unavailable(error.to_string()),
     }
 }

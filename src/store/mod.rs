@@ -212,7 +212,22 @@ impl Store {
         batch.commit(None, Commit::Visible)
     }
 
-    /// Walks every value and checks it; for `doctor`.
+    /// Reads every page, redb's own bookkeeping among them, and checks it; for `doctor`.
+    ///
+    /// # Errors
+    /// The first page that is not what was written, or bookkeeping that does not fit the pages.
+    pub fn verify_pages(&mut self) -> Result<(), StoreError> {
+        if self.database.check_integrity()? {
+            return Ok(());
+        }
+        let why = format!(
+            "{}: the allocator's state does not fit the pages",
+            self.path.display()
+        );
+        Err(StoreError::Damaged(why))
+    }
+
+    /// Walks every value and checks it; for `doctor`. Gives the number of rows.
     ///
     /// # Errors
     /// The first value or page that is not what was written.

@@ -94,7 +94,8 @@ fn projection(
         return None;
     }
     let looked = catch_unwind(AssertUnwindSafe(|| {
-        let store = Store::open(disk, &path)?;
+        let mut store = Store::open(disk, &path)?;
+        store.verify_pages()?;
         let rows = store.verify()?;
         Ok::<_, StoreError>((rows, store.read()?))
     }));
