@@ -156,6 +156,8 @@ pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
 /// Journal bytes of one batch.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Bytes of events that the projection may be behind; then the writer waits for it.
+pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
 /// A batch that holds this many bytes takes no further command.
 pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
 /// Size of a journal segment.

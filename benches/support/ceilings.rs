@@ -350,7 +350,7 @@ impl Depot {
             self.journal.release(closed.id)?;
         }
         let mut batch = self.store.begin()?;
-        batch.write(&self.tenant, &changes)?;
+        batch.write(&self.tenant, changes.iter())?;
         let durable = self.durable_at.elapsed() >= DURABLE_EVERY;
         if durable {
             self.durable_at = Instant::now();

@@ -226,8 +226,8 @@ impl Chunk {
 
     fn write(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
         let mut batch = store.begin()?;
-        batch.write(tenant, &self.changes)?;
-        batch.index_events(tenant, &self.subjects)?;
+        batch.write(tenant, self.changes.iter())?;
+        batch.index_events(tenant, self.subjects.iter().copied())?;
         if let Some(at) = self.at {
             batch.set_head(tenant, Head { size, at })?;
         }

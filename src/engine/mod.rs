@@ -4,7 +4,7 @@
 //! the ledgers without passing the writer. Promises: an acknowledged command survives any crash; a reader sees whole
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
-//! Reading order: `request`, `writer`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
+//! Reading order: `request`, `writer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
 //! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`; `shared`, `auth`, `feed`.
 
 mod active;
@@ -17,6 +17,7 @@ mod graphs;
 mod lanes;
 mod leases;
 mod ledger_time;
+mod projector;
 mod ready;
 mod recover;
 mod request;
@@ -297,6 +298,7 @@ impl Handle {
 #[derive(Debug)]
 pub struct ManualEngine {
     writer: writer::Writer,
+    lags: bool,
     checkpoints: Checkpoints,
     layout: Layout,
 }
@@ -319,6 +321,7 @@ impl ManualEngine {
         Ok((
             ManualEngine {
                 writer,
+                lags: false,
                 checkpoints,
                 layout,
             },
@@ -348,13 +351,33 @@ impl ManualEngine {
             answers.push(answer);
         }
         while !requests.is_empty() {
-            self.writer.batch(&mut requests)?;
+            self.step(&mut requests)?;
         }
-        self.writer.batch(&mut requests)?;
+        self.step(&mut requests)?;
         Ok(answers
             .into_iter()
             .map(|mut answer| answer.try_recv().ok())
             .collect())
+    }
+
+    fn step(&mut self, requests: &mut VecDeque<request::Request>) -> Result<(), Fatal> {
+        if let Some(error) = self.writer.shared.projector.failure() {
+            self.writer.mend(Err(error))?;
+        }
+        self.writer.batch(requests)?;
+        if self.lags {
+            return Ok(());
+        }
+        self.writer.project()
+    }
+
+    /// Whether from now on the projection follows only when it is read or flushed, as it may behind a busy writer.
+    ///
+    /// # Errors
+    /// [`Fatal`]: drop the engine then.
+    pub fn let_projection_lag(&mut self, lags: bool) -> Result<(), Fatal> {
+        self.lags = lags;
+        if lags { Ok(()) } else { self.writer.project() }
     }
 
     /// One command, as a trip of its own.
@@ -428,24 +451,28 @@ impl ManualEngine {
     /// # Errors
     /// What the disk said.
     pub fn snapshot(&mut self) -> std::io::Result<()> {
-        let shared = &self.writer.shared;
-        let store = shared
+        let store = self
             .store()
             .map_err(|error| std::io::Error::other(error.to_string()))?;
         snapshot::write(
-            shared.disk.as_ref(),
+            self.writer.shared.disk.as_ref(),
             &self.layout,
             &store,
             self.writer.position().0,
         )
     }
 
-    /// The projection.
+    /// The projection, with everything answered in it.
     ///
     /// # Errors
-    /// [`SubmitError::Rebuilding`] while there is none.
+    /// [`SubmitError::Rebuilding`] while there is none; the next batch builds it.
     pub fn store(&self) -> Result<Arc<Store>, SubmitError> {
-        self.writer.shared.store()
+        let shared = &self.writer.shared;
+        shared
+            .projector
+            .pass(shared, false)
+            .map_err(|_| SubmitError::Rebuilding)?;
+        shared.store()
     }
 
     /// The ledger of a tenant.

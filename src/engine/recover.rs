@@ -209,7 +209,7 @@ impl Place<'_> {
             self.layout.0.clone(),
             self.ledgers.clone(),
             self.keys.clone(),
-            store.clone(),
+            (store.clone(), self.end.0),
         ));
         let (active, running) = shared.derive(&store, self.clock.monotonic_ms())?;
         let newest = shared.newest(&store)?;

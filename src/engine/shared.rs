@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, RwLockWriteGuard};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use super::active::{Active, SharedLeases};
 use super::auth::Auth;
 use super::feed::Feed;
 use super::fold;
 use super::leases::{LeaseOver, Lost, Named, Renewed};
+use super::projector::Projector;
 use super::request::SubmitError;
 use super::workers::{SharedWorkers, Workers};
 use tokio::sync::mpsc;
@@ -94,9 +95,7 @@ pub(super) struct Shared {
     pub(super) stats: Stats,
     /// Empty while the projection is rebuilt. The lock is held for a clone of the handle.
     store: RwLock<Option<Arc<Store>>>,
-    /// Held by the writer from the first answer of a batch until the projection shows the batch. Readers pass through it,
-    /// so that nobody who was answered reads what was before.
-    settling: RwLock<()>,
+    pub(super) projector: Projector,
     /// A reader met damage: the writer rebuilds before its next batch.
     damaged: AtomicBool,
     archive: Signal,
@@ -118,9 +117,10 @@ impl Shared {
         dir: PathBuf,
         ledgers: Arc<Ledgers>,
         keys: Arc<KeyFolder>,
-        store: Arc<Store>,
+        (store, position): (Arc<Store>, u64),
     ) -> Self {
         Shared {
+            projector: Projector::new(position, clock.monotonic_ms()),
             disk,
             clock,
             dir,
@@ -133,7 +133,6 @@ impl Shared {
             auth: Auth::default(),
             stats: Stats::default(),
             store: RwLock::new(Some(store)),
-            settling: RwLock::new(()),
             damaged: AtomicBool::new(false),
             archive: Signal::default(),
             ended: OnceLock::new(),
@@ -153,7 +152,7 @@ impl Shared {
         }
     }
 
-    /// The projection, unless it is being rebuilt.
+    /// The projection as it is, unless it is being rebuilt; for the writer, who knows what is not in it yet.
     pub(super) fn store(&self) -> Result<Arc<Store>, SubmitError> {
         let store = self.store.read().unwrap_or_else(|poisoned| poisoned.into_inner());
         store.clone().ok_or(SubmitError::Rebuilding)
@@ -161,19 +160,8 @@ impl Shared {
 
     /// The projection as it shows whatever was answered so far.
     pub(super) fn settled_store(&self) -> Result<Arc<Store>, SubmitError> {
-        drop(
-            self.settling
-                .read()
-                .unwrap_or_else(|poisoned| poisoned.into_inner()),
-        );
+        self.projector.settle()?;
         self.store()
-    }
-
-    /// Keeps readers waiting until the projection shows the batch that is about to be answered.
-    pub(super) fn settle(&self) -> RwLockWriteGuard<'_, ()> {
-        self.settling
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     /// The origin of one of our own ledgers; none for a foreign one.
@@ -221,35 +209,32 @@ impl Shared {
     }
 
     /// Closes the projection, throws its files away and folds it anew. Readers get [`SubmitError::Rebuilding`]
-    /// meanwhile, those that wait for `settling` too. Called by the writer alone.
-    pub(super) fn rebuild_projection(
-        &self,
-        (position, now_ms): (u64, u64),
-        settling: Option<RwLockWriteGuard<'_, ()>>,
-    ) -> Result<Active, fold::FoldError> {
-        let path = {
-            let mut slot = self
+    /// meanwhile, those that wait for it too. Called by the writer alone.
+    pub(super) fn rebuild_projection(&self, position: u64, now_ms: u64) -> Result<Active, fold::FoldError> {
+        self.projector.rebuild((position, now_ms), || {
+            let path = {
+                let mut slot = self
+                    .store
+                    .write()
+                    .unwrap_or_else(|poisoned| poisoned.into_inner());
+                let Some(old) = slot.take() else {
+                    return Err(fold::FoldError::Store(StoreError::Failed("closed".to_owned())));
+                };
+                old.path().to_owned()
+                // Readers that still hold the old one keep its open files until they are done.
+            };
+            self.stats.rebuilds.fetch_add(1, Ordering::Relaxed);
+            Store::discard(self.disk.as_ref(), &path).map_err(StoreError::from)?;
+            let store = Arc::new(Store::open(&self.disk, &path)?);
+            fold::catch_up(&store, &self.ledgers)?;
+            store.begin()?.commit(Some(position), Commit::Durable)?;
+            let (active, _) = self.derive(&store, now_ms)?;
+            *self
                 .store
                 .write()
-                .unwrap_or_else(|poisoned| poisoned.into_inner());
-            let Some(old) = slot.take() else {
-                return Err(fold::FoldError::Store(StoreError::Failed("closed".to_owned())));
-            };
-            old.path().to_owned()
-            // Readers that still hold the old one keep their open files until they are done.
-        };
-        drop(settling);
-        self.stats.rebuilds.fetch_add(1, Ordering::Relaxed);
-        Store::discard(self.disk.as_ref(), &path).map_err(StoreError::from)?;
-        let store = Arc::new(Store::open(&self.disk, &path)?);
-        fold::catch_up(&store, &self.ledgers)?;
-        store.begin()?.commit(Some(position), Commit::Durable)?;
-        let (active, _) = self.derive(&store, now_ms)?;
-        *self
-            .store
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(store);
-        Ok(active)
+                .unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(store);
+            Ok(active)
+        })
     }
 
     /// What is derived from the projection and kept in memory, and the running jobs.

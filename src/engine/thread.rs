@@ -1,4 +1,4 @@
-//! The threads around the writer: the writer's own, the archiver's, the checkpointer's; and how they end.
+//! The threads around the writer: the writer's own, the projector's, the archiver's; and how they end.
 
 use std::collections::VecDeque;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::checkpoints::Checkpoints;
+use super::projector;
 use super::recover::Layout;
 use super::request::Request;
 use super::shared::Shared;
@@ -26,6 +27,8 @@ pub(super) enum Message {
     Request(Request),
     /// These segments' events are in history.
     Archived(Vec<SegmentId>),
+    /// A pass of the projector failed.
+    NotProjected,
     /// Sign checkpoints, flush, and end.
     Stop,
 }
@@ -52,6 +55,15 @@ impl Threads {
         let archive = std::thread::Builder::new()
             .name("archiver".to_owned())
             .spawn(move || run_archiver(&shared_too, &side, &to_writer))?;
+        let (shared_too, to_writer) = (shared.clone(), queue.clone());
+        let project = std::thread::Builder::new()
+            .name("projector".to_owned())
+            .spawn(move || {
+                projector::run(&shared_too, || {
+                    // A writer with a full queue looks anyway, before its next batch.
+                    let _ = to_writer.try_send(Message::NotProjected);
+                });
+            })?;
         let handle = std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || {
@@ -68,7 +80,7 @@ impl Threads {
                     tracing::error!(%fatal, "the writer ends");
                     looped.writer.shared.end_because(fatal.to_string());
                 }
-                looped.end(archive);
+                looped.end([archive, project]);
                 ended
             })?;
         Ok(Threads {
@@ -117,7 +129,10 @@ impl Loop {
     fn run(&mut self) -> Result<(), Fatal> {
         loop {
             if self.writer.shared.take_damage() {
-                self.writer.rebuild("a read found a wrong checksum", None)?;
+                self.writer.rebuild("a read found a wrong checksum")?;
+            }
+            if let Some(error) = self.writer.shared.projector.failure() {
+                self.writer.mend(Err(error))?;
             }
             let wait = if self.pending.is_empty() {
                 self.writer.idle_ms()
@@ -134,6 +149,7 @@ impl Loop {
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.stop(),
             }
+            self.writer.shared.projector.wait_for_room();
             self.writer.batch(&mut self.pending)?;
             self.note_closed();
             self.checkpoints.sign_when_due(&self.writer, CHECKPOINT_EVERY)?;
@@ -164,6 +180,7 @@ impl Loop {
                 self.writer.release(&segments)?;
                 self.note_closed();
             }
+            Message::NotProjected => {}
             Message::Stop => return Ok(false),
         }
         Ok(true)
@@ -206,7 +223,8 @@ impl Loop {
         }
     }
 
-    fn end(&mut self, archiver: JoinHandle<()>) {
+    fn end(&mut self, threads: [JoinHandle<()>; 2]) {
+        self.writer.shared.projector.end();
         *self
             .archiver
             .ended
@@ -221,8 +239,11 @@ impl Loop {
                 let _ = request.reply.send(Err(self.writer.shared.ended()));
             }
         }
-        if archiver.join().is_err() {
-            tracing::error!("the archiver panicked");
+        for thread in threads {
+            let name = thread.thread().name().unwrap_or_default().to_owned();
+            if thread.join().is_err() {
+                tracing::error!(name, "a thread of the engine panicked");
+            }
         }
     }
 }

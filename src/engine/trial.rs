@@ -1,9 +1,10 @@
 //! The state as advanced by the commands of one batch: rows staged in memory over the last committed projection.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use super::graphs::Graphs;
+use super::projector::Durable;
 use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Accepted, Stamp, decide};
 use crate::domain::rejection::Refusal;
@@ -14,49 +15,101 @@ use crate::store::Snapshot;
 /// Rows kept from batch to batch, in two generations: when the young one is full it becomes the old one.
 const CACHE_ROWS_MAX: usize = 32_768;
 
-/// Rows that active work touches again soon. The writer alone changes rows, so what is here is never out of date.
+type ByTenant<T> = HashMap<TenantName, HashMap<Key, T>>;
+
+/// What the writer knows beyond the projection: rows that are not in it yet, and those that active work touches again soon.
+/// The writer alone changes rows, so what is here is never out of date.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
-    young: HashMap<(TenantName, Key), Arc<Row>>,
-    old: HashMap<(TenantName, Key), Arc<Row>>,
+    /// Rows that the projection may not show, with the journal position after the batch that wrote them last.
+    ahead: ByTenant<(Option<Arc<Row>>, u64)>,
+    /// The batches that they are from, oldest first.
+    batches: VecDeque<Arc<Durable>>,
+    young: ByTenant<Arc<Row>>,
+    young_rows: usize,
+    old: ByTenant<Arc<Row>>,
     graphs: Graphs,
 }
 
 impl RowCache {
-    fn get(&self, tenant: &TenantName, key: &Key) -> Option<Arc<Row>> {
-        let place = (tenant.clone(), key.clone());
-        self.young.get(&place).or_else(|| self.old.get(&place)).cloned()
+    /// A row that need not be read: `Some(None)` is a removed one.
+    fn get(&self, tenant: &TenantName, key: &Key) -> Option<Option<Arc<Row>>> {
+        if let Some((row, _)) = self.ahead.get(tenant).and_then(|rows| rows.get(key)) {
+            return Some(row.clone());
+        }
+        [&self.young, &self.old]
+            .into_iter()
+            .find_map(|rows| rows.get(tenant)?.get(key))
+            .map(|row| Some(row.clone()))
     }
 
-    /// Takes in what a batch wrote. Finished jobs go: nothing asks for them on the hot path.
-    pub(super) fn absorb(&mut self, tenant: &TenantName, changes: &Changes) {
-        for (key, row) in changes.iter() {
-            if let (Key::Graph(run), Some(row)) = (key, row) {
-                self.graphs.keep(tenant, *run, row);
-                continue;
-            }
-            match row {
-                Some(row) if is_hot(row) => {
-                    self.young.insert((tenant.clone(), key.clone()), row.clone());
+    /// Takes in what a batch wrote.
+    pub(super) fn absorb(&mut self, batch: Arc<Durable>) {
+        for (tenant, changes) in &batch.changes {
+            let ahead = of_tenant(&mut self.ahead, tenant);
+            for (key, row) in changes.iter() {
+                if let (Key::Graph(run), Some(row)) = (key, row) {
+                    self.graphs.keep(tenant, *run, row);
                 }
-                _ => {
-                    self.forget(tenant, key.clone());
-                    if let Key::Job(id) = key {
-                        self.forget(tenant, Key::Payload(*id));
+                ahead.insert(key.clone(), (row.cloned(), batch.position));
+            }
+        }
+        self.batches.push_back(batch);
+    }
+
+    /// The projection shows everything up to a position. Rows of active work stay, the others go.
+    pub(super) fn catch_up(&mut self, projected: u64) {
+        while let Some(batch) = self.batches.pop_front_if(|batch| batch.position <= projected) {
+            for (tenant, changes) in &batch.changes {
+                let ahead = of_tenant(&mut self.ahead, tenant);
+                let (mut hot, mut cold) = (Vec::new(), Vec::new());
+                for (key, _) in changes.iter() {
+                    // Written again by a later batch, it stays.
+                    if ahead
+                        .get(key)
+                        .is_none_or(|(_, position)| *position != batch.position)
+                    {
+                        continue;
+                    }
+                    match ahead.remove_entry(key) {
+                        Some((key, (Some(row), _))) if is_hot(&row) => hot.push((key, row)),
+                        Some((key, _)) => cold.push(key),
+                        None => {}
                     }
                 }
+                self.keep(tenant, hot);
+                self.forget(tenant, &cold);
             }
         }
-        if self.young.len() > CACHE_ROWS_MAX {
+        if self.young_rows > CACHE_ROWS_MAX {
             self.old = std::mem::take(&mut self.young);
+            self.young_rows = 0;
         }
     }
 
-    fn forget(&mut self, tenant: &TenantName, key: Key) {
-        let place = (tenant.clone(), key);
-        self.young.remove(&place);
-        self.old.remove(&place);
+    fn keep(&mut self, tenant: &TenantName, rows: Vec<(Key, Arc<Row>)>) {
+        self.young_rows += rows.len();
+        of_tenant(&mut self.young, tenant).extend(rows);
     }
+
+    /// Finished jobs go, with their payloads: nothing asks for them on the hot path.
+    fn forget(&mut self, tenant: &TenantName, keys: &[Key]) {
+        for rows in [&mut self.young, &mut self.old] {
+            let Some(rows) = rows.get_mut(tenant) else {
+                continue;
+            };
+            for key in keys {
+                rows.remove(key);
+                if let Key::Job(id) = key {
+                    rows.remove(&Key::Payload(*id));
+                }
+            }
+        }
+    }
+}
+
+fn of_tenant<'m, T>(rows: &'m mut ByTenant<T>, tenant: &TenantName) -> &'m mut HashMap<Key, T> {
+    rows.entry(tenant.clone()).or_default()
 }
 
 /// Larger payloads are read again when their job is claimed: thousands of them would fill the memory.
@@ -82,7 +135,7 @@ fn is_hot(row: &Row) -> bool {
     }
 }
 
-/// Rows before the batch: kept ones first, then the projection.
+/// Rows before the batch: known ones first, then the projection.
 struct Base<'t> {
     tenant: &'t TenantName,
     cache: &'t RowCache,
@@ -91,13 +144,13 @@ struct Base<'t> {
 
 impl View for Base<'_> {
     fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        let below = self.snapshot.view(self.tenant);
-        if let Key::Graph(run) = key {
-            return self.cache.graphs.get(self.tenant, *run, &below);
+        if let Some(known) = self.cache.get(self.tenant, key) {
+            return Ok(known);
         }
-        match self.cache.get(self.tenant, key) {
-            Some(row) => Ok(Some(row)),
-            None => below.get(key),
+        let below = self.snapshot.view(self.tenant);
+        match key {
+            Key::Graph(run) => self.cache.graphs.get(self.tenant, *run, &below),
+            _ => below.get(key),
         }
     }
 }

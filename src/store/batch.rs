@@ -10,7 +10,7 @@ use redb::Durability;
 use super::codec::{Index, event_key, index_keys, prefix, row_key, seal_row, seal_value, standing_of};
 use super::snapshot::get_row;
 use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
-use crate::domain::state::{Changes, Key, Kind, Row};
+use crate::domain::state::{Key, Kind, Row};
 use crate::domain::{JobId, RunId, Seq, TenantName};
 
 /// One batch of the writer: all or nothing.
@@ -29,9 +29,13 @@ impl Batch {
     ///
     /// # Errors
     /// What redb said; drop the batch then.
-    pub fn write(&mut self, tenant: &TenantName, changes: &Changes) -> Result<(), StoreError> {
+    pub fn write<'c>(
+        &mut self,
+        tenant: &TenantName,
+        changes: impl IntoIterator<Item = (&'c Key, Option<&'c Arc<Row>>)>,
+    ) -> Result<(), StoreError> {
         let mut rows = self.transaction.open_table(ROWS)?;
-        for (key, row) in changes.iter() {
+        for (key, row) in changes {
             let stored_key = row_key(tenant, key);
             let indexed = matches!(key.kind(), Kind::Job | Kind::Run);
             let sealed = row.map(|row| seal_row(&stored_key, row));
@@ -68,16 +72,16 @@ impl Batch {
     pub fn index_events(
         &mut self,
         tenant: &TenantName,
-        events: &[(Seq, Option<JobId>, Option<RunId>)],
+        events: impl IntoIterator<Item = (Seq, Option<JobId>, Option<RunId>)>,
     ) -> Result<(), StoreError> {
         let mut rows = self.transaction.open_table(ROWS)?;
         for (seq, job, run) in events {
             if let Some(job) = job {
-                let key = event_key(tenant, Index::EventByJob, job.as_bytes(), *seq);
+                let key = event_key(tenant, Index::EventByJob, job.as_bytes(), seq);
                 rows.insert(key.as_slice(), [].as_slice())?;
             }
             if let Some(run) = run {
-                let key = event_key(tenant, Index::EventByRun, run.as_bytes(), *seq);
+                let key = event_key(tenant, Index::EventByRun, run.as_bytes(), seq);
                 rows.insert(key.as_slice(), [].as_slice())?;
             }
         }

@@ -35,7 +35,7 @@ const FORMAT_NOW: u64 = 2;
 const CACHE_BYTES: usize = 64 << 20;
 
 /// Why the projection could not be used.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// What is stored is not what was written. Rebuild it.
     #[error("the projection is damaged: {0}")]

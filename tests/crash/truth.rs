@@ -48,12 +48,16 @@ impl Truth {
         self.marks.push(Arc::new(self.sizes()));
     }
 
-    /// True when `other` goes on where this ends, or ends here too.
+    /// True when `other` goes on where this ends, or ends here too. Between two of its batches, that is: one ledger may
+    /// have gone on alike after a batch of another was refused.
     pub fn is_part_of(&self, other: &Truth) -> bool {
-        self.events.iter().all(|(tenant, events)| {
-            let others = other.events.get(tenant).map_or(&[][..], Vec::as_slice);
-            others.starts_with(events)
-        })
+        let sizes = self.sizes();
+        let is_between = other.marks.iter().any(|mark| **mark == sizes);
+        is_between
+            && self.events.iter().all(|(tenant, events)| {
+                let others = other.events.get(tenant).map_or(&[][..], Vec::as_slice);
+                others.starts_with(events)
+            })
     }
 
     /// Takes in what an engine holds that was just opened.

@@ -61,6 +61,8 @@ pub struct World {
     /// Made so far, so that names differ.
     pub drawn: u64,
     segment_bytes: u64,
+    /// Whether the projection follows only when somebody reads.
+    lags: bool,
     engine: Option<ManualEngine>,
 }
 
@@ -89,6 +91,7 @@ impl World {
             past: Vec::new(),
             drawn: 0,
             segment_bytes,
+            lags: seed.is_multiple_of(2),
             engine: None,
         };
         world.open(Trusted::Yes);
@@ -297,7 +300,8 @@ impl World {
                 spares_max: 1,
             },
         };
-        let (engine, report) = ManualEngine::open(setup).unwrap();
+        let (mut engine, report) = ManualEngine::open(setup).unwrap();
+        engine.let_projection_lag(self.lags).unwrap();
         self.engine = Some(engine);
         // What ran in the process itself is lost with it; every other lease gets one full new period.
         let (lost, held): (Vec<Held>, Vec<Held>) = std::mem::take(&mut self.held)

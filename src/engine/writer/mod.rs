@@ -1,4 +1,4 @@
-//! The one writer: decide → journal → reply → projection → publish, a batch at a time. No thread, no queue: what drives
+//! The one writer: decide → journal → publish and reply, a batch at a time; the projection follows. No thread, no queue: what drives
 //! it is in `engine/thread.rs`, or a test with a manual clock.
 //!
 //! The safety argument, in order: nothing is answered before the journal's flush returned; rejections wait for the same
@@ -31,8 +31,8 @@ use crate::journal::{Journal, Position, Term};
 use crate::limits;
 use crate::store::StoreError;
 
-/// How often the projection is flushed, when something is new.
-const DURABLE_EVERY_MS: u64 = 1_000;
+/// Longest sleep when nothing is due.
+const IDLE_MS_MAX: u64 = 1_000;
 /// Timers and expired leases handled in one batch.
 const DUE_ITEMS_MAX: usize = 512;
 
@@ -68,8 +68,6 @@ pub(super) struct Writer {
     last_served: Option<TenantName>,
     /// Leases granted to a caller that had gone by the time of the answer.
     orphans: Vec<(TenantName, JobId, u64)>,
-    durable_at_ms: u64,
-    dirty: bool,
     /// A part of the batch at work is in the journal already.
     split: bool,
 }
@@ -94,7 +92,6 @@ impl Writer {
         let position = journal.end();
         Writer {
             time: LedgerTime::new(clock.clone(), newest),
-            durable_at_ms: clock.monotonic_ms(),
             clock,
             journal,
             term,
@@ -106,7 +103,6 @@ impl Writer {
             tried_at_version: 0,
             last_served: None,
             orphans: Vec::new(),
-            dirty: false,
             split: false,
         }
     }
@@ -120,12 +116,7 @@ impl Writer {
             return 1;
         }
         let claims = if self.waiting.is_empty() { u64::MAX } else { 100 };
-        let flush = if self.dirty { DURABLE_EVERY_MS } else { u64::MAX };
-        timer
-            .min(leases)
-            .min(claims)
-            .min(flush)
-            .clamp(1, DURABLE_EVERY_MS)
+        timer.min(leases).min(claims).clamp(1, IDLE_MS_MAX)
     }
 
     /// One batch: what is due by itself, then the requests, then the claims that wait.
@@ -143,7 +134,7 @@ impl Writer {
                 for (reply, _) in owed {
                     let _ = reply.send(Err(SubmitError::Rebuilding));
                 }
-                self.rebuild(&error.to_string(), None)
+                self.rebuild(&error.to_string())
             }
             Err(Dropped::Fatal(fatal)) => {
                 for (reply, _) in owed {
@@ -390,7 +381,7 @@ impl Writer {
                 self.batch(&mut VecDeque::from([request]))?;
             }
         }
-        Ok(())
+        self.project()
     }
 
     /// Up to where the journal holds everything.
