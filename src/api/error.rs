@@ -471,9 +471,22 @@ pub const fn no_content() -> StatusCode {
     StatusCode::NO_CONTENT
 }
 
+/// Most answers fit into this, so that their buffer never grows.
+const ANSWER_BYTES: usize = 2_048;
+
+/// A body of JSON.
+pub fn json<T: Serialize>(status: StatusCode, body: &T) -> Response {
+    let mut bytes = Vec::with_capacity(ANSWER_BYTES);
+    if let Err(error) = serde_json::to_writer(&mut bytes, body) {
+        return ApiError::internal(error.to_string()).into_response();
+    }
+    let kind = HeaderValue::from_static("application/json");
+    (status, [(header::CONTENT_TYPE, kind)], bytes).into_response()
+}
+
 /// A new thing, at this place.
 pub fn created<T: Serialize>(location: String, body: &T) -> Response {
-    let mut response = (StatusCode::CREATED, axum::Json(body)).into_response();
+    let mut response = json(StatusCode::CREATED, body);
     if let Ok(location) = HeaderValue::from_str(&location) {
         response.headers_mut().insert(header::LOCATION, location);
     }
@@ -482,5 +495,5 @@ pub fn created<T: Serialize>(location: String, body: &T) -> Response {
 
 /// The request was taken, and its end is still to come.
 pub fn accepted<T: Serialize>(body: &T) -> Response {
-    (StatusCode::ACCEPTED, axum::Json(body)).into_response()
+    json(StatusCode::ACCEPTED, body)
 }

@@ -9,12 +9,11 @@ use std::sync::Arc;
 use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use axum::response::Response;
-use bytes::Bytes;
 use serde::de::DeserializeOwned;
 
 use super::Api;
 use super::error::ApiError;
-use super::request::{parse_json, read_body};
+use super::request::{parse_whole, read_body};
 use crate::domain::apply::fold;
 use crate::domain::canonical::Payload;
 use crate::domain::event::{Event, EventBody};
@@ -30,12 +29,13 @@ const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// Names the use of the derived secret; a change of it would make every old key a conflict.
 const SECRET_LABEL: &str = "fastness idempotency v1";
 
-/// A JSON body with its text, and the key of the header.
+/// A JSON body, and the key of the header.
 #[derive(Debug)]
 pub struct Keyed<T> {
     /// The body.
     pub body: T,
-    text: Bytes,
+    /// The same, as it was read.
+    pub whole: Payload,
     header: Option<String>,
 }
 
@@ -46,11 +46,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
         let header = header_key(request.headers())?;
         let text = read_body(request, limits::BODY_BYTES_MAX).await?;
         // Where every field may be missing, so may the whole body.
-        let body = parse_json(&text).or_else(|error| match text.is_empty() {
-            true => parse_json(b"{}").map_err(|_| error),
+        let (body, whole) = parse_whole(&text).or_else(|error| match text.is_empty() {
+            true => parse_whole(b"{}").map_err(|_| error),
             false => Err(error),
         })?;
-        Ok(Keyed { body, text, header })
+        Ok(Keyed { body, whole, header })
     }
 }
 
@@ -70,20 +70,18 @@ impl<T> Keyed<T> {
             return Err(ApiError::field("invalid_field", "/idempotencyKey", detail));
         }
         let key = self.header.as_deref().or(in_body);
-        key.map(|key| bind(api, route, key, &self.text)).transpose()
+        Ok(key.map(|key| bind(api, route, key, &self.whole)))
     }
 }
 
-/// Binds a key to a route and to the text that it came with.
-pub fn bind(api: &Api, route: &str, key: &str, text: &[u8]) -> Result<Idempotency, ApiError> {
-    let shown: &[u8] = if text.is_empty() { b"{}" } else { text };
-    let body = Payload::parse(shown)?;
+/// Binds a key to a route and to the body that it came with.
+pub fn bind(api: &Api, route: &str, key: &str, body: &Payload) -> Idempotency {
     let secret = api.engine().keys().log().derive(SECRET_LABEL);
-    Ok(Idempotency {
+    Idempotency {
         body: secret.authenticate(&[route.as_bytes(), b"\n", &body.bytes()].concat()),
         key: key.to_owned(),
         route: route.to_owned(),
-    })
+    }
 }
 
 fn header_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -71,7 +71,19 @@ pub async fn read_body(request: Request, bytes_max: usize) -> Result<Bytes, ApiE
 /// # Errors
 /// What is not JSON or has a key twice, with line, column and pointer; what does not fit the shape, with its pointer.
 pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    Payload::parse(bytes)?;
+    parse_whole(bytes).map(|(shape, _)| shape)
+}
+
+/// The same, and the text as it was read.
+///
+/// # Errors
+/// As [`parse_json`].
+pub fn parse_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Payload), ApiError> {
+    let whole = Payload::parse(bytes)?;
+    Ok((parse_shape(bytes)?, whole))
+}
+
+fn parse_shape<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // serde reads a struct from an array as well; a body of ours never is one.
     if bytes.trim_ascii_start().first() != Some(&b'{') {
         return Err(ApiError::field("invalid_field", "", "a JSON object is expected"));

@@ -16,8 +16,8 @@ use super::idempotency::{Keyed, bind, mark};
 use super::job_view::JobView;
 use super::jobs::alone;
 use super::reading::Texts;
-use super::request::{Json, check_label, parse_json};
-use crate::domain::canonical::Payload;
+use super::request::{Json, check_label, parse_whole};
+use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{Command, Reply, SubmitJob};
 use crate::domain::concurrency::Concurrency;
 use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
@@ -91,9 +91,9 @@ impl NewJob {
     }
 
     /// Checks what the domain cannot: the payload's JSON.
-    fn into_submit(self, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
+    fn into_submit(self, whole: Payload, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
         check_reserved(&self.job_type, &self.queue)?;
-        let payload = payload_of(self.payload.as_deref())?;
+        let payload = payload_in(whole, self.payload.as_deref())?;
         if let Some(correlation_id) = &self.correlation_id {
             check_label("/correlationId", correlation_id)?;
         }
@@ -139,6 +139,17 @@ pub fn payload_of(raw: Option<&RawValue>) -> Result<Payload, ApiError> {
     Payload::parse(text.as_bytes()).map_err(|error| ApiError::from(error).below("/payload"))
 }
 
+/// The payload of a body that was read already; where not all of the body fits the profile, by its own text.
+fn payload_in(whole: Payload, raw: Option<&RawValue>) -> Result<Payload, ApiError> {
+    if let Payload::Json(body) = whole
+        && let Value::Object(mut members) = Arc::unwrap_or_clone(body)
+    {
+        let payload = members.remove("payload").unwrap_or(Value::Null);
+        return Ok(Payload::Json(Arc::new(payload)));
+    }
+    payload_of(raw)
+}
+
 impl Api {
     /// The job that an answer tells of, and whether an earlier request made it.
     async fn job_told(
@@ -164,7 +175,7 @@ pub async fn submit(
     new: Keyed<NewJob>,
 ) -> Result<Response, ApiError> {
     let key = new.key(&api, ROUTE, new.body.key())?;
-    let command = Command::SubmitJob(Box::new(new.body.into_submit(key)?));
+    let command = Command::SubmitJob(Box::new(new.body.into_submit(new.whole, key)?));
     api.make_job(&caller, command).await
 }
 
@@ -245,10 +256,9 @@ impl SubmittedItem {
 
 /// One item of a batch, with its own key.
 fn item_command(api: &Api, item: &RawValue) -> Result<Command, ApiError> {
-    let text = item.get().as_bytes();
-    let new = parse_json::<NewJob>(text)?;
-    let key = new.key().map(|key| bind(api, ROUTE, key, text)).transpose()?;
-    Ok(Command::SubmitJob(Box::new(new.into_submit(key)?)))
+    let (new, whole) = parse_whole::<NewJob>(item.get().as_bytes())?;
+    let key = new.key().map(|key| bind(api, ROUTE, key, &whole));
+    Ok(Command::SubmitJob(Box::new(new.into_submit(whole, key)?)))
 }
 
 /// Submits many jobs. One that is refused does not spoil the others.

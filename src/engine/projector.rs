@@ -38,7 +38,8 @@ pub(super) struct Durable {
 }
 
 impl Durable {
-    fn bytes(&self) -> usize {
+    /// Of its events.
+    pub(super) fn bytes(&self) -> usize {
         self.events.iter().map(|event| event.bytes.len()).sum()
     }
 }

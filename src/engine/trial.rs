@@ -1,6 +1,6 @@
 //! The state as advanced by the commands of one batch: rows staged in memory over the last committed projection.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::graphs::Graphs;
@@ -10,128 +10,71 @@ use crate::domain::decide::{Accepted, Stamp, decide};
 use crate::domain::rejection::Refusal;
 use crate::domain::state::{Changes, Key, Layered, Row, Unavailable, View};
 use crate::domain::{Seq, TenantName};
+use crate::limits;
 use crate::store::Snapshot;
 
-/// Rows kept from batch to batch, in two generations: when the young one is full it becomes the old one.
-const CACHE_ROWS_MAX: usize = 32_768;
+/// What one of two generations holds before it is full; when the young one is, it becomes the old one.
+const GENERATION_ROWS_MAX: usize = 32_768;
+/// The same in bytes of the events that wrote the rows: payloads may be large.
+const GENERATION_BYTES_MAX: usize = 2 * limits::BACKLOG_BYTES_MAX;
 
-type ByTenant<T> = HashMap<TenantName, HashMap<Key, T>>;
-
-/// What the writer knows beyond the projection: rows that are not in it yet, and those that active work touches again soon.
+/// What was written last, for two reasons: the projection may not show it yet, and active work touches it again soon.
 /// The writer alone changes rows, so what is here is never out of date.
 #[derive(Debug, Default)]
 pub(super) struct RowCache {
-    /// Rows that the projection may not show, with the journal position after the batch that wrote them last.
-    ahead: ByTenant<(Option<Arc<Row>>, u64)>,
-    /// The batches that they are from, oldest first.
-    batches: VecDeque<Arc<Durable>>,
-    young: ByTenant<Arc<Row>>,
-    young_rows: usize,
-    old: ByTenant<Arc<Row>>,
+    young: Generation,
+    old: Generation,
     graphs: Graphs,
+}
+
+#[derive(Debug, Default)]
+struct Generation {
+    /// A removed row is none.
+    rows: HashMap<TenantName, HashMap<Key, Option<Arc<Row>>>>,
+    count: usize,
+    bytes: usize,
+    /// Journal position after the last batch in it.
+    position: u64,
+}
+
+impl Generation {
+    fn get(&self, tenant: &TenantName, key: &Key) -> Option<&Option<Arc<Row>>> {
+        self.rows.get(tenant)?.get(key)
+    }
+
+    fn is_full(&self) -> bool {
+        self.count >= GENERATION_ROWS_MAX || self.bytes >= GENERATION_BYTES_MAX
+    }
 }
 
 impl RowCache {
     /// A row that need not be read: `Some(None)` is a removed one.
     fn get(&self, tenant: &TenantName, key: &Key) -> Option<Option<Arc<Row>>> {
-        if let Some((row, _)) = self.ahead.get(tenant).and_then(|rows| rows.get(key)) {
-            return Some(row.clone());
-        }
-        [&self.young, &self.old]
-            .into_iter()
-            .find_map(|rows| rows.get(tenant)?.get(key))
-            .map(|row| Some(row.clone()))
+        let known = self.young.get(tenant, key);
+        known.or_else(|| self.old.get(tenant, key)).cloned()
     }
 
     /// Takes in what a batch wrote.
-    pub(super) fn absorb(&mut self, batch: Arc<Durable>) {
+    pub(super) fn absorb(&mut self, batch: &Durable) {
         for (tenant, changes) in &batch.changes {
-            let ahead = of_tenant(&mut self.ahead, tenant);
+            let rows = self.young.rows.entry(tenant.clone()).or_default();
             for (key, row) in changes.iter() {
                 if let (Key::Graph(run), Some(row)) = (key, row) {
                     self.graphs.keep(tenant, *run, row);
                 }
-                ahead.insert(key.clone(), (row.cloned(), batch.position));
+                rows.insert(key.clone(), row.cloned());
             }
+            self.young.count += changes.len();
         }
-        self.batches.push_back(batch);
+        self.young.bytes += batch.bytes();
+        self.young.position = batch.position;
     }
 
-    /// The projection shows everything up to a position. Rows of active work stay, the others go.
-    pub(super) fn catch_up(&mut self, projected: u64) {
-        while let Some(batch) = self.batches.pop_front_if(|batch| batch.position <= projected) {
-            for (tenant, changes) in &batch.changes {
-                let ahead = of_tenant(&mut self.ahead, tenant);
-                let (mut hot, mut cold) = (Vec::new(), Vec::new());
-                for (key, _) in changes.iter() {
-                    // Written again by a later batch, it stays.
-                    if ahead
-                        .get(key)
-                        .is_none_or(|(_, position)| *position != batch.position)
-                    {
-                        continue;
-                    }
-                    match ahead.remove_entry(key) {
-                        Some((key, (Some(row), _))) if is_hot(&row) => hot.push((key, row)),
-                        Some((key, _)) => cold.push(key),
-                        None => {}
-                    }
-                }
-                self.keep(tenant, hot);
-                self.forget(tenant, &cold);
-            }
-        }
-        if self.young_rows > CACHE_ROWS_MAX {
+    /// Gives up what is old, as far as the projection shows it.
+    pub(super) fn make_room(&mut self, projected: u64) {
+        if self.young.is_full() && self.old.position <= projected {
             self.old = std::mem::take(&mut self.young);
-            self.young_rows = 0;
         }
-    }
-
-    fn keep(&mut self, tenant: &TenantName, rows: Vec<(Key, Arc<Row>)>) {
-        self.young_rows += rows.len();
-        of_tenant(&mut self.young, tenant).extend(rows);
-    }
-
-    /// Finished jobs go, with their payloads: nothing asks for them on the hot path.
-    fn forget(&mut self, tenant: &TenantName, keys: &[Key]) {
-        for rows in [&mut self.young, &mut self.old] {
-            let Some(rows) = rows.get_mut(tenant) else {
-                continue;
-            };
-            for key in keys {
-                rows.remove(key);
-                if let Key::Job(id) = key {
-                    rows.remove(&Key::Payload(*id));
-                }
-            }
-        }
-    }
-}
-
-fn of_tenant<'m, T>(rows: &'m mut ByTenant<T>, tenant: &TenantName) -> &'m mut HashMap<Key, T> {
-    rows.entry(tenant.clone()).or_default()
-}
-
-/// Larger payloads are read again when their job is claimed: thousands of them would fill the memory.
-const CACHED_PAYLOAD_BYTES_MAX: usize = 4_096;
-
-fn is_hot(row: &Row) -> bool {
-    match row {
-        Row::Job(job) => !job.is_terminal(),
-        Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(payload) => payload.weight() <= CACHED_PAYLOAD_BYTES_MAX,
-        Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) | Row::Worker(_) => true,
-        Row::Graph(_)
-        | Row::PackSource(_)
-        | Row::PackBytes(_)
-        | Row::Artifact(_)
-        | Row::Tenant(_)
-        | Row::Token(_)
-        | Row::Pin(_)
-        | Row::Import(_)
-        | Row::Idempotency(_)
-        | Row::DeadLetter(_)
-        | Row::Cluster(_) => false,
     }
 }
 

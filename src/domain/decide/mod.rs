@@ -48,8 +48,8 @@ pub struct Stamp {
 /// One event ready for the journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Accepted {
-    /// The event.
-    pub event: Event,
+    /// The event. Boxed: it is moved from list to list.
+    pub event: Box<Event>,
     /// Its canonical bytes.
     pub bytes: Vec<u8>,
     /// Its hash.
@@ -185,7 +185,7 @@ impl Draft<'_> {
 
     fn emit(&mut self, body: EventBody, subject: Subject, labels: Labels) -> Result<Seq, Refusal> {
         let seq = Seq(self.stamp.next.0 + self.events.len() as u64);
-        let event = Event {
+        let event = Box::new(Event {
             actor: self.stamp.actor.clone(),
             at: self.stamp.at,
             correlation_id: labels.correlation_id,
@@ -194,7 +194,7 @@ impl Draft<'_> {
             seq,
             subject,
             tenant: self.stamp.tenant.clone(),
-        };
+        });
         let bytes = event.to_canonical();
         self.bytes += bytes.len();
         if bytes.len() > limits::EVENT_BYTES_MAX || self.bytes > COMMAND_BYTES_MAX {

@@ -54,8 +54,8 @@ impl Writer {
 
     /// An empty batch over the projection as it stands.
     pub(super) fn trial(&mut self) -> Result<Trial, Dropped> {
-        // First: what the view is opened after, it shows.
-        self.cache.catch_up(self.shared.projector.projected());
+        // First: a view shows what was projected before it was opened.
+        self.cache.make_room(self.shared.projector.projected());
         let store = self
             .shared
             .store()
@@ -101,7 +101,7 @@ impl Writer {
             events: committed.clone(),
             changes: trial.changes,
         });
-        self.cache.absorb(batch.clone());
+        self.cache.absorb(&batch);
         self.shared.projector.push(batch);
         let ready = self.active.ready.depth();
         self.shared
