@@ -95,6 +95,9 @@ pub const LEASE_MS_DEFAULT: u64 = 30_000;
 pub const HEARTBEAT_MS: u64 = 10_000;
 /// Longest wait of a claim for work.
 pub const CLAIM_WAIT_MS_MAX: u64 = 30_000;
+/// Claims that wait for work at once: in all, and for work of one tenant.
+pub const CLAIMS_WAITING_MAX: usize = 4_096;
+pub const CLAIMS_WAITING_PER_TENANT_MAX: usize = 1_024;
 
 /// Retries.
 pub const RETRIES_DEFAULT: u32 = 3;
@@ -294,6 +297,8 @@ const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
 const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
 const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
 const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
+const _: () = assert!(CLAIMS_WAITING_PER_TENANT_MAX < CLAIMS_WAITING_MAX);
+const _: () = assert!(WORKERS_MAX <= CLAIMS_WAITING_PER_TENANT_MAX);
 const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
 const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
