@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/snapshots/<journal position, 20 digits>.snap, one zstd frame with checksum over
-//!   "FSTSNAP\x02"
+//!   "FSTSNAP\x03"
 //!   entries:  length of key (4, little endian) · key · length of value (4) · value    rows and heads as stored
 //!   0xffffffff · SHA-256 of everything before
 //! ```
@@ -17,7 +17,7 @@ use crate::domain::{Digest, Hasher};
 use crate::ledger::Ledgers;
 use crate::store::{Commit, Store, StoreError};
 
-const MAGIC: &[u8; 8] = b"FSTSNAP\x02";
+const MAGIC: &[u8; 8] = b"FSTSNAP\x03";
 const END: u32 = u32::MAX;
 /// Snapshots kept.
 const KEPT: usize = 2;
