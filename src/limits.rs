@@ -61,6 +61,10 @@ pub const READS_MAX: usize = 64;
 /// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
 pub const EVENT_BYTES_MAX: usize = 2 << 20;
 
+/// What the graph of a run may grow by for each job when the run is replayed: the mark of a job whose work is kept.
+pub const REUSED_MARK_BYTES_MAX: usize = 16;
+/// Jobs of all runs that one request replays, unless it is one run.
+pub const REPLAY_JOBS_MAX: u64 = 20_000;
 /// Most steps in a pack, and most jobs in a run.
 pub const RUN_JOBS_MAX: usize = 10_000;
 /// Longest name of a pack, step, tenant, queue, project.
@@ -123,6 +127,10 @@ pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
 pub const STEP_LOG_BYTES_MIN: u64 = 1 << 10;
 /// Longest output line; the rest of a longer line is a line of its own.
 pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Short lines of one stream that came together share an entry of the index, as far as they have so many bytes together.
+pub const LOG_BLOCK_BYTES_MAX: usize = 4 * 1024;
+/// Index of one attempt beyond which it counts against the bound of its output like the output itself.
+pub const LOG_INDEX_FREE_BYTES: u64 = 1 << 20;
 /// Text of the lines in one page of a log, about.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
 /// Runs whose log catalogue is kept in memory without being written or followed.
@@ -157,8 +165,12 @@ pub const LEASE_CLOSE_MS_MAX: u64 = 60_000;
 pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 /// Commands decided in one batch.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
-/// Journal bytes of one batch.
+/// Journal bytes of one batch, unless it holds a command that follows from something large.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
+/// Event bytes of one command: of one that brings something new, and of one that follows from what is there (ends, cancels,
+/// replays), so that whatever could come into being can be ended and done again.
+pub const COMMAND_BYTES_MAX: usize = 6 << 20;
+pub const FOLLOW_UP_BYTES_MAX: usize = 10 << 20;
 /// A batch that holds this many bytes takes no further command.
 pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
 /// Size of a journal segment.
@@ -282,18 +294,24 @@ const _: () = assert!(PACK_BYTES_MAX <= RUN_TASKS_BYTES_MAX);
 const _: () = assert!(RUN_TASKS_BYTES_MAX * 2 < BATCH_BYTES_MAX);
 const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
 const _: () = assert!(EXPRESSION_RESULT_BYTES_MAX < ARGUMENT_BYTES_MAX);
-const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
+const _: () = assert!(COMMAND_BYTES_MAX + BATCH_GATHER_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(((FOLLOW_UP_BYTES_MAX + BATCH_GATHER_BYTES_MAX) as u64 + (4 << 20)) <= SEGMENT_BYTES);
+const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= COMMAND_BYTES_MAX);
 const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_CHUNK_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(REPORT_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
-const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(REUSED_MARK_BYTES_MAX * RUN_JOBS_MAX < EVENT_BYTES_MAX / 2);
+const _: () = assert!(RUN_JOBS_MAX * 64 < EVENT_BYTES_MAX);
+const _: () = assert!(RUN_JOBS_MAX as u64 <= REPLAY_JOBS_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
+const _: () = assert!(LOG_BLOCK_BYTES_MAX < u16::MAX as usize);
 const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
 const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
 const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);

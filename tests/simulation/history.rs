@@ -139,7 +139,9 @@ impl History {
         if let Some(run) = event.subject.run.and_then(|run| self.runs.get(&run)) {
             let late = matches!(
                 event.body,
-                EventBody::JobLateReport(_) | EventBody::DeadLetterResolved(_)
+                EventBody::JobLateReport(_)
+                    | EventBody::DeadLetterResolved(_)
+                    | EventBody::DeadLettersReplayed(_)
             );
             assert!(
                 run.ended.is_none() || late,
@@ -202,6 +204,13 @@ impl History {
             }
             EventBody::DeadLetterResolved(_) => {
                 assert!(std::mem::replace(&mut self.job(event).letter_open, false));
+            }
+            EventBody::DeadLettersReplayed(replayed) => {
+                for id in &replayed.jobs {
+                    let job = self.jobs.get_mut(id).unwrap();
+                    assert_eq!(job.run.map(|(run, _)| run), event.subject.run);
+                    assert!(std::mem::replace(&mut job.letter_open, false));
+                }
             }
             EventBody::StepStarted(step) => self.under_lease(event, step.epoch),
             EventBody::StepCompleted(step) | EventBody::StepFailed(step) => {

@@ -71,6 +71,7 @@ impl Tally {
             "job.replayed",
             "deadletter.created",
             "deadletter.resolved",
+            "deadletter.replayed",
             "afresh",
             "schedule",
             "timeout",

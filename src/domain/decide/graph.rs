@@ -61,7 +61,11 @@ impl Draft<'_> {
             ..Subject::default()
         };
         let graph = created.graph.clone();
+        let is_replay = created.replay_of.is_some();
         self.emit(EventBody::RunCreated(Box::new(created)), subject, labels)?;
+        if !is_replay {
+            self.leave_room_for_replays(graph.len())?;
+        }
         let waits = |node: &GraphNode| node.needs.iter().any(|need| !graph[*need as usize].reused);
         for (index, (node, job)) in graph.iter().zip(jobs).enumerate() {
             if node.reused || node.later {
@@ -85,6 +89,17 @@ impl Draft<'_> {
         }
         self.begin_steps(run, RunGraph::new(graph))?;
         self.reply_run(run)
+    }
+
+    /// The graph of a replay is a little longer: it marks the jobs whose work is kept, and names the run.
+    fn leave_room_for_replays(&self, nodes: usize) -> Result<(), Rejection> {
+        let bytes = self.events.last().map_or(0, |created| created.bytes.len());
+        let bytes_max = limits::EVENT_BYTES_MAX - (nodes + 8) * limits::REUSED_MARK_BYTES_MAX;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let detail = format!("the graph has {bytes} bytes; with {nodes} jobs it may have {bytes_max}");
+        Err(Rejection::field(Code::TooLarge, "/jobs", detail))
     }
 
     /// Steps that wait for nothing are worked out at once; a run for which nothing is to be done has ended.

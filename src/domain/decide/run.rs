@@ -17,6 +17,8 @@ use crate::limits;
 
 /// The type of every job made from a pack step, and the queue that the local runner serves.
 pub const STEP_JOB_TYPE: &str = "pack.step";
+/// Why a job was cancelled, when its run was by request.
+const RUN_CANCELLED: &str = "run_cancelled";
 /// The queue of pack steps.
 pub const STEP_QUEUE: &str = "local";
 
@@ -163,6 +165,8 @@ impl Draft<'_> {
             timed_out,
         };
         self.emit_run(run, EventBody::RunCancelRequested(requested))?;
+        // The run keeps the reason: repeated for each of its jobs it could be more than a batch holds.
+        let reason = if timed_out { reason } else { RUN_CANCELLED };
         let row = self
             .read(|view| view.graph(run.id))?
             .ok_or_else(|| Rejection::not_found("run"))?;
