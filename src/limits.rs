@@ -147,8 +147,9 @@ pub const STEP_OUTPUTS_MAX: usize = 256;
 pub const LOG_CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Logs of workers that are held open at once; the one used longest ago is closed, and opened again when more comes.
 pub const WORKER_LOGS_OPEN_MAX: usize = 256;
-/// Artifacts of workers that are on their way at once.
+/// Artifacts of workers that are on their way at once: in all, and of one tenant.
 pub const WORKER_UPLOADS_MAX: usize = 256;
+pub const WORKER_UPLOADS_PER_TENANT_MAX: usize = 128;
 /// Steps and own events that a worker reports under one lease.
 pub const LEASE_REPORTS_MAX: u32 = 1_000;
 /// Largest payload of a worker's own event, in canonical form or as text.
@@ -300,6 +301,8 @@ const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= COMMAND_BYTES_MAX);
 const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_CHUNK_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(REPORT_BYTES_MAX < EVENT_BYTES_MAX);
+const _: () = assert!(WORKER_UPLOADS_PER_TENANT_MAX < WORKER_UPLOADS_MAX);
+const _: () = assert!(ARTIFACTS_PER_STEP_MAX <= WORKER_UPLOADS_PER_TENANT_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
 const _: () = assert!(EVENT_BYTES_MAX < COMMAND_BYTES_MAX);
