@@ -121,6 +121,25 @@ pub const CANCEL_GRACE_MS: u64 = 10_000;
 /// Steps that one runner runs at once; each keeps a thread for its log.
 pub const RUNNER_SLOTS_MAX: usize = 256;
 
+/// Between two tries of the runner to report an end.
+pub const REPORT_AGAIN_MS_MIN: u64 = 100;
+pub const REPORT_AGAIN_MS_MAX: u64 = 5_000;
+/// Pieces of a step's output that may wait for the disk.
+pub const OUTPUT_CHUNKS_WAITING_MAX: usize = 16;
+/// How long output is read on after the step has ended. All its processes are dead then, so this is only reached when
+/// a process outside the step was handed the pipe.
+pub const OUTPUT_DRAIN_MS_MAX: u64 = 5_000;
+/// How long killed steps may take to be reported before they are given up.
+pub const KILLED_WAIT_MS_MAX: u64 = 10_000;
+/// Looks for processes that a killed supervisor left behind, each after killing what the one before found.
+pub const KILL_PASSES_MAX: usize = 100;
+/// A claim of the built-in runner that waits is answered at least this often, so that stopping never waits longer.
+pub const RUNNER_CLAIM_WAIT_MS_MAX: u64 = 1_000;
+/// Largest launch order. Holds the largest command and environment of a pack.
+pub const LAUNCH_BYTES_MAX: usize = 4 * PACK_BYTES_MAX;
+/// Largest report of a supervisor.
+pub const LAUNCH_REPORT_BYTES_MAX: u64 = 16 * 1024;
+
 /// Bytes of one attempt's output, after which it is cut with a recorded marker.
 pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
 /// Smallest such bound that a pack can ask for.
@@ -174,6 +193,19 @@ pub const COMMAND_BYTES_MAX: usize = 6 << 20;
 pub const FOLLOW_UP_BYTES_MAX: usize = 10 << 20;
 /// A batch that holds this many bytes takes no further command.
 pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
+/// Timers and expired leases handled in one batch.
+pub const DUE_ITEMS_MAX: usize = 512;
+/// Rows kept in memory from batch to batch, in two generations: when the young one is full it becomes the old one.
+pub const CACHE_ROWS_MAX: usize = 32_768;
+/// Larger payloads are read again when their job is claimed: thousands of them would fill the memory.
+pub const CACHED_PAYLOAD_BYTES_MAX: usize = 4_096;
+/// Nodes of graphs kept in memory, in two generations as well. At least one graph always fits.
+pub const GRAPH_NODES_KEPT_MAX: usize = 200_000;
+/// Largest snapshot file read back, and largest key or value in it.
+pub const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+pub const SNAPSHOT_ITEM_BYTES_MAX: usize = 8 << 20;
+/// Longest look of the child process at a projection.
+pub const PROBE_MS_MAX: u64 = 60_000;
 /// Size of a journal segment.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Segments kept ready for reuse.
@@ -287,6 +319,18 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;
 pub const TOKENS_MAX: usize = 10_000;
+/// Foreign ledgers.
+pub const IMPORTS_MAX: usize = TENANTS_MAX;
+
+/// Names shown of a cycle in a graph, and in a pack.
+pub const CYCLE_NAMES_MAX: usize = 50;
+pub const PACK_CYCLE_NAMES_MAX: usize = 20;
+/// Findings about one ledger that `doctor` tells one by one.
+pub const DOCTOR_FINDINGS_MAX: usize = 20;
+/// Steps that the board of the command line shows at once.
+pub const BOARD_STEPS_MAX: usize = 24;
+/// Longest part of a source line that is shown.
+pub const SHOWN_CHARACTERS_MAX: usize = 160;
 
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
@@ -322,6 +366,9 @@ const _: () = assert!(CLAIMS_WAITING_PER_TENANT_MAX < CLAIMS_WAITING_MAX);
 const _: () = assert!(WORKERS_MAX <= CLAIMS_WAITING_PER_TENANT_MAX);
 const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
 const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
+const _: () = assert!(RUN_JOBS_MAX <= GRAPH_NODES_KEPT_MAX);
+const _: () = assert!(EVENT_BYTES_MAX <= SNAPSHOT_ITEM_BYTES_MAX);
+const _: () = assert!(RUNNER_CLAIM_WAIT_MS_MAX <= CLAIM_WAIT_MS_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);

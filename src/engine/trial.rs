@@ -9,10 +9,8 @@ use crate::domain::decide::{Accepted, Stamp, decide};
 use crate::domain::rejection::Refusal;
 use crate::domain::state::{Changes, Key, Layered, Row, Unavailable, View};
 use crate::domain::{Seq, TenantName};
+use crate::limits;
 use crate::store::Snapshot;
-
-/// Rows kept from batch to batch, in two generations: when the young one is full it becomes the old one.
-const CACHE_ROWS_MAX: usize = 32_768;
 
 /// Rows that active work touches again soon. The writer alone changes rows, so what is here is never out of date.
 #[derive(Debug, Default)]
@@ -47,7 +45,7 @@ impl RowCache {
                 }
             }
         }
-        if self.young.len() > CACHE_ROWS_MAX {
+        if self.young.len() > limits::CACHE_ROWS_MAX {
             self.old = std::mem::take(&mut self.young);
         }
     }
@@ -59,14 +57,11 @@ impl RowCache {
     }
 }
 
-/// Larger payloads are read again when their job is claimed: thousands of them would fill the memory.
-const CACHED_PAYLOAD_BYTES_MAX: usize = 4_096;
-
 fn is_hot(row: &Row) -> bool {
     match row {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
-        Row::Payload(payload) => payload.weight() <= CACHED_PAYLOAD_BYTES_MAX,
+        Row::Payload(payload) => payload.weight() <= limits::CACHED_PAYLOAD_BYTES_MAX,
         Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) | Row::Worker(_) => true,
         Row::Graph(_)
         | Row::PackSource(_)

@@ -185,14 +185,11 @@ fn refuse_cycle(nodes: &[GraphNode]) -> Result<(), Rejection> {
         .map(|index| nodes[*index as usize].name.as_str())
         .collect();
     let total = names.len();
-    names.truncate(CYCLE_NAMES_MAX);
+    names.truncate(limits::CYCLE_NAMES_MAX);
     let more = if total > names.len() { " -> ..." } else { "" };
     let detail = format!("a cycle of {} jobs: {}{more}", total - 1, names.join(" -> "));
     Err(Rejection::field(Code::Cycle, "/jobs", detail))
 }
-
-/// Names shown of a cycle.
-const CYCLE_NAMES_MAX: usize = 50;
 
 fn at_job(refused: Rejection, index: usize) -> Rejection {
     let pointer = refused.pointer.unwrap_or_default();

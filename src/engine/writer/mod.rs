@@ -34,8 +34,6 @@ use crate::store::StoreError;
 
 /// How often the projection is flushed, when something is new.
 const DURABLE_EVERY_MS: u64 = 1_000;
-/// Timers and expired leases handled in one batch.
-const DUE_ITEMS_MAX: usize = 512;
 
 /// The writer cannot go on. Every answer still owed is [`SubmitError::OutcomeUnknown`]; the process must end.
 #[derive(Debug, thiserror::Error)]
@@ -217,7 +215,7 @@ impl Writer {
     }
 
     fn run_due(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
-        for (tenant, timer) in self.active.due(at, DUE_ITEMS_MAX) {
+        for (tenant, timer) in self.active.due(at, limits::DUE_ITEMS_MAX) {
             let command = match timer {
                 Timer::Wake(job) => Command::WakeJob { job },
                 Timer::RunTimeout(run) => Command::TimeOutRun { run },
