@@ -297,12 +297,10 @@ fn a_damaged_index_is_named_and_the_other_attempts_are_served() {
     let folder = folder();
     for job in 0..4 {
         let mut log = folder.log(&ask(job));
-        log.append(
-            Stream::Stdout,
-            format!("{job} a\n{job} b\n{job} c\n").as_bytes(),
-            at(1),
-        )
-        .unwrap();
+        for line in ["a", "b", "c"] {
+            let text = format!("{job} {line}\n");
+            log.append(Stream::Stdout, text.as_bytes(), at(1)).unwrap();
+        }
         log.finish(at(2)).unwrap();
     }
     // In the header of job 1, in the second entry of job 2, in the last entry of job 3.
@@ -330,8 +328,8 @@ fn a_damaged_index_is_named_and_the_other_attempts_are_served() {
 fn after_a_crash_no_position_is_given_out_twice_and_the_log_goes_on() {
     let folder = folder();
     let mut log = folder.log(&ask(0));
-    log.append(Stream::Stdout, b"kept\nlost\nhalf a li", at(1))
-        .unwrap();
+    log.append(Stream::Stdout, b"kept\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"lost\nhalf a li", at(1)).unwrap();
     let before = folder.lines(0);
     std::mem::forget(log);
     // The power went: the entry of "lost" is torn. Its bytes are still there.
@@ -373,14 +371,15 @@ fn after_a_crash_no_position_is_given_out_twice_and_the_log_goes_on() {
 fn an_entry_without_its_bytes_does_not_count() {
     let folder = folder();
     let mut log = folder.log(&ask(0));
-    log.append(Stream::Stdout, b"one\ntwo\nthree\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"one\ntwo\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"three\nfour\n", at(1)).unwrap();
     std::mem::forget(log);
     let stdout = folder.path(&ask(0).key, "stdout");
     std::fs::OpenOptions::new()
         .write(true)
         .open(stdout)
         .unwrap()
-        .set_len(9)
+        .set_len(15)
         .unwrap();
     assert_eq!(texts(&folder.restart().lines(0)), ["one", "two"]);
 }

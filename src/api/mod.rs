@@ -9,6 +9,7 @@ mod artifacts;
 mod assets;
 mod auth;
 mod bundles;
+mod change;
 mod connection;
 mod dead_letters;
 mod error;

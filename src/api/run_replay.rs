@@ -12,6 +12,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::idempotency::Keyed;
 use super::preview::Asker;
+use super::request::Id;
 use super::runs::graph_of;
 use crate::domain::command::{Choice, Command, ReplayRun};
 use crate::domain::decide::closure;
@@ -55,9 +56,10 @@ pub async fn replay_at(
     api: &Arc<Api>,
     caller: &Caller,
     place: &str,
-    run: RunId,
+    id: Result<Id<RunId>, ApiError>,
     asked: Keyed<Replay>,
 ) -> Result<Response, ApiError> {
+    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
     let idempotency = asked.key(api, &format!("{place}/{run}/replay"), None)?;
     let choice = match (&asked.body.steps, asked.body.failed) {
         (Some(steps), false) => Choice::Named(steps.clone()),

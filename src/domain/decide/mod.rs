@@ -16,6 +16,7 @@ mod run;
 mod step;
 mod worker;
 
+pub use self::bounds::check_label;
 pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
 

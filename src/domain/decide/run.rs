@@ -12,7 +12,7 @@ use crate::domain::pack::{StepSpec, resolve_inputs};
 use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{PackReference, Run, RunGraph, RunStatus};
-use crate::domain::{Digest, PackName, RunId};
+use crate::domain::{Digest, PackName, RunId, StepName};
 use crate::limits;
 
 /// The type of every job made from a pack step, and the queue that the local runner serves.
@@ -215,8 +215,19 @@ impl Draft<'_> {
     }
 
     pub(super) fn emit_run(&mut self, run: &Run, body: EventBody) -> Result<(), Refusal> {
+        self.emit_in_run(run, None, body)
+    }
+
+    /// An event of a run, or of one of its steps.
+    pub(super) fn emit_in_run(
+        &mut self,
+        run: &Run,
+        step: Option<StepName>,
+        body: EventBody,
+    ) -> Result<(), Refusal> {
         let subject = Subject {
             run: Some(run.id),
+            step,
             ..Subject::default()
         };
         let labels = Labels {
