@@ -28,6 +28,7 @@ use crate::domain::token::Scope;
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CommandError, Fatal, Handle, LOCAL_WORKER, Layout, Report, Setup, StartError, Trusted};
 use crate::journal::Options;
+use crate::limits;
 use crate::output::{Output, OutputError};
 use crate::runner::{EngineLeases, LocalLauncher, Runner, RunnerConfig, RunnerError, RunnerHandle};
 use crate::store::Store;
@@ -37,8 +38,6 @@ use crate::trust::{KeyFolder, TrustError};
 pub const PROBE_VERB: &str = "__probe-store";
 /// The tenant that is there from the first start.
 pub const FIRST_TENANT: &str = "default";
-/// Longest look of the child process at a projection.
-const PROBE_MS_MAX: u64 = 60_000;
 const PROBE_POLL: Duration = Duration::from_millis(5);
 /// How long open connections may take to end.
 const CONNECTIONS_END: Duration = Duration::from_secs(3);
@@ -307,7 +306,7 @@ pub fn probe(program: &Path, store: &Path) -> bool {
         .stderr(Stdio::null())
         .spawn();
     let Ok(mut child) = child else { return true };
-    for _ in 0..PROBE_MS_MAX / 5 {
+    for _ in 0..limits::PROBE_MS_MAX / 5 {
         match child.try_wait() {
             Ok(Some(status)) => return status.success(),
             Ok(None) => std::thread::sleep(PROBE_POLL),

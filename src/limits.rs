@@ -61,6 +61,10 @@ pub const READS_MAX: usize = 64;
 /// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
 pub const EVENT_BYTES_MAX: usize = 2 << 20;
 
+/// What the graph of a run may grow by for each job when the run is replayed: the mark of a job whose work is kept.
+pub const REUSED_MARK_BYTES_MAX: usize = 16;
+/// Jobs of all runs that one request replays, unless it is one run.
+pub const REPLAY_JOBS_MAX: u64 = 20_000;
 /// Most steps in a pack, and most jobs in a run.
 pub const RUN_JOBS_MAX: usize = 10_000;
 /// Longest name of a pack, step, tenant, queue, project.
@@ -95,6 +99,9 @@ pub const LEASE_MS_DEFAULT: u64 = 30_000;
 pub const HEARTBEAT_MS: u64 = 10_000;
 /// Longest wait of a claim for work.
 pub const CLAIM_WAIT_MS_MAX: u64 = 30_000;
+/// Claims that wait for work at once: in all, and for work of one tenant.
+pub const CLAIMS_WAITING_MAX: usize = 4_096;
+pub const CLAIMS_WAITING_PER_TENANT_MAX: usize = 1_024;
 
 /// Retries.
 pub const RETRIES_DEFAULT: u32 = 3;
@@ -114,12 +121,35 @@ pub const CANCEL_GRACE_MS: u64 = 10_000;
 /// Steps that one runner runs at once; each keeps a thread for its log.
 pub const RUNNER_SLOTS_MAX: usize = 256;
 
+/// Between two tries of the runner to report an end.
+pub const REPORT_AGAIN_MS_MIN: u64 = 100;
+pub const REPORT_AGAIN_MS_MAX: u64 = 5_000;
+/// Pieces of a step's output that may wait for the disk.
+pub const OUTPUT_CHUNKS_WAITING_MAX: usize = 16;
+/// How long output is read on after the step has ended. All its processes are dead then, so this is only reached when
+/// a process outside the step was handed the pipe.
+pub const OUTPUT_DRAIN_MS_MAX: u64 = 5_000;
+/// How long killed steps may take to be reported before they are given up.
+pub const KILLED_WAIT_MS_MAX: u64 = 10_000;
+/// Looks for processes that a killed supervisor left behind, each after killing what the one before found.
+pub const KILL_PASSES_MAX: usize = 100;
+/// A claim of the built-in runner that waits is answered at least this often, so that stopping never waits longer.
+pub const RUNNER_CLAIM_WAIT_MS_MAX: u64 = 1_000;
+/// Largest launch order. Holds the largest command and environment of a pack.
+pub const LAUNCH_BYTES_MAX: usize = 4 * PACK_BYTES_MAX;
+/// Largest report of a supervisor.
+pub const LAUNCH_REPORT_BYTES_MAX: u64 = 16 * 1024;
+
 /// Bytes of one attempt's output, after which it is cut with a recorded marker.
 pub const STEP_LOG_BYTES_MAX: u64 = 1 << 30;
 /// Smallest such bound that a pack can ask for.
 pub const STEP_LOG_BYTES_MIN: u64 = 1 << 10;
 /// Longest output line; the rest of a longer line is a line of its own.
 pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
+/// Short lines of one stream that came together share an entry of the index, as far as they have so many bytes together.
+pub const LOG_BLOCK_BYTES_MAX: usize = 4 * 1024;
+/// Index of one attempt beyond which it counts against the bound of its output like the output itself.
+pub const LOG_INDEX_FREE_BYTES: u64 = 1 << 20;
 /// Text of the lines in one page of a log, about.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
 /// Runs whose log catalogue is kept in memory without being written or followed.
@@ -136,8 +166,9 @@ pub const STEP_OUTPUTS_MAX: usize = 256;
 pub const LOG_CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Logs of workers that are held open at once; the one used longest ago is closed, and opened again when more comes.
 pub const WORKER_LOGS_OPEN_MAX: usize = 256;
-/// Artifacts of workers that are on their way at once.
+/// Artifacts of workers that are on their way at once: in all, and of one tenant.
 pub const WORKER_UPLOADS_MAX: usize = 256;
+pub const WORKER_UPLOADS_PER_TENANT_MAX: usize = 128;
 /// Steps and own events that a worker reports under one lease.
 pub const LEASE_REPORTS_MAX: u32 = 1_000;
 /// Largest payload of a worker's own event, in canonical form or as text.
@@ -154,12 +185,29 @@ pub const LEASE_CLOSE_MS_MAX: u64 = 60_000;
 pub const QUEUE_COMMANDS_MAX: usize = 4_096;
 /// Commands decided in one batch.
 pub const BATCH_COMMANDS_MAX: usize = 1_024;
-/// Journal bytes of one batch.
+/// Journal bytes of one batch, unless it holds a command that follows from something large.
 pub const BATCH_BYTES_MAX: usize = 8 << 20;
 /// Bytes of events that the projection may be behind; then the writer waits for it.
 pub const BACKLOG_BYTES_MAX: usize = 8 << 20;
+/// Event bytes of one command: of one that brings something new, and of one that follows from what is there (ends, cancels,
+/// replays), so that whatever could come into being can be ended and done again.
+pub const COMMAND_BYTES_MAX: usize = 6 << 20;
+pub const FOLLOW_UP_BYTES_MAX: usize = 10 << 20;
 /// A batch that holds this many bytes takes no further command.
 pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
+/// Timers and expired leases handled in one batch.
+pub const DUE_ITEMS_MAX: usize = 512;
+/// Rows kept in memory from batch to batch, and the bytes of the events that wrote them, in each of two generations: when
+/// the young one is full it becomes the old one.
+pub const CACHE_ROWS_MAX: usize = 32_768;
+pub const CACHE_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
+/// Nodes of graphs kept in memory, in two generations as well. At least one graph always fits.
+pub const GRAPH_NODES_KEPT_MAX: usize = 200_000;
+/// Largest snapshot file read back, and largest key or value in it.
+pub const SNAPSHOT_BYTES_MAX: u64 = 4 << 30;
+pub const SNAPSHOT_ITEM_BYTES_MAX: usize = 8 << 20;
+/// Longest look of the child process at a projection.
+pub const PROBE_MS_MAX: u64 = 60_000;
 /// Size of a journal segment.
 pub const SEGMENT_BYTES: u64 = 16 << 20;
 /// Segments kept ready for reuse.
@@ -273,6 +321,18 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;
 pub const TOKENS_MAX: usize = 10_000;
+/// Foreign ledgers.
+pub const IMPORTS_MAX: usize = TENANTS_MAX;
+
+/// Names shown of a cycle in a graph, and in a pack.
+pub const CYCLE_NAMES_MAX: usize = 50;
+pub const PACK_CYCLE_NAMES_MAX: usize = 20;
+/// Findings about one ledger that `doctor` tells one by one.
+pub const DOCTOR_FINDINGS_MAX: usize = 20;
+/// Steps that the board of the command line shows at once.
+pub const BOARD_STEPS_MAX: usize = 24;
+/// Longest part of a source line that is shown.
+pub const SHOWN_CHARACTERS_MAX: usize = 160;
 
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
@@ -281,23 +341,36 @@ const _: () = assert!(PACK_BYTES_MAX <= RUN_TASKS_BYTES_MAX);
 const _: () = assert!(RUN_TASKS_BYTES_MAX * 2 < BATCH_BYTES_MAX);
 const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
 const _: () = assert!(EXPRESSION_RESULT_BYTES_MAX < ARGUMENT_BYTES_MAX);
-const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
+const _: () = assert!(COMMAND_BYTES_MAX + BATCH_GATHER_BYTES_MAX <= BATCH_BYTES_MAX);
+const _: () = assert!(((FOLLOW_UP_BYTES_MAX + BATCH_GATHER_BYTES_MAX) as u64 + (4 << 20)) <= SEGMENT_BYTES);
+const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= COMMAND_BYTES_MAX);
 const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_CHUNK_BYTES_MAX <= BODY_BYTES_MAX);
 const _: () = assert!(REPORT_BYTES_MAX < EVENT_BYTES_MAX);
+const _: () = assert!(WORKER_UPLOADS_PER_TENANT_MAX < WORKER_UPLOADS_MAX);
+const _: () = assert!(ARTIFACTS_PER_STEP_MAX <= WORKER_UPLOADS_PER_TENANT_MAX);
 const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
 const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
-const _: () = assert!(EVENT_BYTES_MAX < BATCH_BYTES_MAX - BATCH_GATHER_BYTES_MAX);
+const _: () = assert!(EVENT_BYTES_MAX < COMMAND_BYTES_MAX);
+const _: () = assert!(REUSED_MARK_BYTES_MAX * RUN_JOBS_MAX < EVENT_BYTES_MAX / 2);
+const _: () = assert!(RUN_JOBS_MAX * 64 < EVENT_BYTES_MAX);
+const _: () = assert!(RUN_JOBS_MAX as u64 <= REPLAY_JOBS_MAX);
 const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
 const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
 const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
 const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
+const _: () = assert!(LOG_BLOCK_BYTES_MAX < u16::MAX as usize);
 const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
 const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
 const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
+const _: () = assert!(CLAIMS_WAITING_PER_TENANT_MAX < CLAIMS_WAITING_MAX);
+const _: () = assert!(WORKERS_MAX <= CLAIMS_WAITING_PER_TENANT_MAX);
 const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
 const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
+const _: () = assert!(RUN_JOBS_MAX <= GRAPH_NODES_KEPT_MAX);
+const _: () = assert!(EVENT_BYTES_MAX <= SNAPSHOT_ITEM_BYTES_MAX);
+const _: () = assert!(RUNNER_CLAIM_WAIT_MS_MAX <= CLAIM_WAIT_MS_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
 const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);

@@ -177,6 +177,64 @@ fn raw_bytes_are_kept_exactly_and_lines_point_into_them() {
 }
 
 #[test]
+fn a_log_of_empty_lines_has_an_index_smaller_than_itself_and_every_line_is_there() {
+    const LINES: usize = 20_000;
+    let folder = folder();
+    let mut log = folder.log(&ask(0));
+    log.append(Stream::Stdout, &[b'\n'; LINES], at(5)).unwrap();
+    log.append(Stream::Stderr, b"one\ntwo\n", at(6)).unwrap();
+    log.append(Stream::Stdout, b"a\nb", at(7)).unwrap();
+    let index = folder.path(&ask(0).key, "lines");
+    let size = || std::fs::metadata(&index).unwrap().len();
+    assert!(size() < LINES as u64 / 8, "{} bytes of index", size());
+    let summary = log.finish(at(8)).unwrap();
+    assert_eq!(
+        (summary.stdout.lines, summary.stderr.lines),
+        (LINES as u64 + 2, 2)
+    );
+    folder.output.verify(&ask(0).key, &summary).unwrap();
+    // From any line on, also within an entry.
+    let all = folder.lines(0);
+    assert_eq!(all.len(), LINES + 4);
+    assert!(all.windows(2).all(|pair| pair[0].pos + 1 == pair[1].pos));
+    assert_eq!(texts(&all[LINES..]), ["one", "two", "a", "b"]);
+    for after in [1, 4_096, 4_097, 10_000, LINES as u64 - 1, LINES as u64 + 3] {
+        let page = folder
+            .output
+            .read_lines(&scope(), after, 5, &LineFilter::default())
+            .unwrap();
+        let expected = &all[after as usize..(after as usize + 5).min(all.len())];
+        assert_eq!(page.lines, expected, "after {after}");
+    }
+    let by_number = folder
+        .output
+        .read_attempt_lines(&ask(0).key, LINES as u64 - 1, 3)
+        .unwrap();
+    assert_eq!(by_number, all[LINES - 1..LINES + 2]);
+}
+
+#[test]
+fn an_index_of_lines_that_come_one_by_one_counts_against_the_bound() {
+    const BYTES_MAX: u64 = 64 * 1024;
+    let folder = folder();
+    let ask = AttemptAsk {
+        bytes_max: BYTES_MAX,
+        ..ask(0)
+    };
+    let mut log = folder.log(&ask);
+    let mut came = 0;
+    while !log.is_truncated() {
+        log.append(Stream::Stdout, b"\n", at(1)).unwrap();
+        came += 1;
+    }
+    // An index of 1 MiB, and of as many bytes as the output may have.
+    let entries = ((1 << 20) + BYTES_MAX) / 32;
+    assert!((entries - 8..=entries).contains(&came), "{came} lines");
+    let summary = log.finish(at(2)).unwrap();
+    assert_eq!((summary.stdout.bytes, summary.stdout.truncated), (came - 1, true));
+}
+
+#[test]
 fn output_is_cut_at_the_bound_with_one_recorded_marker() {
     for (bytes_max, fits) in [(10, true), (9, false)] {
         let folder = folder();
@@ -239,12 +297,10 @@ fn a_damaged_index_is_named_and_the_other_attempts_are_served() {
     let folder = folder();
     for job in 0..4 {
         let mut log = folder.log(&ask(job));
-        log.append(
-            Stream::Stdout,
-            format!("{job} a\n{job} b\n{job} c\n").as_bytes(),
-            at(1),
-        )
-        .unwrap();
+        for line in ["a", "b", "c"] {
+            let text = format!("{job} {line}\n");
+            log.append(Stream::Stdout, text.as_bytes(), at(1)).unwrap();
+        }
         log.finish(at(2)).unwrap();
     }
     // In the header of job 1, in the second entry of job 2, in the last entry of job 3.
@@ -272,8 +328,8 @@ fn a_damaged_index_is_named_and_the_other_attempts_are_served() {
 fn after_a_crash_no_position_is_given_out_twice_and_the_log_goes_on() {
     let folder = folder();
     let mut log = folder.log(&ask(0));
-    log.append(Stream::Stdout, b"kept\nlost\nhalf a li", at(1))
-        .unwrap();
+    log.append(Stream::Stdout, b"kept\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"lost\nhalf a li", at(1)).unwrap();
     let before = folder.lines(0);
     std::mem::forget(log);
     // The power went: the entry of "lost" is torn. Its bytes are still there.
@@ -315,14 +371,15 @@ fn after_a_crash_no_position_is_given_out_twice_and_the_log_goes_on() {
 fn an_entry_without_its_bytes_does_not_count() {
     let folder = folder();
     let mut log = folder.log(&ask(0));
-    log.append(Stream::Stdout, b"one\ntwo\nthree\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"one\ntwo\n", at(1)).unwrap();
+    log.append(Stream::Stdout, b"three\nfour\n", at(1)).unwrap();
     std::mem::forget(log);
     let stdout = folder.path(&ask(0).key, "stdout");
     std::fs::OpenOptions::new()
         .write(true)
         .open(stdout)
         .unwrap()
-        .set_len(9)
+        .set_len(15)
         .unwrap();
     assert_eq!(texts(&folder.restart().lines(0)), ["one", "two"]);
 }

@@ -14,10 +14,13 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::job_view::ErrorView;
 use super::jobs::reason_of;
+use super::letter_choice;
+use super::preview::Asker;
 use super::reading::{Asked, List, Reading, list_rows};
 use super::request::{Id, Json, Query, bad_parameter};
 use crate::domain::command::{Choice, Command, ReplayRun, Reply};
 use crate::domain::dead_letter::{DeadLetter, ErrorCluster, Fingerprint, Resolution, Resolved};
+use crate::domain::rejection::Rejection;
 use crate::domain::state::Kind;
 use crate::domain::{JobId, RunId, StepName, Timestamp};
 use crate::engine::matches;
@@ -71,25 +74,27 @@ impl DeadLetterView {
 pub struct Filter {
     /// Of this error cluster.
     #[schema(value_type = Option<String>)]
-    cluster: Option<Fingerprint>,
+    pub cluster: Option<Fingerprint>,
     /// Of this run.
     #[schema(value_type = Option<String>)]
-    run: Option<RunId>,
+    pub run: Option<RunId>,
     /// Job types, by glob.
     #[serde(rename = "type")]
-    job_type: Option<String>,
+    pub job_type: Option<String>,
 }
 
 impl Filter {
-    fn admits(&self, letter: &DeadLetter) -> bool {
+    pub fn admits(&self, letter: &DeadLetter) -> bool {
         self.cluster
             .as_ref()
             .is_none_or(|cluster| *cluster == letter.fingerprint)
             && (self.run.is_none() || self.run == letter.run)
-            && self
-                .job_type
-                .as_ref()
-                .is_none_or(|glob| matches(glob, &letter.job_type))
+            && self.admits_type(&letter.job_type)
+    }
+
+    pub fn admits_type(&self, job_type: &str) -> bool {
+        let glob = self.job_type.as_ref();
+        glob.is_none_or(|glob| matches(glob, job_type))
     }
 }
 
@@ -245,14 +250,14 @@ pub async fn clusters(
 #[schema(example = json!({"cluster": "0123456789abcdef", "dryRun": true}))]
 pub struct ReplayLetters {
     #[schema(value_type = Option<String>)]
-    cluster: Option<Fingerprint>,
+    pub cluster: Option<Fingerprint>,
     /// True: nothing is done, the answer tells what would be.
     #[serde(default)]
     dry_run: bool,
-    filter: Option<Filter>,
+    pub filter: Option<Filter>,
     /// At most 1,000.
     #[schema(value_type = Option<Vec<String>>)]
-    ids: Option<Vec<JobId>>,
+    pub ids: Option<Vec<JobId>>,
     /// Recorded with it.
     reason: Option<String>,
 }
@@ -294,7 +299,7 @@ pub async fn replay(
     Json(body): Json<ReplayLetters>,
 ) -> Result<Answer<Replayed>, ApiError> {
     let reason = reason_of(body.reason.clone(), &headers);
-    let chosen = chosen(&api, &caller, &body).await?;
+    let chosen = letter_choice::chosen(&api, &caller, &body).await?;
     let mut runs: BTreeMap<RunId, Vec<StepName>> = BTreeMap::new();
     let mut alone = Vec::new();
     for letter in &chosen.letters {
@@ -308,28 +313,23 @@ pub async fn replay(
         more: chosen.more,
         ..Replayed::default()
     };
-    if body.dry_run {
-        answer.jobs = alone;
-        answer.runs = runs.into_keys().collect();
-        return Ok(Answer(answer));
-    }
-    let ids: Vec<String> = alone
-        .iter()
-        .map(JobId::to_string)
-        .chain(runs.keys().map(RunId::to_string))
-        .collect();
-    let commands = alone.into_iter().map(|job| Command::ReplayDeadLetter {
-        job,
-        reason: reason.clone(),
+    let jobs = alone.into_iter().map(|job| {
+        let reason = reason.clone();
+        (Meant::Job(job), Command::ReplayDeadLetter { job, reason })
     });
-    let commands = commands.chain(runs.into_iter().map(|(run, steps)| {
-        Command::ReplayRun(Box::new(ReplayRun {
+    let runs = runs.into_iter().map(|(run, steps)| {
+        let replay = ReplayRun {
             choice: Choice::Letters(steps),
             idempotency: None,
             run,
-        }))
-    }));
-    let commands: Vec<Command> = commands.collect();
+        };
+        (Meant::Run(run), Command::ReplayRun(Box::new(replay)))
+    });
+    let asked: Vec<(Meant, Command)> = jobs.chain(runs).collect();
+    if body.dry_run {
+        return Ok(Answer(preview(&api, &caller, asked, answer).await?));
+    }
+    let (ids, commands): (Vec<Meant>, Vec<Command>) = asked.into_iter().unzip();
     if commands.is_empty() {
         return Ok(Answer(answer));
     }
@@ -342,76 +342,49 @@ pub async fn replay(
             Ok(Reply::Job(job)) => answer.jobs.push(job.id),
             Ok(Reply::Run(run)) => answer.runs.push(run.id),
             Ok(_) => return Err(ApiError::internal("the writer answered something else")),
-            Err(rejection) => answer.refused.push(RefusedLetter {
-                code: rejection.code.as_str().to_owned(),
-                detail: rejection.detail,
-                id,
-            }),
+            Err(rejection) => answer.refused.push(RefusedLetter::new(id, rejection)),
         }
     }
     Ok(Answer(answer))
 }
 
-struct Chosen {
-    letters: Vec<DeadLetter>,
-    more: bool,
+/// What one command of a replay is about.
+#[derive(Debug, Clone, Copy)]
+enum Meant {
+    Job(JobId),
+    Run(RunId),
 }
 
-async fn chosen(api: &Arc<Api>, caller: &Caller, body: &ReplayLetters) -> Result<Chosen, ApiError> {
-    let filter = match (&body.ids, &body.filter, &body.cluster) {
-        (Some(ids), None, None) => return named(api, caller, ids.clone()).await,
-        (None, Some(filter), None) => filter.clone(),
-        (None, None, Some(cluster)) => Filter {
-            cluster: Some(cluster.clone()),
-            ..Filter::default()
-        },
-        _ => {
-            let detail = "exactly one of `ids`, `filter` and `cluster` says which letters";
-            return Err(ApiError::field("invalid_field", "", detail));
+impl RefusedLetter {
+    fn new(meant: Meant, rejection: Rejection) -> Self {
+        RefusedLetter {
+            code: rejection.code.as_str().to_owned(),
+            detail: rejection.detail,
+            id: match meant {
+                Meant::Job(job) => job.to_string(),
+                Meant::Run(run) => run.to_string(),
+            },
         }
-    };
-    let read = api.read(caller.tenant()?, move |reading| {
-        let mut letters = Vec::new();
-        let mut asked = Asked {
-            limit: limits::PAGE_ITEMS_MAX,
-            after: None,
-        };
-        loop {
-            let page = list_rows(reading, Kind::DeadLetter, &asked, |row| {
-                let letter = row.as_dead_letter().filter(|letter| letter.resolved.is_none());
-                Ok(letter.filter(|letter| filter.admits(letter)).cloned())
-            })?;
-            letters.extend(page.items);
-            let more = letters.len() > limits::BATCH_ITEMS_MAX;
-            letters.truncate(limits::BATCH_ITEMS_MAX);
-            match page.next_cursor {
-                Some(cursor) if !more => asked.after = super::reading::read_hex(&cursor),
-                Some(_) | None => return Ok(Chosen { letters, more }),
-            }
-        }
-    });
-    read.await
-}
-
-async fn named(api: &Arc<Api>, caller: &Caller, mut ids: Vec<JobId>) -> Result<Chosen, ApiError> {
-    ids.sort_unstable();
-    ids.dedup();
-    if ids.is_empty() || ids.len() > limits::BATCH_ITEMS_MAX {
-        let detail = format!("1 to {} ids", limits::BATCH_ITEMS_MAX);
-        return Err(ApiError::field("invalid_field", "/ids", detail));
     }
+}
+
+/// What would become of each, told by the rules that decide it.
+async fn preview(
+    api: &Arc<Api>,
+    caller: &Caller,
+    asked: Vec<(Meant, Command)>,
+    mut answer: Replayed,
+) -> Result<Replayed, ApiError> {
+    let asker = Asker::new(api, caller.actor());
     let read = api.read(caller.tenant()?, move |reading| {
-        let mut letters = Vec::with_capacity(ids.len());
-        for id in ids {
-            let letter = reading.view().dead_letter(id)?;
-            let letter = letter.ok_or_else(|| ApiError::not_found("dead letter"))?;
-            if letter.resolved.is_some() {
-                let detail = format!("the dead letter {id} is resolved");
-                return Err(ApiError::conflict("illegal_transition", detail));
+        for (meant, command) in asked {
+            match (asker.refusal(reading, &command)?, meant) {
+                (Some(rejection), _) => answer.refused.push(RefusedLetter::new(meant, rejection)),
+                (None, Meant::Job(job)) => answer.jobs.push(job),
+                (None, Meant::Run(run)) => answer.runs.push(run),
             }
-            letters.push(letter);
         }
-        Ok(Chosen { letters, more: false })
+        Ok(answer)
     });
     read.await
 }

@@ -11,12 +11,13 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
+use super::change::Change;
 use super::error::{ApiError, accepted};
 use super::events::{EventPage, events_about};
 use super::idempotency::Keyed;
 use super::job_view::{JobView, waiting_in};
 use super::reading::{Asked, List, list_rows};
-use super::request::{Id, OptionalJson, Query, header_text};
+use super::request::{Id, Query, header_text};
 use crate::domain::JobId;
 use crate::domain::command::{Command, Reply};
 use crate::domain::job::{Job, JobStatus};
@@ -200,21 +201,9 @@ pub fn reason_of(body: Option<String>, headers: &HeaderMap) -> String {
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = JobView),
         (status = 202, description = "It runs, and was asked to stop", body = JobView)))]
-pub async fn cancel(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<JobId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, ApiError> {
-    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let reason = reason_of(body.reason, &headers);
-    let command = Command::CancelJob { job, reason };
-    let receipt = api
-        .engine()
-        .submit(caller.tenant()?, &caller.actor(), command)
-        .await?;
-    let job = job_of(receipt)?;
+pub async fn cancel(State(api): State<Arc<Api>>, change: Change<JobId>) -> Result<Response, ApiError> {
+    let cancel = |job, reason| Command::CancelJob { job, reason };
+    let job = api.change_job(change, cancel).await?;
     let runs = job.status == JobStatus::Running;
     let view = alone(job);
     Ok(if runs {
@@ -229,31 +218,18 @@ pub async fn cancel(
     request_body = Reason, responses((status = 200, body = JobView)))]
 pub async fn schedule(
     State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<JobId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
+    change: Change<JobId>,
 ) -> Result<Answer<JobView>, ApiError> {
-    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let reason = reason_of(body.reason, &headers);
-    let command = Command::ScheduleJob { job, reason };
-    Ok(Answer(api.change_job(&caller, command).await?))
+    let schedule = |job, reason| Command::ScheduleJob { job, reason };
+    Ok(Answer(alone(api.change_job(change, schedule).await?)))
 }
 
 /// Tries a job again that is out of retries; its failures are counted from 0.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = JobView)))]
-pub async fn retry(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<JobId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Answer<JobView>, ApiError> {
-    let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let reason = reason_of(body.reason, &headers);
-    let command = Command::RetryJob { job, reason };
-    Ok(Answer(api.change_job(&caller, command).await?))
+pub async fn retry(State(api): State<Arc<Api>>, change: Change<JobId>) -> Result<Answer<JobView>, ApiError> {
+    let retry = |job, reason| Command::RetryJob { job, reason };
+    Ok(Answer(alone(api.change_job(change, retry).await?)))
 }
 
 /// Makes a new job that does the work of one that has ended.
@@ -278,10 +254,15 @@ pub async fn replay(
 }
 
 impl Api {
-    async fn change_job(self: &Arc<Api>, caller: &Caller, command: Command) -> Result<JobView, ApiError> {
-        let tenant = caller.tenant()?;
-        let receipt = self.engine().submit(tenant, &caller.actor(), command).await?;
-        Ok(alone(job_of(receipt)?))
+    /// The job as it stands after a change.
+    async fn change_job(
+        self: &Arc<Api>,
+        change: Change<JobId>,
+        command: impl FnOnce(JobId, String) -> Command,
+    ) -> Result<Job, ApiError> {
+        let (tenant, actor) = (change.caller.tenant()?, change.caller.actor());
+        let command = command(change.id, change.reason);
+        job_of(self.engine().submit(tenant, &actor, command).await?)
     }
 }
 

@@ -5,19 +5,19 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
+use super::change::Change;
 use super::error::{ApiError, accepted, created};
 use super::idempotency::{Keyed, mark};
 use super::job_view::ArtifactView;
-use super::jobs::{Reason, reason_of};
+use super::jobs::Reason;
 use super::reading::{Asked, List, Reading, list_rows};
-use super::request::{Id, OptionalJson, Query, check_label};
+use super::request::{Id, Query, check_label};
 use super::run_replay::{Closure, Replay, replay_at};
 use super::run_view::{RunDetail, RunView};
 use super::runs::{detail_of, graph_of, run_status};
@@ -79,15 +79,11 @@ impl Api {
     }
 
     /// Cancels a run.
-    pub(super) async fn cancel_run(
-        self: &Arc<Api>,
-        caller: &Caller,
-        run: RunId,
-        reason: String,
-    ) -> Result<Response, ApiError> {
-        let tenant = caller.tenant()?;
+    pub(super) async fn cancel_run(self: &Arc<Api>, change: Change<RunId>) -> Result<Response, ApiError> {
+        let (tenant, actor) = (change.caller.tenant()?, change.caller.actor());
+        let (run, reason) = (change.id, change.reason);
         let command = Command::CancelRun { run, reason };
-        let receipt = self.engine().submit(tenant, &caller.actor(), command).await?;
+        let receipt = self.engine().submit(tenant, &actor, command).await?;
         let (run, _) = self.run_told(tenant, receipt).await?;
         let view = RunView::new(&run);
         Ok(if view.status.is_terminal() {
@@ -178,16 +174,8 @@ pub async fn read(
 #[utoipa::path(post, path = "/api/v1/pack-runs/{id}/cancel", tag = "pack runs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = RunView),
         (status = 202, description = "Some steps run, and were asked to stop", body = RunView)))]
-pub async fn cancel(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, ApiError> {
-    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    api.cancel_run(&caller, run, reason_of(body.reason, &headers))
-        .await
+pub async fn cancel(State(api): State<Arc<Api>>, change: Change<RunId>) -> Result<Response, ApiError> {
+    api.cancel_run(change).await
 }
 
 /// Does a pack run, or a part of it, again as a new run; `dryRun` only tells what that would be.
@@ -201,7 +189,6 @@ pub async fn replay(
     id: Result<Id<RunId>, ApiError>,
     asked: Keyed<Replay>,
 ) -> Result<Response, ApiError> {
-    let Id(id) = id.map_err(|_| ApiError::not_found("run"))?;
     replay_at(&api, &caller, "pack-runs", id, asked).await
 }
 

@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, FieldError};
 use crate::domain::canonical::Payload;
+use crate::domain::decide;
 use crate::limits;
 
 /// A JSON body.
@@ -281,15 +282,7 @@ pub fn header_text<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
 /// # Errors
 /// Too long, empty, or a character outside the set.
 pub fn check_label(pointer: &str, text: &str) -> Result<(), ApiError> {
-    let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
-        && text
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"_.:-/@".contains(&byte));
-    if good {
-        return Ok(());
-    }
-    let detail = format!("1 to {} characters of [A-Za-z0-9_.:/@-]", limits::LABEL_BYTES_MAX);
-    Err(ApiError::field("invalid_field", pointer, detail))
+    Ok(decide::check_label(pointer, text)?)
 }
 
 /// A number within bounds.

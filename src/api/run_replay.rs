@@ -11,9 +11,12 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::idempotency::Keyed;
+use super::preview::Asker;
+use super::request::Id;
 use super::runs::graph_of;
 use crate::domain::command::{Choice, Command, ReplayRun};
 use crate::domain::decide::closure;
+use crate::domain::rejection::Code;
 use crate::domain::standing::Standing;
 use crate::domain::{RunId, StepName};
 
@@ -53,9 +56,10 @@ pub async fn replay_at(
     api: &Arc<Api>,
     caller: &Caller,
     place: &str,
-    run: RunId,
+    id: Result<Id<RunId>, ApiError>,
     asked: Keyed<Replay>,
 ) -> Result<Response, ApiError> {
+    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
     let idempotency = asked.key(api, &format!("{place}/{run}/replay"), None)?;
     let choice = match (&asked.body.steps, asked.body.failed) {
         (Some(steps), false) => Choice::Named(steps.clone()),
@@ -76,7 +80,9 @@ pub async fn replay_at(
     api.make_run(caller, place, command).await
 }
 
+/// Refuses what would be too large to be done; everything else is told when it is done.
 async fn preview(api: &Arc<Api>, caller: &Caller, run: RunId, choice: Choice) -> Result<Closure, ApiError> {
+    let asker = Asker::new(api, caller.actor());
     let read = api.read(caller.tenant()?, move |reading| {
         let row = graph_of(reading, run)?;
         let graph = row.as_graph().ok_or_else(|| ApiError::not_found("run"))?;
@@ -86,6 +92,16 @@ async fn preview(api: &Arc<Api>, caller: &Caller, run: RunId, choice: Choice) ->
             steps.push(Standing::of(&*view, &*view, run, place)?);
         }
         let again = closure(graph, &steps, &choice)?;
+        let idempotency = None;
+        let command = Command::ReplayRun(Box::new(ReplayRun {
+            choice,
+            idempotency,
+            run,
+        }));
+        let refused = asker.refusal(reading, &command)?;
+        if let Some(refused) = refused.filter(|refused| refused.code == Code::TooLarge) {
+            return Err(refused.into());
+        }
         let names = |wanted: bool| {
             let nodes = graph.nodes.iter().zip(&again);
             let chosen = nodes.filter(move |(_, again)| **again == wanted);

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -13,11 +12,12 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
+use super::change::Change;
 use super::error::ApiError;
 use super::idempotency::{Keyed, decode, take};
-use super::jobs::{Reason, reason_of};
+use super::jobs::Reason;
 use super::reading::{Asked, List, Reading, Texts, list_rows};
-use super::request::{Id, Ids, OptionalJson, Query, bad_parameter, check_label};
+use super::request::{Id, Ids, Query, bad_parameter, check_label};
 use super::run_replay::{Closure, Replay, replay_at};
 use super::run_shape::{Row, critical_path, rows, running_ms};
 use super::run_view::{RunDetail, RunView};
@@ -257,16 +257,8 @@ pub async fn read(
 #[utoipa::path(post, path = "/api/v1/runs/{id}/cancel", tag = "runs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = RunView),
         (status = 202, description = "Some jobs run, and were asked to stop", body = RunView)))]
-pub async fn cancel(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, ApiError> {
-    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    api.cancel_run(&caller, run, reason_of(body.reason, &headers))
-        .await
+pub async fn cancel(State(api): State<Arc<Api>>, change: Change<RunId>) -> Result<Response, ApiError> {
+    api.cancel_run(change).await
 }
 
 /// Does a run, or a part of it, again as a new run; `dryRun` only tells what that would be.
@@ -280,7 +272,6 @@ pub async fn replay(
     id: Result<Id<RunId>, ApiError>,
     asked: Keyed<Replay>,
 ) -> Result<Response, ApiError> {
-    let Id(id) = id.map_err(|_| ApiError::not_found("run"))?;
     replay_at(&api, &caller, "runs", id, asked).await
 }
 

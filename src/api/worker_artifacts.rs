@@ -251,7 +251,9 @@ impl From<UploadRefused> for ApiError {
         match refused {
             UploadRefused::Busy => ApiError::conflict("upload_in_use", refused.to_string()),
             UploadRefused::WrongOffset { expected } => wrong_offset(expected),
-            UploadRefused::TooMany => ApiError::too_many(refused.to_string()),
+            UploadRefused::TooMany | UploadRefused::TooManyOfTenant => {
+                ApiError::too_many(refused.to_string())
+            }
             UploadRefused::Output(OutputError::TooLarge { bytes_max }) => {
                 ApiError::body_too_large(usize::try_from(bytes_max).unwrap_or(usize::MAX))
             }

@@ -100,7 +100,7 @@ pub struct ReportResult {
     #[serde(skip_serializing_if = "Option::is_none")]
     detail: Option<String>,
     job_id: String,
-    /// Where the job stands now, where the report was applied.
+    /// Where the job stood then, where the report was applied, now or when it came first.
     status: Option<&'static str>,
 }
 
@@ -120,6 +120,13 @@ impl ReportResult {
                 detail: None,
                 job_id,
                 status: Some(job.status.as_str()),
+            },
+            Ok(Reply::Reported(status)) => ReportResult {
+                accepted: true,
+                code: None,
+                detail: None,
+                job_id,
+                status: Some(status.as_str()),
             },
             Ok(Reply::Late) => refused(
                 "stale_epoch",

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::import::{IMPORTS_MAX, ImportError, import_row};
+use super::import::{ImportError, import_row};
 use super::members::Member;
 use super::tar::{TarError, TarReader};
 use super::transport::FrameReader;
@@ -137,7 +137,7 @@ impl HeldHere<'_> {
         let page = Page {
             after: None,
             direction: Direction::Forward,
-            limit: IMPORTS_MAX,
+            limit: limits::IMPORTS_MAX,
         };
         let snapshot = store.read().map_err(|error| error.to_string())?;
         let rows = snapshot

@@ -25,9 +25,6 @@ use crate::limits;
 use crate::store::{Direction, Page, StoreError};
 use crate::trust::{PublicKey, TrustError};
 
-/// Most foreign ledgers.
-pub(super) const IMPORTS_MAX: usize = limits::TENANTS_MAX;
-
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Keys {
@@ -216,7 +213,7 @@ pub fn imports(engine: &Handle) -> Result<Vec<Import>, StoreError> {
     let page = Page {
         after: None,
         direction: Direction::Forward,
-        limit: IMPORTS_MAX,
+        limit: limits::IMPORTS_MAX,
     };
     let rows = store.read()?.rows(&TenantName::system(), Kind::Import, page)?;
     Ok(rows

@@ -9,9 +9,7 @@
 //! ```
 
 use super::style::{Look, paint, shown};
-
-/// Longest part of a source line that is shown.
-const SHOWN_CHARACTERS_MAX: usize = 160;
+use crate::limits;
 
 /// What is wrong, and where. Lines and columns count from 1, columns in characters.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,8 +54,12 @@ pub fn draw(finding: &Finding<'_>, file: &str, source: &str) -> String {
 /// The part of a line around a column, and how far the mark stands from its beginning.
 fn around(line: &str, column: u32) -> (String, usize) {
     let at = (column.saturating_sub(1) as usize).min(line.chars().count());
-    let skipped = at.saturating_sub(SHOWN_CHARACTERS_MAX * 3 / 4);
-    let part: String = line.chars().skip(skipped).take(SHOWN_CHARACTERS_MAX).collect();
+    let skipped = at.saturating_sub(limits::SHOWN_CHARACTERS_MAX * 3 / 4);
+    let part: String = line
+        .chars()
+        .skip(skipped)
+        .take(limits::SHOWN_CHARACTERS_MAX)
+        .collect();
     // A tab would move the mark; one space keeps the columns.
     let (text, dots) = (
         shown(&part).replace('\t', " "),

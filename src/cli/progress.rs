@@ -8,9 +8,8 @@ use std::io::{self, IsTerminal, Write};
 use super::run_view::{RunView, StepView};
 use super::style::{Look, duration, paint, shown, state};
 use crate::domain::Timestamp;
+use crate::limits;
 
-/// Most steps that the board shows at once.
-const BOARD_STEPS_MAX: usize = 24;
 const SPINNER: [&str; 10] = ["⠋", "⠙", "⠹", "⠸", "⠼", "⠴", "⠦", "⠧", "⠇", "⠏"];
 
 /// Shows a run.
@@ -185,12 +184,12 @@ fn chosen(run: &RunView) -> impl Iterator<Item = &StepView> {
         _ => 3,
     };
     let mut order: Vec<usize> = (0..run.steps.len()).collect();
-    if order.len() > BOARD_STEPS_MAX {
+    if order.len() > limits::BOARD_STEPS_MAX {
         order.sort_by_key(|index| {
             let step = &run.steps[*index];
             (weight(step), std::cmp::Reverse(step.ended_at), *index)
         });
-        order.truncate(BOARD_STEPS_MAX);
+        order.truncate(limits::BOARD_STEPS_MAX);
         order.sort_unstable();
     }
     order.into_iter().map(|index| &run.steps[index])
@@ -243,8 +242,8 @@ mod tests {
             first.contains("s40") && first.contains("16") || first.contains("17 more steps"),
             "{first}"
         );
-        assert_eq!(board.drawn, BOARD_STEPS_MAX + 2);
+        assert_eq!(board.drawn, limits::BOARD_STEPS_MAX + 2);
         let again = board.redraw(&run(&statuses), now);
-        assert!(again.starts_with(&format!("\x1b[{}A", BOARD_STEPS_MAX + 2)));
+        assert!(again.starts_with(&format!("\x1b[{}A", limits::BOARD_STEPS_MAX + 2)));
     }
 }

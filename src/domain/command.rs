@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::canonical::{Payload, Value};
 use super::dead_letter::Resolution;
 use super::idempotency::Idempotency;
-use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec};
+use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec, JobStatus};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
 use super::report::{Report, WorkerRegistered};
@@ -460,6 +460,8 @@ pub enum Reply {
     Worker(Box<Worker>),
     /// The report was late: noted, not applied.
     Late,
+    /// The same report was recorded before; so the job stood then.
+    Reported(JobStatus),
     /// The same request came before; what it made begins with this event.
     Before(Seq),
     /// Nothing to tell.

@@ -9,11 +9,12 @@ use serde_json::value::RawValue;
 
 use super::payload::{
     ArtifactCreated, BundleExported, BundleImported, BundleRefused, BundleVerified, ClockStep,
-    DeadLetterCreated, DeadLetterResolved, GateApproved, GateFailed, GatePassed, GateStarted,
-    JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobHoldEnded, JobLateReport,
-    JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened, PackRegistered, RunCancelRequested,
-    RunContinued, RunCreated, RunEnded, RunStarted, RunWaiting, StepCancelled, StepEnded, StepMapped,
-    StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
+    DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed, GateApproved, GateFailed, GatePassed,
+    GateStarted, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobHoldEnded,
+    JobLateReport, JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened, PackRegistered,
+    RunCancelRequested, RunContinued, RunCreated, RunEnded, RunStarted, RunWaiting, StepCancelled, StepEnded,
+    StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked,
+    TrustPinned,
 };
 use super::report::{
     AiArtifactCreated, AiTokensUsed, AiToolCalled, WorkerDrained, WorkerLost, WorkerRegistered, XReported,
@@ -274,6 +275,7 @@ event_table! {
     JobReplayed(JobReplayed) = "job.replayed", 1;
     DeadLetterCreated(DeadLetterCreated) = "deadletter.created", 1;
     DeadLetterResolved(DeadLetterResolved) = "deadletter.resolved", 1;
+    DeadLettersReplayed(DeadLettersReplayed) = "deadletter.replayed", 1;
     JobLateReport(JobLateReport) = "job.late_report", 1;
     StepStarted(StepStarted) = "step.started", 1;
     StepCompleted(StepEnded) = "step.completed", 1;

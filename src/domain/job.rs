@@ -269,6 +269,19 @@ pub struct Lease {
     pub worker: String,
 }
 
+/// A lease that ended, for as long as no later one has: what a report that comes after its end is held against.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct PastLease {
+    /// Its number.
+    pub epoch: u64,
+    /// What its worker reported; none when it ended in another way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<JobStatus>,
+    /// Who held it.
+    pub worker: String,
+}
+
 /// What is asked for when a job is made. Immutable; recorded whole in `job.created`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -395,6 +408,9 @@ pub struct Job {
     /// What it gave back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<Value>,
+    /// The last lease that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub past_lease: Option<PastLease>,
     /// Digest of the payload's exact text; the payload itself is in `job.created`.
     pub payload_sha256: Digest,
     /// When it entered the ready order, while it is there.

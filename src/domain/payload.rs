@@ -104,6 +104,14 @@ payload!(
 );
 
 payload!(
+    /// Dead letters need nobody's attention any more, since their run is replayed. Filed under that run.
+    DeadLettersReplayed {
+        /// The jobs whose letters they are, at most [`limits::RUN_JOBS_MAX`](crate::limits::RUN_JOBS_MAX).
+        jobs: Vec<JobId>,
+    }
+);
+
+payload!(
     /// A dead letter needs nobody's attention any more. Filed under its job.
     DeadLetterResolved {
         /// What became of it.

@@ -8,9 +8,7 @@ use std::sync::Arc;
 
 use crate::domain::state::{Key, Row, Unavailable, View};
 use crate::domain::{RunId, TenantName};
-
-/// Nodes kept, in two generations: when the young one is full it becomes the old one. At least one graph always fits.
-const KEPT_NODES_MAX: usize = 200_000;
+use crate::limits;
 
 type Place = (TenantName, RunId);
 
@@ -57,7 +55,7 @@ impl Graphs {
 impl Kept {
     fn keep(&mut self, place: Place, row: Arc<Row>) {
         let nodes = row.as_graph().map_or(0, |graph| graph.nodes.len());
-        if self.young_nodes + nodes > KEPT_NODES_MAX / 2 {
+        if self.young_nodes + nodes > limits::GRAPH_NODES_KEPT_MAX / 2 {
             self.old = std::mem::take(&mut self.young);
             self.young_nodes = 0;
         }

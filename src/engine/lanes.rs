@@ -1,9 +1,12 @@
 //! Lanes: jobs held back by the same bounds, and which of them may stand in the ready order.
 //!
-//! A lane is open while each of its bounds admits one more. Of an open lane the first job of each class stands in the
-//! order; opening and closing moves only those. Jobs without bounds always stand there. Must never look at the state.
+//! A lane is open while each of its bounds, as this lane gives it, admits one more. Of an open lane the first job of each
+//! class comes to the front; opening and closing moves only those. Lanes under one concurrency key meet in its *hub*: of
+//! all that are open the first of each class stands in the order, and none while the smallest limit among those that run
+//! is used up. So a start or an end costs a look at the lanes whose own limit it touches, however many limits a key has.
+//! Jobs without bounds always stand in the order. Must never look at the state.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::domain::concurrency::KeyUse;
@@ -53,7 +56,50 @@ enum Counted {
 #[derive(Debug, Default)]
 struct Count {
     running: KeyUse,
-    lanes: Vec<Arc<[Group]>>,
+    total: u32,
+    /// By the limit that each of them gives.
+    lanes: BTreeMap<u32, HashSet<Arc<[Group]>>>,
+    /// Of a concurrency key: the first of each class of each open lane.
+    fronts: BTreeMap<Arc<Class>, BTreeSet<Place>>,
+    /// As many run as the smallest limit among them allows.
+    is_shut: bool,
+}
+
+impl Count {
+    /// What stands in the order.
+    fn front(&self, class: &Arc<Class>) -> Option<Place> {
+        let open = self.fronts.get(class).filter(|_| !self.is_shut);
+        open.and_then(|front| front.first().copied())
+    }
+
+    /// A change at the front of a lane, as the order sees it.
+    fn take_in(&mut self, change: &Moved) -> Option<Moved> {
+        let before = self.front(&change.class);
+        let front = self.fronts.entry(change.class.clone()).or_default();
+        if let Some(place) = &change.out {
+            front.remove(place);
+        }
+        front.extend(change.into);
+        if front.is_empty() {
+            self.fronts.remove(&change.class);
+        }
+        let after = self.front(&change.class);
+        (before != after).then(|| moved(&change.class, before, after))
+    }
+
+    /// Opens or shuts the hub as the jobs that run now ask for.
+    fn turn(&mut self) -> Vec<Moved> {
+        let smallest = self.running.running.first().map_or(u32::MAX, |(limit, _)| *limit);
+        let is_shut = self.total >= smallest;
+        if std::mem::replace(&mut self.is_shut, is_shut) == is_shut {
+            return Vec::new();
+        }
+        let fronts = self.fronts.iter().map(|(class, front)| match is_shut {
+            true => moved(class, front.first().copied(), None),
+            false => moved(class, None, front.first().copied()),
+        });
+        fronts.collect()
+    }
 }
 
 #[derive(Debug, Default)]
@@ -85,7 +131,7 @@ impl Lanes {
         waiting.insert(place);
         let after = waiting.first().copied();
         if lane.is_open && before != after {
-            return vec![moved(class, before, after)];
+            return self.forward(groups, vec![moved(class, before, after)]);
         }
         Vec::new()
     }
@@ -106,70 +152,93 @@ impl Lanes {
         let is_open = lane.is_open;
         if after.is_none() {
             lane.waiting.remove(class);
-            if lane.waiting.is_empty() {
-                self.drop_lane(groups);
-            }
         }
-        if is_open && before != after {
-            return vec![moved(class, before, after)];
+        let is_empty = lane.waiting.is_empty();
+        let changes = if is_open && before != after {
+            self.forward(groups, vec![moved(class, before, after)])
+        } else {
+            Vec::new()
+        };
+        if is_empty {
+            self.drop_lane(groups);
         }
-        Vec::new()
+        changes
     }
 
     /// A job started under these bounds.
     pub(super) fn enter(&mut self, groups: &[Group]) -> Vec<Moved> {
+        let mut changes = Vec::new();
         for group in groups {
             let count = self.counts.entry(counted(group)).or_default();
             count.running.enter(limit(group));
+            count.total += 1;
+            let touched = count.total;
+            changes.extend(self.look_again(group, touched));
         }
-        self.look_again(groups)
+        changes
     }
 
     /// A job that ran under these bounds ended.
     pub(super) fn leave(&mut self, groups: &[Group]) -> Vec<Moved> {
+        let mut changes = Vec::new();
         for group in groups {
-            if let Some(count) = self.counts.get_mut(&counted(group)) {
-                count.running.leave(limit(group));
+            let Some(count) = self.counts.get_mut(&counted(group)) else {
+                continue;
+            };
+            if count.running.leave(limit(group)) {
+                let touched = count.total;
+                count.total -= 1;
+                changes.extend(self.look_again(group, touched));
             }
-        }
-        let changes = self.look_again(groups);
-        for group in groups {
             self.forget_idle(&counted(group));
         }
         changes
     }
 
-    fn look_again(&mut self, groups: &[Group]) -> Vec<Moved> {
+    /// One more or one less runs: of the lanes, only those with the limit that was passed can have opened or closed.
+    fn look_again(&mut self, group: &Group, touched: u32) -> Vec<Moved> {
         let mut changes = Vec::new();
-        for group in groups {
-            let Some(count) = self.counts.get(&counted(group)) else {
+        let Some(count) = self.counts.get(&counted(group)) else {
+            return changes;
+        };
+        let keys: Vec<_> = count.lanes.get(&touched).into_iter().flatten().cloned().collect();
+        for key in keys {
+            let is_open = self.admits(&key);
+            let Some(lane) = self.lanes.get_mut(&key) else {
                 continue;
             };
-            for key in count.lanes.clone() {
-                let is_open = self.admits(&key);
-                let Some(lane) = self.lanes.get_mut(&key) else {
-                    continue;
-                };
-                if std::mem::replace(&mut lane.is_open, is_open) == is_open {
-                    continue;
-                }
-                for (class, waiting) in &lane.waiting {
-                    let first = waiting.first().copied();
-                    changes.push(if is_open {
-                        moved(class, None, first)
-                    } else {
-                        moved(class, first, None)
-                    });
-                }
+            if std::mem::replace(&mut lane.is_open, is_open) == is_open {
+                continue;
             }
+            let fronts = lane.waiting.iter().map(|(class, waiting)| {
+                let first = waiting.first().copied();
+                match is_open {
+                    true => moved(class, None, first),
+                    false => moved(class, first, None),
+                }
+            });
+            let fronts = fronts.collect();
+            changes.extend(self.forward(&key, fronts));
+        }
+        if let (Group::Key { .. }, Some(count)) = (group, self.counts.get_mut(&counted(group))) {
+            changes.extend(count.turn());
         }
         changes
+    }
+
+    /// Changes at the front of a lane, as the order sees them: through the hub of its key, where it has one.
+    fn forward(&mut self, groups: &[Group], changes: Vec<Moved>) -> Vec<Moved> {
+        let key = groups.iter().find(|group| matches!(group, Group::Key { .. }));
+        match key.and_then(|key| self.counts.get_mut(&counted(key))) {
+            Some(hub) => changes.iter().filter_map(|change| hub.take_in(change)).collect(),
+            None => changes,
+        }
     }
 
     fn admits(&self, groups: &[Group]) -> bool {
         groups.iter().all(|group| {
             let count = self.counts.get(&counted(group));
-            count.is_none_or(|count| count.running.admits(limit(group)))
+            count.is_none_or(|count| count.total < limit(group))
         })
     }
 
@@ -181,7 +250,11 @@ impl Lanes {
         self.lanes.insert(groups.clone(), lane);
         for group in groups.iter() {
             let count = self.counts.entry(counted(group)).or_default();
-            count.lanes.push(groups.clone());
+            count
+                .lanes
+                .entry(limit(group))
+                .or_default()
+                .insert(groups.clone());
         }
     }
 
@@ -189,7 +262,11 @@ impl Lanes {
         self.lanes.remove(groups);
         for group in groups.iter() {
             if let Some(count) = self.counts.get_mut(&counted(group)) {
-                count.lanes.retain(|lane| lane != groups);
+                let lanes = count.lanes.entry(limit(group)).or_default();
+                lanes.remove(groups);
+                if lanes.is_empty() {
+                    count.lanes.remove(&limit(group));
+                }
             }
             self.forget_idle(&counted(group));
         }
@@ -262,6 +339,13 @@ mod tests {
             .collect()
     }
 
+    /// What becomes of one place in the order.
+    fn net(changes: &[Moved]) -> Vec<(Option<u64>, Option<u64>)> {
+        let told = told(changes);
+        let ends = told.first().zip(told.last());
+        ends.map(|(first, last)| (first.0, last.1)).into_iter().collect()
+    }
+
     #[test]
     fn only_the_first_of_an_open_lane_stands_in_the_order() {
         let mut lanes = Lanes::default();
@@ -280,15 +364,44 @@ mod tests {
         let mut lanes = Lanes::default();
         let (one, three, a) = (key("host", 1), key("host", 3), class("a"));
         lanes.insert(&one, &a, place(1));
-        lanes.insert(&three, &a, place(2));
+        assert_eq!(
+            told(&lanes.insert(&three, &a, place(2))),
+            [],
+            "behind it in the same hub"
+        );
         assert_eq!(
             told(&lanes.enter(&three)),
-            [(Some(1), None)],
+            [(Some(1), Some(2))],
             "one may not join, three may"
         );
-        assert_eq!(told(&lanes.leave(&three)), [(None, Some(1))]);
-        let closed = told(&lanes.enter(&one));
-        assert_eq!(closed, [(Some(1), None), (Some(2), None)]);
+        assert_eq!(told(&lanes.leave(&three)), [(Some(2), Some(1))]);
+        assert_eq!(net(&lanes.enter(&one)), [(Some(1), None)], "nobody may");
+        assert_eq!(told(&lanes.insert(&three, &a, place(0))), []);
+        assert_eq!(net(&lanes.leave(&one)), [(None, Some(0))]);
+    }
+
+    #[test]
+    fn ten_thousand_limits_of_one_key_cost_no_more_than_one() {
+        const LIMITS: u32 = 10_000;
+        let mut lanes = Lanes::default();
+        let a = class("a");
+        let keys: Vec<_> = (1..=LIMITS).map(|limit| key("host", limit)).collect();
+        let mut moves = 0;
+        for (arrival, key) in (1..).zip(&keys) {
+            moves += lanes.insert(key, &a, place(arrival)).len();
+        }
+        assert_eq!(moves, 1, "only the first of all stands in the order");
+        // One after the other: each shuts the others out or not, as its limit says.
+        for (arrival, key) in (1..).zip(&keys) {
+            let changes = [
+                lanes.remove(key, &a, place(arrival)),
+                lanes.enter(key),
+                lanes.leave(key),
+            ];
+            moves += changes.iter().map(Vec::len).sum::<usize>();
+        }
+        assert!(moves < 6 * LIMITS as usize, "{moves} moves");
+        assert!(lanes.lanes.is_empty() && lanes.counts.is_empty());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::lanes::{Class, Group, Lanes, Place};
+use super::lanes::{Class, Group, Lanes, Moved, Place};
 use crate::domain::job::Job;
 use crate::domain::run::Run;
 use crate::domain::{JobId, RunId, TenantName};
@@ -18,8 +18,8 @@ use crate::limits;
 #[derive(Debug, Default)]
 pub(super) struct Ready {
     tenants: BTreeMap<TenantName, TenantReady>,
-    /// Goes up whenever a job may have become claimable.
-    version: u64,
+    /// Tenants with classes that are fresh.
+    stirred: BTreeSet<TenantName>,
 }
 
 #[derive(Debug, Default)]
@@ -42,7 +42,11 @@ struct Entry {
 
 /// What stands in the order: by queue, type and requirements.
 #[derive(Debug, Default)]
-struct Order(BTreeMap<String, Types>);
+struct Order {
+    queues: BTreeMap<String, Types>,
+    /// Classes of which a job came into the order since they were last asked for.
+    fresh: BTreeSet<Arc<Class>>,
+}
 
 /// The types of a queue, each with its shelves by what they require.
 type Types = BTreeMap<String, Shelves>;
@@ -55,7 +59,7 @@ struct Shelf {
 }
 
 /// What a worker takes.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Wanted {
     /// What it offers: all that a job requires must be among it.
     pub labels: BTreeMap<String, String>,
@@ -63,6 +67,19 @@ pub struct Wanted {
     pub queues: Vec<String>,
     /// Types by glob, `*` standing for any characters; none means all.
     pub types: Vec<String>,
+}
+
+impl Wanted {
+    /// Whether jobs of a class are what is wanted, whatever their queue.
+    pub(super) fn takes(&self, class: &Class) -> bool {
+        let is_named = self.types.is_empty() || self.types.iter().any(|glob| matches(glob, &class.job_type));
+        is_named && self.offers(&class.requires)
+    }
+
+    fn offers(&self, requires: &BTreeMap<String, String>) -> bool {
+        let offered = |(name, value)| self.labels.get(name) == Some(value);
+        requires.iter().all(offered)
+    }
 }
 
 impl Ready {
@@ -81,7 +98,6 @@ impl Ready {
     /// A job became eligible.
     pub(super) fn insert(&mut self, tenant: &TenantName, job: &Job) {
         self.remove(tenant, job.id);
-        self.version += 1;
         let ready = self.tenant(tenant);
         let groups = ready.groups_of(job);
         let place = Place {
@@ -91,8 +107,8 @@ impl Ready {
         };
         let class = ready.order.class_of(job);
         let moved = ready.lanes.insert(&groups, &class, place);
-        ready.order.change(moved);
         ready.entries.insert(job.id, Entry { class, groups, place });
+        self.change(tenant, moved);
     }
 
     /// A job is no longer eligible.
@@ -102,7 +118,7 @@ impl Ready {
         };
         if let Some(entry) = ready.entries.remove(&job) {
             let moved = ready.lanes.remove(&entry.groups, &entry.class, entry.place);
-            ready.order.change(moved);
+            self.change(tenant, moved);
         }
     }
 
@@ -113,8 +129,8 @@ impl Ready {
         let groups = ready.groups_of(job);
         if !groups.is_empty() && !ready.running.contains_key(&job.id) {
             let moved = ready.lanes.enter(&groups);
-            ready.order.change(moved);
             ready.running.insert(job.id, groups);
+            self.change(tenant, moved);
         }
     }
 
@@ -123,9 +139,48 @@ impl Ready {
         let ready = self.tenant(tenant);
         if let Some(groups) = ready.running.remove(&job) {
             let moved = ready.lanes.leave(&groups);
-            ready.order.change(moved);
-            self.version += 1;
+            self.change(tenant, moved);
         }
+    }
+
+    fn change(&mut self, tenant: &TenantName, moved: Vec<Moved>) {
+        let ready = self.tenant(tenant);
+        ready.order.change(moved);
+        if !ready.order.fresh.is_empty() && !self.stirred.contains(tenant) {
+            self.stirred.insert(tenant.clone());
+        }
+    }
+
+    /// Classes of which a job came into the order since they were last taken: whoever found nothing of them before may
+    /// find something now.
+    pub(super) fn take_fresh(&mut self) -> Vec<(TenantName, Arc<Class>)> {
+        let mut fresh = Vec::new();
+        for tenant in std::mem::take(&mut self.stirred) {
+            let classes = std::mem::take(&mut self.tenant(&tenant).order.fresh);
+            fresh.extend(classes.into_iter().map(|class| (tenant.clone(), class)));
+        }
+        fresh
+    }
+
+    /// Classes that were taken and not looked at.
+    pub(super) fn put_back_fresh(&mut self, fresh: Vec<(TenantName, Arc<Class>)>) {
+        for (tenant, class) in fresh {
+            self.tenant(&tenant).order.fresh.insert(class);
+            self.stirred.insert(tenant);
+        }
+    }
+
+    /// Whether there are fresh classes.
+    pub(super) fn has_fresh(&self) -> bool {
+        !self.stirred.is_empty()
+    }
+
+    /// Whether a job of this class stands in the order.
+    pub(super) fn has(&self, tenant: &TenantName, class: &Class) -> bool {
+        let queues = self.tenants.get(tenant).map(|ready| &ready.order.queues);
+        let types = queues.and_then(|queues| queues.get(&class.queue));
+        let shelves = types.and_then(|types| types.get(&class.job_type));
+        shelves.is_some_and(|shelves| shelves.contains_key(&class.requires))
     }
 
     /// The tenant behind `last`, in a ring, that has something such a worker may get, and that something.
@@ -143,18 +198,13 @@ impl Ready {
             .flatten();
         behind
             .chain(before)
-            .filter(|(tenant, ready)| !ready.order.0.is_empty() && allowed(tenant))
+            .filter(|(tenant, ready)| !ready.order.queues.is_empty() && allowed(tenant))
             .find_map(|(tenant, ready)| Some((tenant.clone(), ready.order.first(wanted)?.job)))
     }
 
     /// Eligible jobs, for metrics.
     pub(super) fn depth(&self) -> usize {
         self.tenants.values().map(|ready| ready.entries.len()).sum()
-    }
-
-    /// Goes up whenever a claim that found nothing might find something now.
-    pub(super) fn version(&self) -> u64 {
-        self.version
     }
 
     fn tenant(&mut self, tenant: &TenantName) -> &mut TenantReady {
@@ -184,7 +234,7 @@ impl Order {
     fn class_of(&self, job: &Job) -> Arc<Class> {
         let (queue, job_type, requires) = (&job.spec.queue, &job.spec.job_type, &job.spec.requires);
         let shelf = self
-            .0
+            .queues
             .get(queue)
             .and_then(|types| types.get(job_type)?.get(requires));
         shelf.map_or_else(
@@ -199,7 +249,7 @@ impl Order {
         )
     }
 
-    fn change(&mut self, moved: Vec<super::lanes::Moved>) {
+    fn change(&mut self, moved: Vec<Moved>) {
         for moved in moved {
             if let Some(place) = moved.out {
                 self.take_out(&moved.class, place);
@@ -211,7 +261,10 @@ impl Order {
     }
 
     fn put_in(&mut self, class: &Arc<Class>, place: Place) {
-        let types = self.0.entry(class.queue.clone()).or_default();
+        if !self.fresh.contains(class) {
+            self.fresh.insert(class.clone());
+        }
+        let types = self.queues.entry(class.queue.clone()).or_default();
         let requires = types.entry(class.job_type.clone()).or_default();
         let shelf = requires.entry(class.requires.clone()).or_insert_with(|| Shelf {
             class: class.clone(),
@@ -221,7 +274,7 @@ impl Order {
     }
 
     fn take_out(&mut self, class: &Class, place: Place) {
-        let Some(types) = self.0.get_mut(&class.queue) else {
+        let Some(types) = self.queues.get_mut(&class.queue) else {
             return;
         };
         let Some(requires) = types.get_mut(&class.job_type) else {
@@ -237,27 +290,22 @@ impl Order {
             types.remove(&class.job_type);
         }
         if types.is_empty() {
-            self.0.remove(&class.queue);
+            self.queues.remove(&class.queue);
         }
     }
 
     fn first(&self, wanted: &Wanted) -> Option<Place> {
-        let queues = wanted.queues.iter().filter_map(|queue| self.0.get(queue));
+        let queues = wanted.queues.iter().filter_map(|queue| self.queues.get(queue));
         queues.filter_map(|types| first_of(types, wanted)).min()
     }
 }
 
 /// The first place of a queue: types are looked up by name where the worker names them, and walked only for globs.
 fn first_of(types: &Types, wanted: &Wanted) -> Option<Place> {
-    let fits = |requires: &BTreeMap<String, String>| {
-        requires
-            .iter()
-            .all(|(name, value)| wanted.labels.get(name) == Some(value))
-    };
     let of_type = |shelves: &Shelves| {
         shelves
             .iter()
-            .filter(|(requires, _)| fits(requires))
+            .filter(|(requires, _)| wanted.offers(requires))
             .filter_map(|(_, shelf)| shelf.places.first().copied())
             .min()
     };

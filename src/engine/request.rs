@@ -48,7 +48,7 @@ pub enum Reach {
 }
 
 /// What came of one trip.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Answer {
     /// One per command, in order.
     pub results: Vec<Result<Receipt, Rejection>>,

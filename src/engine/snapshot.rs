@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/snapshots/<journal position, 20 digits>.snap, one zstd frame with checksum over
-//!   "FSTSNAP\x02"
+//!   "FSTSNAP\x03"
 //!   entries:  length of key (4, little endian) · key · length of value (4) · value    rows and heads as stored
 //!   0xffffffff · SHA-256 of everything before
 //! ```
@@ -15,16 +15,13 @@ use super::recover::Layout;
 use crate::disk::{self, Disk};
 use crate::domain::{Digest, Hasher};
 use crate::ledger::Ledgers;
+use crate::limits;
 use crate::store::{Commit, Store, StoreError};
 
-const MAGIC: &[u8; 8] = b"FSTSNAP\x02";
+const MAGIC: &[u8; 8] = b"FSTSNAP\x03";
 const END: u32 = u32::MAX;
 /// Snapshots kept.
 const KEPT: usize = 2;
-/// Largest snapshot file read back.
-const FILE_BYTES_MAX: u64 = 4 << 30;
-/// Largest key or value.
-const ITEM_BYTES_MAX: usize = 8 << 20;
 /// Rows written in one batch when loading.
 const CHUNK_ROWS: usize = 4_096;
 
@@ -100,7 +97,7 @@ fn names(disk: &dyn Disk, dir: &Path) -> io::Result<Vec<String>> {
 }
 
 fn load(disk: &dyn Disk, path: &Path, store: &Store) -> io::Result<()> {
-    let file = disk::read_file(disk, path, FILE_BYTES_MAX)?;
+    let file = disk::read_file(disk, path, limits::SNAPSHOT_BYTES_MAX)?;
     // Two passes: nothing is loaded before the whole file verified.
     walk(&file, |_, _| Ok(()))?;
     let mut chunk = Vec::new();
@@ -155,7 +152,7 @@ fn read_len(input: &mut impl Read) -> io::Result<u32> {
 }
 
 fn read_item(input: &mut impl Read, len: u32, into: &mut Vec<u8>) -> io::Result<()> {
-    if len as usize > ITEM_BYTES_MAX {
+    if len as usize > limits::SNAPSHOT_ITEM_BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidData, "an entry is too long"));
     }
     into.resize(len as usize, 0);

@@ -13,11 +13,6 @@ use crate::domain::{Seq, TenantName};
 use crate::limits;
 use crate::store::Snapshot;
 
-/// What one of two generations holds before it is full; when the young one is, it becomes the old one.
-const GENERATION_ROWS_MAX: usize = 32_768;
-/// The same in bytes of the events that wrote the rows: payloads may be large.
-const GENERATION_BYTES_MAX: usize = 2 * limits::BACKLOG_BYTES_MAX;
-
 /// What was written last, for two reasons: the projection may not show it yet, and active work touches it again soon.
 /// The writer alone changes rows, so what is here is never out of date.
 #[derive(Debug, Default)]
@@ -27,6 +22,7 @@ pub(super) struct RowCache {
     graphs: Graphs,
 }
 
+/// When the young one is full it becomes the old one.
 #[derive(Debug, Default)]
 struct Generation {
     /// A removed row is none.
@@ -43,7 +39,7 @@ impl Generation {
     }
 
     fn is_full(&self) -> bool {
-        self.count >= GENERATION_ROWS_MAX || self.bytes >= GENERATION_BYTES_MAX
+        self.count >= limits::CACHE_ROWS_MAX || self.bytes >= limits::CACHE_BYTES_MAX
     }
 }
 

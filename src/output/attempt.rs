@@ -125,7 +125,9 @@ impl AttemptLog {
     pub fn append(&mut self, stream: Stream, bytes: &[u8], at: Timestamp) -> Result<(), OutputError> {
         self.check_open()?;
         let written = self.bytes(Stream::Stdout) + self.bytes(Stream::Stderr);
-        let room = self.bytes_max.saturating_sub(written);
+        // However it comes, an index never takes much more than the output itself may.
+        let indexed = entry_at(self.entries).saturating_sub(limits::LOG_INDEX_FREE_BYTES);
+        let room = self.bytes_max.saturating_sub(written.max(indexed));
         let kept = &bytes[..bytes.len().min(usize::try_from(room).unwrap_or(usize::MAX))];
         let cut_before = self.is_truncated();
         let state = &mut self.streams[stream as usize];
@@ -217,10 +219,13 @@ impl AttemptLog {
         if spans.is_empty() {
             return Ok(());
         }
-        let mut entries: Vec<Entry> = spans
-            .iter()
-            .map(|(stream, span)| unnumbered(*stream, *span, at))
-            .collect();
+        let mut entries: Vec<Entry> = Vec::new();
+        for (stream, span) in spans {
+            let line = unnumbered(*stream, *span, at);
+            if !entries.last_mut().is_some_and(|block| block.take_in(&line)) {
+                entries.push(line);
+            }
+        }
         let mut encoded = Vec::with_capacity(entries.len() * ENTRY_BYTES);
         self.run.publish(self.id, &mut entries, |entries| {
             for entry in entries {

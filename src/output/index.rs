@@ -1,6 +1,6 @@
 //! The line index: which bytes of `stdout` and `stderr` are which line, and in which order they came.
 //!
-//! Version 1. All integers little endian. Entry `n` lies at `128 + 32 * n`, so a reader jumps to any line.
+//! Version 2. All integers little endian. Entry `n` lies at `128 + 32 * n`, so a reader jumps to any of them.
 //!
 //! ```text
 //! header, 128 bytes
@@ -9,8 +9,12 @@
 //!
 //! entry, 32 bytes
 //! 0      8        16       20      24       25     26      28       32
-//! | pos  | at ms  | offset | bytes | stream | kind | zero  | crc32c |
+//! | pos  | at ms  | offset | bytes | stream | kind | more  | crc32c |
 //! ```
+//!
+//! An entry of kind `Line` may stand for several lines that came together, each ended by a newline: `more` is their number
+//! but for the first. `bytes` then reaches from the first one's begin to before the last one's newline, and they have the
+//! positions `pos`, `pos + 1`, and so on. Version 1 had one entry a line, with `more` zero, and is read as well.
 //!
 //! An entry is written after the bytes it names. The entries of an ended attempt close with one of kind `End`.
 //! `End` says how many entries came before it (`pos`). Nothing after the first invalid entry counts.
@@ -21,7 +25,8 @@ use crate::limits;
 pub(super) const HEADER_BYTES: usize = 128;
 pub(super) const ENTRY_BYTES: usize = 32;
 const MAGIC: &[u8; 8] = b"FASTLINE";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+const VERSION_OLDEST: u32 = 1;
 const STEP_AT: usize = 36;
 const HEADER_CRC_AT: usize = 124;
 const ENTRY_CRC_AT: usize = 28;
@@ -69,6 +74,8 @@ pub(super) struct Entry {
     pub bytes: u32,
     pub stream: Stream,
     pub kind: LineKind,
+    /// Lines but for the first.
+    pub more: u16,
 }
 
 /// Who wrote the output.
@@ -93,8 +100,15 @@ impl Header {
         bytes
     }
 
+    /// Which version a header is of, where it is one.
+    pub fn version(bytes: &[u8; HEADER_BYTES]) -> Option<u32> {
+        let is_one = is_sealed(bytes, HEADER_CRC_AT) && &bytes[..8] == MAGIC;
+        is_one.then(|| u32_at(bytes, 8))
+    }
+
     pub fn decode(bytes: &[u8; HEADER_BYTES]) -> Option<Header> {
-        if !is_sealed(bytes, HEADER_CRC_AT) || &bytes[..8] != MAGIC || u32_at(bytes, 8) != VERSION {
+        let version = Self::version(bytes)?;
+        if !(VERSION_OLDEST..=VERSION).contains(&version) {
             return None;
         }
         let step = match u32_at(bytes, 32) as usize {
@@ -122,7 +136,50 @@ impl Entry {
             bytes: 0,
             stream: Stream::Stdout,
             kind: LineKind::End,
+            more: 0,
         }
+    }
+
+    /// Lines that it stands for.
+    pub fn lines(&self) -> u64 {
+        1 + u64::from(self.more)
+    }
+
+    /// The position of its last line.
+    pub fn last_pos(&self) -> u64 {
+        self.pos.saturating_add(u64::from(self.more))
+    }
+
+    /// Takes in a line that came together with it and follows it. False when it has no room, or does not follow.
+    pub fn take_in(&mut self, next: &Entry) -> bool {
+        let are_lines = self.kind == LineKind::Line && next.kind == LineKind::Line;
+        let bytes = self.bytes as usize + 1 + next.bytes as usize;
+        let follows = self.stream == next.stream && self.next_offset() == u64::from(next.offset);
+        let fits = bytes <= limits::LOG_BLOCK_BYTES_MAX && next.more == 0;
+        let takes = are_lines && follows && fits;
+        if takes {
+            self.bytes = bytes as u32;
+            self.more += 1;
+        }
+        takes
+    }
+
+    /// The lines that it stands for, each as an entry of its own. None when `bytes`, those that it names, are not that many
+    /// lines.
+    pub fn lines_of(&self, bytes: &[u8]) -> Option<Vec<Entry>> {
+        let mut lines = Vec::with_capacity(self.more as usize + 1);
+        let mut offset = self.offset;
+        for (pos, line) in (self.pos..).zip(bytes.split(|byte| *byte == b'\n')) {
+            lines.push(Entry {
+                pos,
+                offset,
+                bytes: line.len() as u32,
+                more: 0,
+                ..*self
+            });
+            offset += line.len() as u32 + 1;
+        }
+        (lines.len() as u64 == self.lines()).then_some(lines)
     }
 
     pub fn encode(&self) -> [u8; ENTRY_BYTES] {
@@ -141,6 +198,7 @@ impl Entry {
             LineKind::Truncated => 3,
             LineKind::End => 4,
         };
+        bytes[26..28].copy_from_slice(&self.more.to_le_bytes());
         seal(&mut bytes, ENTRY_CRC_AT);
         bytes
     }
@@ -168,6 +226,7 @@ impl Entry {
             bytes: u32_at(bytes, 20),
             stream,
             kind,
+            more: u16::from_le_bytes([bytes[26], bytes[27]]),
         })
     }
 
@@ -216,7 +275,54 @@ mod tests {
             bytes: 65_536,
             stream: Stream::Stderr,
             kind: LineKind::Piece,
+            more: 0,
         }
+    }
+
+    #[test]
+    fn headers_of_the_first_version_are_read_and_later_ones_are_not() {
+        let header = Header {
+            attempt: 3,
+            job: JobId::derive(Timestamp::from_ms(1), 2, 3),
+            step: None,
+        };
+        for (version, is_read) in [(0, false), (1, true), (2, true), (3, false)] {
+            let mut bytes = header.encode();
+            bytes[8] = version;
+            seal(&mut bytes, HEADER_CRC_AT);
+            assert_eq!(Header::version(&bytes), Some(u32::from(version)));
+            assert_eq!(Header::decode(&bytes).is_some(), is_read, "version {version}");
+        }
+    }
+
+    #[test]
+    fn short_lines_that_follow_each_other_share_an_entry() {
+        let line = |offset: u32, bytes: u32| Entry {
+            offset,
+            bytes,
+            kind: LineKind::Line,
+            ..entry()
+        };
+        let mut block = line(10, 1);
+        assert!(block.take_in(&line(12, 0)) && block.take_in(&line(13, 2)));
+        assert_eq!((block.bytes, block.more, block.next_offset()), (5, 2, 16));
+        assert!(!block.take_in(&line(17, 0)), "it does not follow");
+        let piece = Entry {
+            offset: 16,
+            ..entry()
+        };
+        assert!(!block.take_in(&piece), "a piece has no newline");
+        let fits = limits::LOG_BLOCK_BYTES_MAX as u32 - block.bytes - 1;
+        assert!(!block.take_in(&line(16, fits + 1)), "one byte too many");
+        assert_eq!(Entry::decode(&block.encode()), Some(block));
+        let lines = block.lines_of(b"a\n\nbc").unwrap();
+        let told: Vec<_> = lines
+            .iter()
+            .map(|line| (line.pos - block.pos, line.offset, line.bytes))
+            .collect();
+        assert_eq!(told, [(0, 10, 1), (1, 12, 0), (2, 13, 2)]);
+        assert_eq!(block.lines_of(b"a\nxbc"), None);
+        assert!(block.take_in(&line(16, fits)));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Output {
         read::read_lines(&self.run(scope), after_pos, limit, filter)
     }
 
-    /// Lines of one attempt by number, from `first` (counted from 0).
+    /// Lines of one attempt by number, from `first` (counted from 0); walks the index up to there.
     ///
     /// # Errors
     /// `Missing`, `Damaged`, or what the disk said.

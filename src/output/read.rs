@@ -12,13 +12,14 @@ use super::attempt::{AttemptSummary, StreamSummary, reread};
 use super::error::OutputError;
 use super::index::{ENTRY_BYTES, Entry, HEADER_BYTES, LineKind, Stream, entry_at};
 use super::layout::attempt_dir;
-use super::run_log::{AttemptId, AttemptMeta, RunLog, Snapshot, read_entry, valid_entries};
+use super::run_log::{AttemptId, AttemptMeta, RunLog, Snapshot, read_block, read_entry, valid_entries};
 use crate::disk::{Access, Disk, DiskFile};
 use crate::domain::{Digest, Hasher, JobId, StepName, Timestamp};
 use crate::limits;
 
-/// Entries read at once.
+/// Entries read at once, and lines of theirs beyond which no further one is looked into.
 const ENTRIES_AHEAD: u64 = 128;
+const LINES_AHEAD: usize = 1_024;
 
 /// Which lines of a run; what is `None` does not narrow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,7 +116,7 @@ pub(super) fn read_lines(
     Ok(page)
 }
 
-/// Lines of one attempt by number, from `first` (0 is the first), without looking at the ones before.
+/// Lines of one attempt by number, from `first` (0 is the first). Walks the entries before, not the lines.
 pub(super) fn read_attempt_lines(
     run: &RunLog,
     id: AttemptId,
@@ -127,8 +128,8 @@ pub(super) fn read_attempt_lines(
     })?;
     let mut cursor = Cursor::new(&run.dir, id, meta);
     let (mut lines, mut bytes) = (Vec::new(), 0);
-    cursor.next_entry = first;
     cursor.is_placed = true;
+    cursor.skip(&*run.disk, first)?;
     while lines.len() < limit && bytes < limits::LOG_PAGE_BYTES_MAX {
         let Some(line) = cursor.peek(&*run.disk, 0).and_then(|_| cursor.take(&*run.disk))? else {
             break;
@@ -252,7 +253,29 @@ impl Cursor {
         if self.ahead.is_empty() {
             self.read_ahead(disk)?;
         }
+        // The entry may stand for lines before as well.
+        while self.ahead.front().is_some_and(|line| line.pos <= after_pos) {
+            self.ahead.pop_front();
+        }
         Ok(self.ahead.front().copied())
+    }
+
+    /// Goes to a line by its number.
+    fn skip(&mut self, disk: &dyn Disk, mut lines: u64) -> Result<(), OutputError> {
+        let path = self.dir.join("lines");
+        while self.next_entry < self.meta.entries {
+            let index = open_once(&mut self.index, disk, &path)?;
+            let entry = read_entry(&**index, self.next_entry).map_err(OutputError::disk("read", &path))?;
+            let entry = entry.ok_or_else(|| OutputError::damaged(&path, "an entry fails its checksum"))?;
+            if entry.lines() > lines {
+                break;
+            }
+            lines -= entry.lines();
+            self.next_entry += 1;
+        }
+        self.read_ahead(disk)?;
+        self.ahead.drain(..self.ahead.len().min(lines as usize));
+        Ok(())
     }
 
     /// The position of the next entry or, where it has not been read yet, the lowest it can have.
@@ -325,15 +348,33 @@ impl Cursor {
             .read_exact_at(&mut bytes, entry_at(self.next_entry))
             .map_err(OutputError::disk("read", &path))?;
         for entry in bytes.as_chunks::<ENTRY_BYTES>().0 {
-            match Entry::decode(entry).filter(|entry| entry.kind != LineKind::End) {
-                Some(entry) => self.ahead.push_back(entry),
+            let entry = Entry::decode(entry).filter(|entry| entry.kind != LineKind::End);
+            let lines = match entry {
+                Some(entry) => self.block_of(disk, &entry),
+                None => Err(OutputError::damaged(&path, "an entry fails its checksum")),
+            };
+            match lines {
+                Ok(lines) => self.ahead.extend(lines),
                 // What comes before the damage is served first.
-                None if !self.ahead.is_empty() => break,
-                None => return Err(OutputError::damaged(&path, "an entry fails its checksum")),
+                Err(OutputError::Damaged { .. }) if !self.ahead.is_empty() => break,
+                Err(error) => return Err(error),
+            }
+            self.next_entry += 1;
+            if self.ahead.len() >= LINES_AHEAD {
+                break;
             }
         }
-        self.next_entry += self.ahead.len() as u64;
         Ok(())
+    }
+
+    fn block_of(&mut self, disk: &dyn Disk, entry: &Entry) -> Result<Vec<Entry>, OutputError> {
+        if entry.more == 0 {
+            return Ok(vec![*entry]);
+        }
+        let path = self.dir.join(entry.stream.as_str());
+        let file = open_once(&mut self.streams[entry.stream as usize], disk, &path)?;
+        let lines = read_block(Some(&**file), entry).map_err(OutputError::disk("read", &path))?;
+        lines.ok_or_else(|| OutputError::damaged(&path, "it has other lines than its index says"))
     }
 
     /// Number of the first entry after `after_pos`, by halving.
@@ -349,7 +390,7 @@ impl Cursor {
             let entry = read_entry(&**index, middle)
                 .map_err(OutputError::disk("read", &path))?
                 .ok_or_else(|| OutputError::damaged(&path, "an entry fails its checksum"))?;
-            match entry.pos > after_pos {
+            match entry.last_pos() > after_pos {
                 true => high = middle,
                 false => low = middle + 1,
             }

@@ -175,8 +175,8 @@ impl RunLog {
     ) -> Result<(), OutputError> {
         self.with(|state| {
             for entry in entries.iter_mut() {
-                state.highest_pos += 1;
-                entry.pos = state.highest_pos;
+                entry.pos = state.highest_pos + 1;
+                state.highest_pos = entry.last_pos();
             }
             write(entries)?;
             if let (Some(meta), Some(first), Some(last)) =
@@ -185,7 +185,7 @@ impl RunLog {
                 if meta.entries == 0 {
                     meta.first_pos = first.pos;
                 }
-                meta.last_pos = last.pos;
+                meta.last_pos = last.last_pos();
                 meta.entries += entries.len() as u64;
             }
             self.highest.send_replace(state.highest_pos);
@@ -275,8 +275,10 @@ fn load_meta(disk: &dyn Disk, dir: &Path) -> Result<Option<Loaded>, OutputError>
     index
         .read_exact_at(&mut header, 0)
         .map_err(OutputError::disk("read", &path))?;
-    let header =
-        Header::decode(&header).ok_or_else(|| OutputError::damaged(&path, "its header is not one"))?;
+    let header = Header::decode(&header).ok_or_else(|| match Header::version(&header) {
+        Some(_) => OutputError::damaged(&path, "its version is one that this program does not read"),
+        None => OutputError::damaged(&path, "its header is not one"),
+    })?;
     let slots = (len - HEADER_BYTES as u64) / ENTRY_BYTES as u64;
     let ended = len == entry_at(slots)
         && slots > 0
@@ -319,7 +321,7 @@ impl AttemptMeta {
         let first = read_entry(index, 0)?;
         let last = read_entry(index, self.entries - 1)?;
         self.first_pos = first.map_or(0, |entry| entry.pos);
-        self.last_pos = last.map_or(0, |entry| entry.pos);
+        self.last_pos = last.map_or(0, |entry| entry.last_pos());
         Ok(first.is_some() && last.is_some())
     }
 }
@@ -341,14 +343,17 @@ pub(super) fn valid_entries(
     index: &dyn DiskFile,
     slots: u64,
 ) -> Result<Valid, OutputError> {
-    let mut len = [0; 2];
+    let (mut len, mut files) = ([0; 2], [None, None]);
     for stream in [Stream::Stdout, Stream::Stderr] {
         let path = dir.join(stream.as_str());
-        len[stream as usize] = match disk.open(&path, Access::Read).and_then(|file| file.len()) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => 0,
+        let opened = disk
+            .open(&path, Access::Read)
+            .and_then(|file| Ok((file.len()?, file)));
+        match opened {
+            Ok((bytes, file)) => (len[stream as usize], files[stream as usize]) = (bytes, Some(file)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
             Err(error) => return Err(OutputError::disk("open", &path)(error)),
-        };
+        }
     }
     let (mut valid, mut last_pos) = (Valid::default(), 0);
     for n in 0..slots {
@@ -362,13 +367,18 @@ pub(super) fn valid_entries(
                 if u64::from(entry.offset) != valid.next_offset[stream] || entry.next_offset() > len[stream] {
                     break;
                 }
+                let lines = read_block(files[stream].as_deref(), &entry);
+                let lines = lines.map_err(OutputError::disk("read", &dir.join(entry.stream.as_str())))?;
+                if lines.is_none() {
+                    break;
+                }
                 valid.next_offset[stream] = entry.next_offset();
-                valid.lines[stream] += 1;
+                valid.lines[stream] += entry.lines();
             }
             LineKind::Truncated => valid.truncated[stream] = true,
             LineKind::End => break,
         }
-        last_pos = entry.pos;
+        last_pos = entry.last_pos();
         valid.entries = n + 1;
     }
     Ok(valid)
@@ -380,6 +390,22 @@ pub(super) fn read_entry(index: &dyn DiskFile, n: u64) -> std::io::Result<Option
     Ok(Entry::decode(&bytes))
 }
 
+/// The lines of an entry, each as one of its own. None when the stream holds something else there.
+pub(super) fn read_block(file: Option<&dyn DiskFile>, entry: &Entry) -> std::io::Result<Option<Vec<Entry>>> {
+    let Some(file) = file.filter(|_| entry.more > 0) else {
+        return Ok((entry.more == 0).then(|| vec![*entry]));
+    };
+    if entry.bytes as usize > limits::LOG_BLOCK_BYTES_MAX {
+        return Ok(None);
+    }
+    let mut bytes = vec![0; entry.bytes as usize];
+    match file.read_exact_at(&mut bytes, u64::from(entry.offset)) {
+        Ok(()) => Ok(entry.lines_of(&bytes)),
+        Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// The entry that stands for a line, before it has a position.
 pub(super) fn unnumbered(stream: Stream, span: super::splitter::Span, at: Timestamp) -> Entry {
     Entry {
@@ -389,5 +415,6 @@ pub(super) fn unnumbered(stream: Stream, span: super::splitter::Span, at: Timest
         bytes: span.bytes as u32,
         stream,
         kind: span.kind,
+        more: 0,
     }
 }

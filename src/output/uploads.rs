@@ -41,6 +41,9 @@ pub enum UploadRefused {
     /// As many as may be are on their way.
     #[error("as many artifacts as there may be are on their way")]
     TooMany,
+    /// As many as may be of one tenant are on their way.
+    #[error("as many artifacts as one tenant may have are on their way")]
+    TooManyOfTenant,
     /// The disk refused.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -73,7 +76,15 @@ impl Uploads {
         begin: impl FnOnce() -> Result<BlobWriter, OutputError>,
     ) -> Result<Receiving, UploadRefused> {
         let mut open = lock(&self.open);
-        let count: usize = open.values().map(BTreeMap::len).sum();
+        let (mut count, mut of_tenant) = (0, 0);
+        for (other, uploads) in open.iter() {
+            count += uploads.len();
+            of_tenant += if other.scope.tenant == key.scope.tenant {
+                uploads.len()
+            } else {
+                0
+            };
+        }
         let of_attempt = open.entry(key.clone()).or_default();
         if let Some(upload) = of_attempt.get(&asked.name) {
             if upload.is_busy.load(Ordering::Acquire) {
@@ -96,6 +107,8 @@ impl Uploads {
             return Err(UploadRefused::WrongOffset { expected: 0 });
         } else if of_attempt.len() >= limits::ARTIFACTS_PER_STEP_MAX || count >= limits::WORKER_UPLOADS_MAX {
             return Err(UploadRefused::TooMany);
+        } else if of_tenant >= limits::WORKER_UPLOADS_PER_TENANT_MAX {
+            return Err(UploadRefused::TooManyOfTenant);
         }
         let upload = Arc::new(Upload {
             asked: asked.clone(),
@@ -161,4 +174,51 @@ impl Drop for Receiving {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::OsDisk;
+    use crate::domain::{JobId, Timestamp};
+    use crate::output::{Blobs, RunScope};
+
+    fn key(tenant: &str, number: usize) -> AttemptKey {
+        let job = JobId::derive(Timestamp::from_ms(1), number as u64, 0);
+        AttemptKey {
+            scope: RunScope::of_job(tenant.parse().unwrap(), None, job),
+            job,
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn one_tenant_leaves_room_for_the_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let blobs = Blobs::open(folder.path(), Arc::new(OsDisk)).unwrap();
+        let uploads = Uploads::default();
+        let asked = UploadAsk {
+            name: "a.bin".parse().unwrap(),
+            sha256: Digest::of(b"a"),
+            total: 1,
+            from: None,
+        };
+        let take = |tenant: &str, number: usize| {
+            let begin = || blobs.create(1);
+            uploads.take(&key(tenant, number), &asked, begin).map(drop)
+        };
+        for number in 0..limits::WORKER_UPLOADS_PER_TENANT_MAX {
+            take("acme", number).unwrap();
+        }
+        let one_more = limits::WORKER_UPLOADS_PER_TENANT_MAX;
+        let refused = take("acme", one_more).unwrap_err();
+        assert!(matches!(refused, UploadRefused::TooManyOfTenant), "{refused}");
+        for number in 0..limits::WORKER_UPLOADS_MAX - limits::WORKER_UPLOADS_PER_TENANT_MAX {
+            take("globex", number).unwrap();
+        }
+        let refused = take("initech", 0).unwrap_err();
+        assert!(matches!(refused, UploadRefused::TooMany), "{refused}");
+        uploads.forget(&key("acme", 0));
+        take("acme", one_more).unwrap();
+    }
 }

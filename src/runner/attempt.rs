@@ -16,11 +16,8 @@ use super::workspace::Workspace;
 use crate::clock::Clock;
 use crate::domain::Timestamp;
 use crate::domain::pack::StepTask;
+use crate::limits;
 use crate::output::{AttemptAsk, AttemptKey, AttemptLog, AttemptSummary, Output, RunScope};
-
-/// Between two tries to report an end.
-const COMPLETE_AGAIN_MS_MIN: u64 = 100;
-const COMPLETE_AGAIN_MS_MAX: u64 = 5_000;
 
 /// What every attempt of a runner shares.
 #[derive(Debug)]
@@ -301,7 +298,7 @@ async fn report<L: Leases>(
     ending: Ending,
     mut stop: watch::Receiver<Stop>,
 ) {
-    let mut pause_ms = COMPLETE_AGAIN_MS_MIN;
+    let mut pause_ms = limits::REPORT_AGAIN_MS_MIN;
     loop {
         if *stop.borrow_and_update() == Stop::Lost {
             return;
@@ -325,7 +322,7 @@ async fn report<L: Leases>(
             () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
             _ = stop.changed() => {}
         }
-        pause_ms = (2 * pause_ms).min(COMPLETE_AGAIN_MS_MAX);
+        pause_ms = (2 * pause_ms).min(limits::REPORT_AGAIN_MS_MAX);
     }
 }
 

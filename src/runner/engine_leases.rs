@@ -14,10 +14,8 @@ use crate::domain::job::{self, Artifact, AttemptLogs, Failure, OutputDigest};
 use crate::domain::rejection::Code;
 use crate::domain::{JobId, TenantName};
 use crate::engine::{Claim, CommandError, Handle, Reach, SubmitError, Wanted};
+use crate::limits;
 use crate::output::{AttemptSummary, StreamSummary};
-
-/// A claim that waits is answered at least this often, so that stopping never waits longer.
-const CLAIM_WAIT_MS_MAX: u64 = 1_000;
 
 /// The engine as the runner sees it. Remembers which tenant each leased job belongs to.
 #[derive(Debug)]
@@ -95,7 +93,7 @@ impl Leases for EngineLeases {
             },
             max: ask.max,
             lease_ms: ask.lease_ms,
-            wait_ms: ask.wait_ms.min(CLAIM_WAIT_MS_MAX),
+            wait_ms: ask.wait_ms.min(limits::RUNNER_CLAIM_WAIT_MS_MAX),
         };
         let system = TenantName::system();
         let answer = self

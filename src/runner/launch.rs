@@ -13,12 +13,8 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use crate::limits;
 use serde::{Deserialize, Serialize};
-
-/// Largest launch order. Holds the largest command and environment of a pack.
-pub const LAUNCH_BYTES_MAX: usize = 4 * crate::limits::PACK_BYTES_MAX;
-/// Largest report.
-pub const REPORT_BYTES_MAX: u64 = 16 * 1024;
 
 /// Starts steps.
 pub trait Launcher: Send + Sync + std::fmt::Debug + 'static {
@@ -58,11 +54,13 @@ pub struct LaunchSpec {
 /// The order as it goes over the control socket.
 ///
 /// # Errors
-/// When it is larger than [`LAUNCH_BYTES_MAX`].
+/// When it is larger than [`limits::LAUNCH_BYTES_MAX`].
 pub fn encode_order(spec: &LaunchSpec) -> io::Result<Vec<u8>> {
     let json = serde_json::to_vec(spec)?;
     match u32::try_from(json.len()) {
-        Ok(len) if json.len() <= LAUNCH_BYTES_MAX => Ok([&len.to_le_bytes(), json.as_slice()].concat()),
+        Ok(len) if json.len() <= limits::LAUNCH_BYTES_MAX => {
+            Ok([&len.to_le_bytes(), json.as_slice()].concat())
+        }
         _ => Err(io::ErrorKind::ArgumentListTooLong.into()),
     }
 }

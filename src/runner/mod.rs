@@ -23,10 +23,7 @@ use std::path::PathBuf;
 
 pub use engine_leases::EngineLeases;
 pub use error::RunnerError;
-pub use launch::{
-    Cause, Command, Ended, LAUNCH_BYTES_MAX, LaunchSpec, Launched, Launcher, REPORT_BYTES_MAX, Report,
-    encode_order,
-};
+pub use launch::{Cause, Command, Ended, LaunchSpec, Launched, Launcher, Report, encode_order};
 pub use leases::{
     Artifact, ClaimAsk, Failure, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, Outcome,
     OutputSummary, Renewal,

@@ -25,8 +25,6 @@ use crate::output::Output;
 /// Pause after a claim that brought nothing or failed, so that a server that answers at once is not flooded.
 const EMPTY_CLAIM_PAUSE_MS: u64 = 50;
 const FAILED_CLAIM_PAUSE_MS: u64 = 1_000;
-/// How long killed steps may take to be reported before they are given up.
-const KILLED_WAIT_MS_MAX: u64 = 10_000;
 
 /// Starts runners.
 #[derive(Debug)]
@@ -169,7 +167,7 @@ impl<L: Leases> Pool<L> {
         drop(claim);
         self.kill.send_replace(true);
         let all = async { while self.jobs.join_next().await.is_some() {} };
-        let waited = tokio::time::timeout(Duration::from_millis(KILLED_WAIT_MS_MAX), all).await;
+        let waited = tokio::time::timeout(Duration::from_millis(limits::KILLED_WAIT_MS_MAX), all).await;
         if waited.is_err() {
             tracing::error!("steps could not be reported in time; their supervisors end them");
             self.jobs.shutdown().await;

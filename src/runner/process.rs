@@ -13,17 +13,14 @@ use tokio::net::unix::pipe;
 use tokio::sync::{mpsc, watch};
 
 use super::keeper::Stop;
-use super::launch::{Command, Ended, Launched, REPORT_BYTES_MAX, Report};
+use super::launch::{Command, Ended, Launched, Report};
 use crate::clock::Clock;
 use crate::domain::Timestamp;
+use crate::limits;
 use crate::output::{AttemptLog, OutputError, Stream};
 
-/// Bytes read at once, and how many such pieces may wait for the disk.
+/// Bytes read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
-const CHUNKS_WAITING_MAX: usize = 16;
-/// How long output is read on after the step has ended. All its processes are dead then, so this is only reached when
-/// a process outside the step was handed the pipe.
-const DRAIN_MS_MAX: u64 = 5_000;
 
 /// How a step ended, as far as this side knows.
 #[derive(Debug)]
@@ -55,7 +52,7 @@ pub(super) async fn see_through(
     mut stop: watch::Receiver<Stop>,
     clock: Arc<dyn Clock>,
 ) -> io::Result<Seen> {
-    let (chunks, waiting) = mpsc::channel(CHUNKS_WAITING_MAX);
+    let (chunks, waiting) = mpsc::channel(limits::OUTPUT_CHUNKS_WAITING_MAX);
     let writer = tokio::task::spawn_blocking(move || write_log(log, waiting));
     let finished = {
         let pump = pump([launched.stdout, launched.stderr], chunks, clock);
@@ -80,7 +77,7 @@ async fn attend(
     let control = BlockingStream::from(control);
     control.set_nonblocking(true)?;
     let (reader, mut writer) = UnixStream::from_std(control)?.into_split();
-    let mut reports = BufReader::new(reader.take(REPORT_BYTES_MAX)).lines();
+    let mut reports = BufReader::new(reader.take(limits::LAUNCH_REPORT_BYTES_MAX)).lines();
     let (mut is_pumping, mut said) = (true, Stop::No);
     let finished = loop {
         let wanted = *stop.borrow_and_update();
@@ -115,7 +112,7 @@ async fn attend(
     // Closing the control socket ends a supervisor that broke the protocol; its pipes then end too.
     drop((reports, writer));
     if is_pumping {
-        let drained = tokio::time::timeout(Duration::from_millis(DRAIN_MS_MAX), pump).await;
+        let drained = tokio::time::timeout(Duration::from_millis(limits::OUTPUT_DRAIN_MS_MAX), pump).await;
         if drained.is_err() {
             tracing::warn!("a process outside the step holds its output open; what it writes is not kept");
         }

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 
+use crate::limits;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 /// A process as /proc showed it.
@@ -41,8 +42,7 @@ pub(super) fn descendants(ancestor: Pid) -> io::Result<Vec<Process>> {
 /// Kills every process whose environment holds a text starting with `marker`, until none is found. For what a
 /// supervisor that was killed left behind; a process that changed its environment is not found.
 pub(super) fn kill_marked(marker: &str) {
-    const PASSES_MAX: usize = 100;
-    for _ in 0..PASSES_MAX {
+    for _ in 0..limits::KILL_PASSES_MAX {
         let marked: Vec<Process> = all()
             .unwrap_or_default()
             .into_iter()

@@ -20,8 +20,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::signal::unix::{Signal as SignalStream, SignalKind, signal};
 
-use super::launch::{Cause, Command, Ended, LAUNCH_BYTES_MAX, LaunchSpec, Report};
+use super::launch::{Cause, Command, Ended, LaunchSpec, Report};
 use super::processes::descendants;
+use crate::limits;
 
 /// Between two rounds of KILL, when no child ends meanwhile.
 const KILL_AGAIN_MS: u64 = 5;
@@ -73,7 +74,7 @@ fn read_spec(control: &mut BlockingStream) -> io::Result<LaunchSpec> {
     let mut len = [0; 4];
     control.read_exact(&mut len)?;
     let len = u32::from_le_bytes(len) as usize;
-    if len > LAUNCH_BYTES_MAX {
+    if len > limits::LAUNCH_BYTES_MAX {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
     let mut bytes = vec![0; len];

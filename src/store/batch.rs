@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use redb::Durability;
 
-use super::codec::{Index, event_key, index_keys, prefix, row_key, seal_row, seal_value, standing_of};
+use super::codec::{Index, entries, event_key, prefix, row_key, seal_row, seal_value};
 use super::snapshot::get_row;
 use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
 use crate::domain::state::{Key, Kind, Row};
@@ -37,24 +37,18 @@ impl Batch {
         let mut rows = self.transaction.open_table(ROWS)?;
         for (key, row) in changes {
             let stored_key = row_key(tenant, key);
-            let indexed = matches!(key.kind(), Kind::Job | Kind::Run);
+            let indexed = matches!(key.kind(), Kind::Job | Kind::Run | Kind::DeadLetter);
             let sealed = row.map(|row| seal_row(&stored_key, row));
             let old = match &sealed {
-                Some((value, _)) => rows.insert(stored_key.as_slice(), value.as_slice())?,
+                Some(value) => rows.insert(stored_key.as_slice(), value.as_slice())?,
                 None => rows.remove(stored_key.as_slice())?,
             };
             if !indexed {
                 continue;
             }
-            let before = old.map(|old| standing_of(&stored_key, old.value())).transpose()?;
-            let after = sealed.map(|(_, standing)| standing);
-            if before == after {
-                continue;
-            }
-            let entries = |standing: Option<u8>| {
-                standing.map_or_else(Vec::new, |standing| index_keys(tenant, key, standing))
-            };
-            let (before, after) = (entries(before), entries(after));
+            let of = |value: &[u8]| entries(tenant, key, &stored_key, value);
+            let before = old.map(|old| of(old.value())).transpose()?.unwrap_or_default();
+            let after = sealed.map(|value| of(&value)).transpose()?.unwrap_or_default();
             for gone in before.iter().filter(|key| !after.contains(key)) {
                 rows.remove(gone.as_slice())?;
             }

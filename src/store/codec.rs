@@ -9,6 +9,7 @@
 //! them without being read.
 
 use super::StoreError;
+use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
 use crate::domain::state::{Key, Kind, Row};
@@ -28,6 +29,8 @@ pub enum Index {
     EventByRun,
     /// status · job id, of failed jobs that wait for a retry
     RetryingJob,
+    /// error cluster · job id, of dead letters that are open
+    OpenLetter,
 }
 
 /// Key prefix of one kind or index of a tenant.
@@ -68,7 +71,7 @@ fn standing(row: &Row) -> u8 {
 }
 
 /// Where a row with this standing stands in secondary orders. The entries are a pure function of key and standing.
-pub(super) fn index_keys(tenant: &TenantName, key: &Key, standing: u8) -> Vec<Vec<u8>> {
+fn index_keys(tenant: &TenantName, key: &Key, standing: u8) -> Vec<Vec<u8>> {
     let status = standing & !RETRYING;
     match key {
         Key::Job(id) => {
@@ -81,6 +84,35 @@ pub(super) fn index_keys(tenant: &TenantName, key: &Key, standing: u8) -> Vec<Ve
         Key::Run(id) => vec![status_key(tenant, Index::RunByStatus, status, id.as_bytes())],
         _ => Vec::new(),
     }
+}
+
+/// Where a stored row stands in secondary orders.
+pub(super) fn entries(
+    tenant: &TenantName,
+    key: &Key,
+    stored_key: &[u8],
+    value: &[u8],
+) -> Result<Vec<Vec<u8>>, StoreError> {
+    match key {
+        Key::DeadLetter(job) => {
+            let row = open_row(Kind::DeadLetter, stored_key, value)?;
+            let open = row.as_dead_letter().filter(|letter| letter.resolved.is_none());
+            let entry = open.map(|letter| {
+                let mut out = open_letters_prefix(tenant, &letter.fingerprint);
+                out.extend_from_slice(job.as_bytes());
+                out
+            });
+            Ok(entry.into_iter().collect())
+        }
+        _ => Ok(index_keys(tenant, key, standing_of(stored_key, value)?)),
+    }
+}
+
+/// Prefix of the open dead letters of one error cluster.
+pub(super) fn open_letters_prefix(tenant: &TenantName, cluster: &Fingerprint) -> Vec<u8> {
+    let mut out = prefix(tenant, Index::OpenLetter as u8);
+    out.extend_from_slice(cluster.as_str().as_bytes());
+    out
 }
 
 fn status_key(tenant: &TenantName, index: Index, status: u8, id: &[u8]) -> Vec<u8> {
@@ -103,19 +135,19 @@ pub(super) fn run_status_prefix(tenant: &TenantName, status: RunStatus) -> Vec<u
 /// Most rows fit into this, so that their buffer never grows.
 const ROW_BYTES: usize = 1_024;
 
-/// A row as it is stored, and its standing.
-pub(super) fn seal_row(key: &[u8], row: &Row) -> (Vec<u8>, u8) {
+/// A row as it is stored.
+pub(super) fn seal_row(key: &[u8], row: &Row) -> Vec<u8> {
     let standing = standing(row);
     let mut out = Vec::with_capacity(ROW_BYTES);
     out.extend_from_slice(&[0, 0, 0, 0, standing]);
     row.write_canonical(&mut out);
     let sum = checksum(key, &out[4..]);
     out[..4].copy_from_slice(&sum.to_le_bytes());
-    (out, standing)
+    out
 }
 
 /// The standing of a stored row, after its checksum was found right.
-pub(super) fn standing_of(key: &[u8], value: &[u8]) -> Result<u8, StoreError> {
+fn standing_of(key: &[u8], value: &[u8]) -> Result<u8, StoreError> {
     match open_value(key, value)?.first() {
         Some(standing) => Ok(*standing),
         None => Err(no_content(key)),

@@ -30,7 +30,7 @@ const POSITION: &[u8] = b"position";
 const FORMAT: &[u8] = b"format";
 const HEAD: &[u8] = b"head/";
 /// Bumped whenever rows, keys or values change their form: an older file is then rebuilt.
-const FORMAT_NOW: u64 = 2;
+const FORMAT_NOW: u64 = 3;
 /// Page cache. The working set is the active jobs.
 const CACHE_BYTES: usize = 64 << 20;
 

@@ -8,8 +8,11 @@ use std::sync::Arc;
 
 use redb::ReadableTable;
 
-use super::codec::{Index, job_status_prefix, open_row, open_value, prefix, row_key, run_status_prefix};
+use super::codec::{
+    Index, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key, run_status_prefix,
+};
 use super::{Head, POSITION, StoreError, head_key, open_u64};
+use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
 use crate::domain::state::{Key, Kind, Row, Unavailable, View};
@@ -159,6 +162,19 @@ impl Snapshot {
             .iter()
             .map(|tail| Ok(RunId::from_bytes(id_bytes(tail)?)))
             .collect()
+    }
+
+    /// Jobs of one error cluster whose dead letters are open, by creation.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn open_letters(
+        &self,
+        tenant: &TenantName,
+        cluster: &Fingerprint,
+        page: Page<'_>,
+    ) -> Result<Vec<JobId>, StoreError> {
+        self.job_ids(&open_letters_prefix(tenant, cluster), page)
     }
 
     /// Sequences of the events that name a job.

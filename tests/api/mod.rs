@@ -4,6 +4,7 @@ mod connections;
 mod errors;
 mod gates;
 mod jobs;
+mod large_runs;
 mod ledger;
 mod lifecycle;
 pub mod packs;

@@ -399,6 +399,63 @@ fn a_worker_whose_leases_ran_out_is_lost_once_and_its_late_report_is_noted_once(
 }
 
 #[test]
+fn a_report_sent_again_is_answered_as_it_was_and_only_its_holder_may_be_late() {
+    let appliance = TestAppliance::start();
+    let report = |job: &str, worker: &str, epoch: u64, outcome: &str| {
+        let mut result = json!({"jobId": job, "epoch": epoch, "outcome": outcome});
+        if outcome == "failed" {
+            result["error"] = json!({"class": "exit", "message": "m", "retryable": true});
+        }
+        complete(&appliance, json!({"worker": worker, "results": [result]}))["results"][0].clone()
+    };
+    let size = || {
+        appliance
+            .engine
+            .ledger(&"default".parse().unwrap())
+            .unwrap()
+            .size()
+    };
+    let stale = |answer: Value| {
+        assert_eq!(
+            (&answer["accepted"], &answer["code"]),
+            (&json!(false), &json!("stale_epoch")),
+            "{answer}"
+        );
+    };
+    let job = leased(&appliance);
+    let failed = report(&job, "w-1", 1, "failed");
+    assert_eq!(
+        (&failed["accepted"], &failed["status"]),
+        (&json!(true), &json!("failed"))
+    );
+    let before = size();
+    assert_eq!(report(&job, "w-1", 1, "failed"), failed);
+    stale(report(&job, "w-1", 1, "completed"));
+    stale(report(&job, "w-2", 1, "failed"));
+    assert_eq!(size(), before, "nothing is recorded of what came again");
+    // It is answered like that while the next attempt runs, too.
+    let next = claim(
+        &appliance,
+        json!({"worker": "w-2", "waitMs": 20000, "leaseMs": 1000}),
+    );
+    assert_eq!(next["jobs"][0]["epoch"], 2);
+    assert_eq!(report(&job, "w-1", 1, "failed"), failed);
+    // The second lease runs out. Nobody but its holder is late with a report of it, and nobody with one of the first.
+    let third = claim(&appliance, json!({"worker": "w-3", "waitMs": 20000}));
+    assert_eq!(third["jobs"][0]["epoch"], 3);
+    let before = size();
+    stale(report(&job, "w-1", 2, "completed"));
+    stale(report(&job, "w-1", 1, "failed"));
+    assert_eq!(size(), before);
+    stale(report(&job, "w-2", 2, "completed"));
+    stale(report(&job, "w-2", 2, "completed"));
+    assert_eq!(size(), before + 1, "noted once");
+    let done = report(&job, "w-3", 3, "completed");
+    assert_eq!(done["status"], "completed");
+    assert_eq!(report(&job, "w-3", 3, "completed"), done);
+}
+
+#[test]
 fn a_claim_may_name_several_tenants_within_the_token() {
     let appliance = TestAppliance::start();
     appliance.create_tenant("acme");

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use fastness::domain::concurrency::Concurrency;
 use fastness::domain::event::{ActorKind, Event, EventBody};
 use fastness::domain::idempotency::Idempotency;
-use fastness::domain::job::{Job, JobStatus, RetryPolicy};
+use fastness::domain::job::{Job, JobStatus, PastLease, RetryPolicy};
 use fastness::domain::pack::{Action, Gate, PackSpec};
 use fastness::domain::payload::{
     GateApproved, GateStarted, JobCancelled, JobCreated, JobFailed, JobScheduled, JobStarted, RunCreated,
@@ -55,6 +55,8 @@ struct Seen {
     next_attempt_at: Option<Timestamp>,
     cancel_requested: bool,
     late: BTreeSet<u64>,
+    worker: Option<String>,
+    past: Option<PastLease>,
     held: bool,
     letter_open: bool,
     concurrency: Option<Concurrency>,
@@ -68,6 +70,16 @@ impl Seen {
             JobStatus::Completed | JobStatus::Cancelled => true,
             JobStatus::Failed => self.next_attempt_at.is_none(),
             JobStatus::Pending | JobStatus::Scheduled | JobStatus::Running => false,
+        }
+    }
+
+    fn let_go(&mut self, reported: Option<JobStatus>) {
+        if let Some(worker) = self.worker.take() {
+            self.past = Some(PastLease {
+                epoch: self.epoch,
+                reported,
+                worker,
+            });
         }
     }
 }
@@ -127,7 +139,9 @@ impl History {
         if let Some(run) = event.subject.run.and_then(|run| self.runs.get(&run)) {
             let late = matches!(
                 event.body,
-                EventBody::JobLateReport(_) | EventBody::DeadLetterResolved(_)
+                EventBody::JobLateReport(_)
+                    | EventBody::DeadLetterResolved(_)
+                    | EventBody::DeadLettersReplayed(_)
             );
             assert!(
                 run.ended.is_none() || late,
@@ -144,6 +158,7 @@ impl History {
             EventBody::JobStarted(started) => self.started(event, started),
             EventBody::JobCompleted(completed) => {
                 self.end_attempt(event, completed.epoch, completed.attempt, JobStatus::Completed);
+                self.job(event).let_go(Some(JobStatus::Completed));
             }
             EventBody::JobFailed(failed) => {
                 let class = serde_json::to_value(failed.failure.class).unwrap();
@@ -164,11 +179,13 @@ impl History {
                 assert!(!job.cancel_requested);
                 assert_eq!((job.status, job.epoch), (JobStatus::Running, released.epoch));
                 job.status = JobStatus::Scheduled;
+                job.let_go(None);
             }
             EventBody::JobLateReport(late) => {
                 let job = self.job(event);
-                let live = job.status == JobStatus::Running && job.epoch == late.epoch;
-                assert!((1..=job.epoch).contains(&late.epoch) && !live);
+                let past = job.past.as_ref().unwrap();
+                assert_eq!((past.epoch, past.reported), (late.epoch, None));
+                assert_eq!(past.worker, event.actor.id, "another's lease");
                 assert!(job.late.insert(late.epoch), "a late report noted twice");
             }
             EventBody::JobHoldEnded(_) => {
@@ -187,6 +204,13 @@ impl History {
             }
             EventBody::DeadLetterResolved(_) => {
                 assert!(std::mem::replace(&mut self.job(event).letter_open, false));
+            }
+            EventBody::DeadLettersReplayed(replayed) => {
+                for id in &replayed.jobs {
+                    let job = self.jobs.get_mut(id).unwrap();
+                    assert_eq!(job.run.map(|(run, _)| run), event.subject.run);
+                    assert!(std::mem::replace(&mut job.letter_open, false));
+                }
             }
             EventBody::StepStarted(step) => self.under_lease(event, step.epoch),
             EventBody::StepCompleted(step) | EventBody::StepFailed(step) => {
@@ -432,6 +456,8 @@ impl History {
             next_attempt_at: None,
             cancel_requested: false,
             late: BTreeSet::new(),
+            worker: None,
+            past: None,
             held: created.spec.hold,
             letter_open: false,
             concurrency: created.spec.concurrency.clone(),
@@ -516,6 +542,7 @@ impl History {
         assert!(started.epoch > job.epoch);
         (job.attempt, job.epoch) = (started.attempt, started.epoch);
         job.status = JobStatus::Running;
+        job.worker = Some(started.worker.clone());
         if let Some(bound) = job.concurrency.clone() {
             self.check_bound(&bound);
         }
@@ -564,6 +591,7 @@ impl History {
         let job = self.job(event);
         job.failures += 1;
         assert_eq!(failed.failures, job.failures);
+        job.let_go(by_worker(event, JobStatus::Failed));
         let again = failed.failure.retryable && job.failures <= job.retries.max && !asked;
         assert_eq!(failed.next_attempt_at.is_some(), again);
         if let Some(delay_ms) = failed.delay_ms {
@@ -581,6 +609,7 @@ impl History {
             assert_eq!((&cancelled.exit_code, &cancelled.logs), (&None, &None));
         }
         job.status = JobStatus::Cancelled;
+        job.let_go(by_worker(event, JobStatus::Cancelled));
         job.next_attempt_at = None;
         if cancelled.reason == "upstream_failed" {
             let job = &self.jobs[&event.subject.job.unwrap()];
@@ -701,6 +730,12 @@ fn compare_job(row: &Job, seen: &Seen) {
         seen.cancel_requested && seen.status == JobStatus::Running
     );
     assert_eq!(row.late_report_epoch, seen.late.last().copied());
+    assert_eq!(row.past_lease, seen.past);
+}
+
+/// What was reported, where a worker did.
+fn by_worker(event: &Event, reported: JobStatus) -> Option<JobStatus> {
+    (event.actor.kind == ActorKind::Worker).then_some(reported)
 }
 
 fn counts(jobs: &[&Seen]) -> RunCounts {

@@ -12,9 +12,6 @@ use crate::limits;
 use crate::store::Snapshot;
 use crate::trust::{EnclaveId, KeyFolder};
 
-/// Findings about one ledger that are told one by one.
-const FINDINGS_MAX: usize = 20;
-
 /// Looks at all ledgers.
 pub fn all(
     ledgers: &Ledgers,
@@ -71,8 +68,8 @@ fn events(name: &str, ledger: &TenantLedger, found: &mut Vec<Finding>) {
         ));
         return;
     }
-    let more = damage.len().saturating_sub(FINDINGS_MAX);
-    damage.truncate(FINDINGS_MAX);
+    let more = damage.len().saturating_sub(limits::DOCTOR_FINDINGS_MAX);
+    damage.truncate(limits::DOCTOR_FINDINGS_MAX);
     found.extend(damage);
     if more > 0 {
         found.push(Finding::damaged(name, format!("and {more} more")));

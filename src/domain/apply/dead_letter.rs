@@ -1,10 +1,14 @@
 //! What the events of dead letters change: the letter, and the error cluster it belongs to.
 
 use super::{ApplyError, Fold};
-use crate::domain::dead_letter::{DeadLetter, ErrorCluster, Fingerprint, Resolved};
+use crate::domain::JobId;
+use crate::domain::dead_letter::{DeadLetter, ErrorCluster, Fingerprint, Resolution, Resolved};
 use crate::domain::job::{Failure, Job, JobStatus};
-use crate::domain::payload::{DeadLetterCreated, DeadLetterResolved};
+use crate::domain::payload::{DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed};
 use crate::domain::state::{Key, Row};
+
+/// What is noted with letters whose run is replayed.
+const RUN_REPLAYED: &str = "the run is replayed";
 
 impl Fold<'_> {
     pub(super) fn dead_letter_created(&mut self, payload: &DeadLetterCreated) -> Result<(), ApplyError> {
@@ -68,7 +72,22 @@ impl Fold<'_> {
 
     pub(super) fn dead_letter_resolved(&mut self, payload: &DeadLetterResolved) -> Result<(), ApplyError> {
         let job = self.job()?;
-        let known = self.with(|view| view.dead_letter(job.id))?;
+        self.close_letter(job.id, payload.how, &payload.note)?;
+        self.put_job(job)
+    }
+
+    pub(super) fn dead_letters_replayed(&mut self, payload: &DeadLettersReplayed) -> Result<(), ApplyError> {
+        for job in &payload.jobs {
+            let run = self.close_letter(*job, Resolution::Replayed, RUN_REPLAYED)?.run;
+            if run.is_none() || run != self.event.subject.run {
+                return Err(self.illegal("the dead letter is of another run"));
+            }
+        }
+        self.touch_run()
+    }
+
+    fn close_letter(&mut self, job: JobId, how: Resolution, note: &str) -> Result<DeadLetter, ApplyError> {
+        let known = self.with(|view| view.dead_letter(job))?;
         let Some(mut letter) = known.filter(|letter| letter.resolved.is_none()) else {
             return Err(self.illegal("the job has no open dead letter"));
         };
@@ -80,13 +99,14 @@ impl Fold<'_> {
         letter.resolved = Some(Resolved {
             at: self.event.at,
             by: self.event.actor.id.clone(),
-            how: payload.how,
-            note: payload.note.clone(),
+            how,
+            note: note.to_owned(),
         });
         letter.seq = self.event.seq;
         self.changes
             .put(Key::Cluster(cluster.fingerprint.clone()), Row::Cluster(cluster));
-        self.changes.put(Key::DeadLetter(job.id), Row::DeadLetter(letter));
-        self.put_job(job)
+        self.changes
+            .put(Key::DeadLetter(job), Row::DeadLetter(letter.clone()));
+        Ok(letter)
     }
 }

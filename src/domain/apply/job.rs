@@ -4,8 +4,9 @@
 //! change a job that has ended, except to note a late report.
 
 use super::{ApplyError, Fold};
+use crate::domain::event::ActorKind;
 use crate::domain::idempotency::{Idempotency, IdempotencyRow};
-use crate::domain::job::{Job, JobStatus, Lease};
+use crate::domain::job::{Job, JobStatus, Lease, PastLease};
 use crate::domain::payload::{
     ArtifactCreated, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobLateReport,
     JobReleased, JobScheduled, JobStarted,
@@ -57,6 +58,7 @@ impl Fold<'_> {
             next_attempt_at: None,
             node: payload.node,
             output: None,
+            past_lease: None,
             payload_sha256,
             ready_seq,
             reason: None,
@@ -173,7 +175,7 @@ impl Fold<'_> {
         let mut job = self.leased(payload.epoch)?;
         self.move_to(&mut job, JobStatus::Completed)?;
         self.leave_key(&job)?;
-        job.lease = None;
+        end_lease(&mut job, Some(JobStatus::Completed));
         job.cancel_requested = None;
         job.failure = None;
         job.ended_at = Some(self.event.at);
@@ -199,7 +201,7 @@ impl Fold<'_> {
         }
         self.move_to(&mut job, JobStatus::Failed)?;
         self.leave_key(&job)?;
-        job.lease = None;
+        end_lease(&mut job, self.by_worker(JobStatus::Failed));
         job.cancel_requested = None;
         job.failures = payload.failures;
         job.failure = Some(payload.failure.clone());
@@ -228,7 +230,7 @@ impl Fold<'_> {
         let was_running = u32::from(job.status == JobStatus::Running);
         self.move_to(&mut job, JobStatus::Cancelled)?;
         job.held = false;
-        job.lease = None;
+        end_lease(&mut job, self.by_worker(JobStatus::Cancelled));
         job.ready_seq = None;
         job.cancel_requested = None;
         job.next_attempt_at = None;
@@ -259,7 +261,7 @@ impl Fold<'_> {
         let mut job = self.leased(payload.epoch)?;
         self.move_to(&mut job, JobStatus::Scheduled)?;
         self.leave_key(&job)?;
-        job.lease = None;
+        end_lease(&mut job, None);
         job.uploaded.clear();
         job.ready_seq = Some(self.event.seq);
         self.count(|counts| counts.running -= 1)?;
@@ -358,6 +360,11 @@ impl Fold<'_> {
         self.report(payload.attempt, payload.epoch)
     }
 
+    /// What was reported, when a worker did it and not the engine for it.
+    fn by_worker(&self, reported: JobStatus) -> Option<JobStatus> {
+        (self.event.actor.kind == ActorKind::Worker).then_some(reported)
+    }
+
     fn leased(&self, epoch: u64) -> Result<Job, ApplyError> {
         let job = self.job_in(&[JobStatus::Running])?;
         if job.epoch == epoch {
@@ -404,5 +411,16 @@ impl Fold<'_> {
         job.seq = self.event.seq;
         self.changes.put(Key::Job(job.id), Row::Job(job));
         self.touch_run()
+    }
+}
+
+/// The lease at work, where there is one, is over.
+fn end_lease(job: &mut Job, reported: Option<JobStatus>) {
+    if let Some(lease) = job.lease.take() {
+        job.past_lease = Some(PastLease {
+            epoch: job.epoch,
+            reported,
+            worker: lease.worker,
+        });
     }
 }

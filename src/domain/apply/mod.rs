@@ -72,6 +72,7 @@ impl Fold<'_> {
             EventBody::JobReplayed(_) => self.job_replayed(),
             EventBody::DeadLetterCreated(payload) => self.dead_letter_created(payload),
             EventBody::DeadLetterResolved(payload) => self.dead_letter_resolved(payload),
+            EventBody::DeadLettersReplayed(payload) => self.dead_letters_replayed(payload),
             EventBody::JobStarted(payload) => self.job_started(payload),
             EventBody::JobCompleted(payload) => self.job_completed(payload),
             EventBody::JobFailed(payload) => self.job_failed(payload),

@@ -99,7 +99,10 @@ fn check_pairs(pointer: &str, pairs: &BTreeMap<String, String>) -> Result<(), Re
 }
 
 /// Types, queues, projects, names of workers: 1 to 128 visible ASCII characters of a set without quotes and blanks.
-pub(super) fn check_label(pointer: &str, text: &str) -> Result<(), Rejection> {
+///
+/// # Errors
+/// Too long, empty, or a character outside the set.
+pub fn check_label(pointer: &str, text: &str) -> Result<(), Rejection> {
     let good = (1..=limits::LABEL_BYTES_MAX).contains(&text.len())
         && text
             .bytes()

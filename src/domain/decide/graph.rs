@@ -61,7 +61,11 @@ impl Draft<'_> {
             ..Subject::default()
         };
         let graph = created.graph.clone();
+        let is_replay = created.replay_of.is_some();
         self.emit(EventBody::RunCreated(Box::new(created)), subject, labels)?;
+        if !is_replay {
+            self.leave_room_for_replays(graph.len())?;
+        }
         let waits = |node: &GraphNode| node.needs.iter().any(|need| !graph[*need as usize].reused);
         for (index, (node, job)) in graph.iter().zip(jobs).enumerate() {
             if node.reused || node.later {
@@ -85,6 +89,17 @@ impl Draft<'_> {
         }
         self.begin_steps(run, RunGraph::new(graph))?;
         self.reply_run(run)
+    }
+
+    /// The graph of a replay is a little longer: it marks the jobs whose work is kept, and names the run.
+    fn leave_room_for_replays(&self, nodes: usize) -> Result<(), Rejection> {
+        let bytes = self.events.last().map_or(0, |created| created.bytes.len());
+        let bytes_max = limits::EVENT_BYTES_MAX - (nodes + 8) * limits::REUSED_MARK_BYTES_MAX;
+        if bytes <= bytes_max {
+            return Ok(());
+        }
+        let detail = format!("the graph has {bytes} bytes; with {nodes} jobs it may have {bytes_max}");
+        Err(Rejection::field(Code::TooLarge, "/jobs", detail))
     }
 
     /// Steps that wait for nothing are worked out at once; a run for which nothing is to be done has ended.
@@ -170,14 +185,11 @@ fn refuse_cycle(nodes: &[GraphNode]) -> Result<(), Rejection> {
         .map(|index| nodes[*index as usize].name.as_str())
         .collect();
     let total = names.len();
-    names.truncate(CYCLE_NAMES_MAX);
+    names.truncate(limits::CYCLE_NAMES_MAX);
     let more = if total > names.len() { " -> ..." } else { "" };
     let detail = format!("a cycle of {} jobs: {}{more}", total - 1, names.join(" -> "));
     Err(Rejection::field(Code::Cycle, "/jobs", detail))
 }
-
-/// Names shown of a cycle.
-const CYCLE_NAMES_MAX: usize = 50;
 
 fn at_job(refused: Rejection, index: usize) -> Rejection {
     let pointer = refused.pointer.unwrap_or_default();

@@ -108,7 +108,7 @@ impl Draft<'_> {
     pub(super) fn complete_job(&mut self, report: &CompleteJob) -> Result<Reply, Refusal> {
         let job = self.job_row(report.job)?;
         if job.epoch != report.epoch || job.status != JobStatus::Running {
-            return self.note_late(&job, report);
+            return self.after_the_end(&job, report);
         }
         self.check_holder(&job)?;
         check_report(report)?;
@@ -166,11 +166,18 @@ impl Draft<'_> {
         self.reply_job(report.job)
     }
 
-    /// A late completion is noted once per epoch and never applied.
-    fn note_late(&mut self, job: &Job, report: &CompleteJob) -> Result<Reply, Refusal> {
+    /// A report of the last lease that ended. From its holder, and the same as what was recorded: it was sent again, and
+    /// is answered as it was then. From its holder, and nothing was recorded of it: it is noted once, and never applied.
+    fn after_the_end(&mut self, job: &Job, report: &CompleteJob) -> Result<Reply, Refusal> {
+        let past = job.past_lease.as_ref();
+        let past = past.filter(|past| past.epoch == report.epoch && self.may_be(&past.worker));
         let noted = job.late_report_epoch.is_some_and(|epoch| epoch >= report.epoch);
-        if report.epoch == 0 || report.epoch > job.epoch || noted {
-            return Err(stale(job, report.epoch));
+        match past.map(|past| past.reported) {
+            Some(Some(status)) if status.as_str() == report.outcome.as_str() => {
+                return Ok(Reply::Reported(status));
+            }
+            Some(None) if !noted => {}
+            _ => return Err(stale(job, report.epoch)),
         }
         let late = JobLateReport {
             epoch: report.epoch,
@@ -280,14 +287,18 @@ impl Draft<'_> {
 
     /// A worker speaks for its own leases alone.
     fn check_holder(&self, job: &Job) -> Result<(), Refusal> {
-        let actor = &self.stamp.actor;
         match &job.lease {
-            Some(lease) if actor.kind == ActorKind::Worker && actor.id != lease.worker => {
+            Some(lease) if !self.may_be(&lease.worker) => {
                 let detail = format!("epoch {} belongs to another worker", job.epoch);
                 Err(Rejection::new(Code::StaleEpoch, detail).into())
             }
             _ => Ok(()),
         }
+    }
+
+    fn may_be(&self, worker: &str) -> bool {
+        let actor = &self.stamp.actor;
+        actor.kind != ActorKind::Worker || actor.id == worker
     }
 }
 

@@ -16,6 +16,7 @@ mod run;
 mod step;
 mod worker;
 
+pub use self::bounds::check_label;
 pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
 
@@ -26,9 +27,6 @@ use super::rejection::{Code, Refusal, Rejection};
 use super::state::{Changes, Layered, Unavailable, View};
 use super::{Digest, JobId, Seq, TenantName, Timestamp, leaf_hash};
 use crate::limits;
-
-/// Largest sum of event bytes that one command may make.
-const COMMAND_BYTES_MAX: usize = limits::BATCH_BYTES_MAX - limits::BATCH_GATHER_BYTES_MAX;
 
 /// What a command is decided with, besides the state.
 #[derive(Debug, Clone)]
@@ -83,6 +81,7 @@ pub fn decide(view: &dyn View, stamp: &Stamp, command: &Command) -> Result<Decis
         changes: Changes::default(),
         events: Vec::new(),
         bytes: 0,
+        bytes_max: bytes_max(command),
         drawn: 0,
     };
     let reply = draft.dispatch(command)?;
@@ -98,10 +97,19 @@ struct Draft<'a> {
     stamp: &'a Stamp,
     changes: Changes,
     events: Vec<Accepted>,
-    /// Sum of the event bytes so far.
+    /// Sum of the event bytes so far, and its bound.
     bytes: usize,
+    bytes_max: usize,
     /// Ids drawn so far.
     drawn: u32,
+}
+
+/// What brings something new is bounded more tightly than what follows from it.
+fn bytes_max(command: &Command) -> usize {
+    match command {
+        Command::SubmitJob(_) | Command::StartGraph(_) | Command::StartRun(_) => limits::COMMAND_BYTES_MAX,
+        _ => limits::FOLLOW_UP_BYTES_MAX,
+    }
 }
 
 /// What an event is filed under besides its subject.
@@ -197,11 +205,12 @@ impl Draft<'_> {
         });
         let bytes = event.to_canonical();
         self.bytes += bytes.len();
-        if bytes.len() > limits::EVENT_BYTES_MAX || self.bytes > COMMAND_BYTES_MAX {
+        if bytes.len() > limits::EVENT_BYTES_MAX || self.bytes > self.bytes_max {
             return Err(Rejection::new(
                 Code::TooLarge,
                 format!(
-                    "the request makes more than {COMMAND_BYTES_MAX} bytes of events, or one of more than {}",
+                    "the request makes more than {} bytes of events, or one of more than {}",
+                    self.bytes_max,
                     limits::EVENT_BYTES_MAX
                 ),
             )

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use super::Draft;
 use super::bounds::check_idempotency;
 use super::run::STEP_JOB_TYPE;
+use crate::domain::JobId;
 use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{Choice, GraphJob, ReplayRun, Reply};
-use crate::domain::dead_letter::Resolution;
+use crate::domain::event::EventBody;
 use crate::domain::job::{Job, JobSpec, JobStatus};
-use crate::domain::payload::RunCreated;
+use crate::domain::payload::{DeadLettersReplayed, RunCreated};
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{GraphNode, RunGraph};
 use crate::domain::standing::Standing;
-use crate::domain::{JobId, StepName};
 use crate::limits;
 
 impl Draft<'_> {
@@ -36,7 +36,8 @@ impl Draft<'_> {
             steps.push(self.standing(&old, graph, index)?);
         }
         let again = closure(graph, &steps, &request.choice)?;
-        if matches!(request.choice, Choice::Letters(_)) && !self.has_open_letter(&steps, &again)? {
+        let letters = self.open_letters(&steps, &again)?;
+        if matches!(request.choice, Choice::Letters(_)) && letters.is_empty() {
             let detail = "none of these dead letters is open";
             return Err(Rejection::new(Code::IllegalTransition, detail).into());
         }
@@ -55,10 +56,9 @@ impl Draft<'_> {
                 None => later_again(node),
             });
         }
-        for (index, step) in steps.iter().enumerate() {
-            for job in step.jobs.iter().filter(|_| again[index]) {
-                self.resolve_open_letter(job, Resolution::Replayed, "the run is replayed")?;
-            }
+        if !letters.is_empty() {
+            let replayed = DeadLettersReplayed { jobs: letters };
+            self.emit_run(&old, EventBody::DeadLettersReplayed(replayed))?;
         }
         let created = RunCreated {
             graph: nodes,
@@ -72,16 +72,18 @@ impl Draft<'_> {
         self.create_run(created, made, old.correlation_id.as_deref())
     }
 
-    fn has_open_letter(&self, steps: &[Standing], again: &[bool]) -> Result<bool, Refusal> {
+    /// The jobs of what is done again that have an open dead letter.
+    fn open_letters(&self, steps: &[Standing], again: &[bool]) -> Result<Vec<JobId>, Refusal> {
+        let mut found = Vec::new();
         for (step, _) in steps.iter().zip(again).filter(|(_, again)| **again) {
             for job in &step.jobs {
                 let letter = self.read(|view| view.dead_letter(job.id))?;
                 if letter.is_some_and(|letter| letter.resolved.is_none()) {
-                    return Ok(true);
+                    found.push(job.id);
                 }
             }
         }
-        Ok(false)
+        Ok(found)
     }
 
     fn job_again(&self, node: &GraphNode, job: &Job) -> Result<GraphJob, Refusal> {
@@ -161,15 +163,21 @@ fn chosen(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<u
         let detail = format!("at most {} jobs", limits::RUN_JOBS_MAX);
         return Err(Rejection::field(Code::TooLarge, "/steps", detail));
     }
-    let places: BTreeMap<&StepName, usize> = graph
+    let places: BTreeMap<&str, usize> = graph
         .nodes
         .iter()
         .enumerate()
-        .map(|(index, node)| (&node.name, index))
+        .map(|(index, node)| (node.name.as_str(), index))
         .collect();
     let mut found = BTreeSet::new();
     for name in names {
-        let place = places.get(name).ok_or_else(|| {
+        let text = name.as_str();
+        // The letter of a mapped job stands for its step, which is mapped anew.
+        let mapped = text
+            .split_once('[')
+            .filter(|_| matches!(choice, Choice::Letters(_)));
+        let known = places.get(text).or_else(|| places.get(mapped?.0));
+        let place = known.ok_or_else(|| {
             Rejection::field(Code::InvalidField, "/steps", format!("the run has no job {name}"))
         })?;
         found.insert(*place);

@@ -12,11 +12,13 @@ use crate::domain::pack::{StepSpec, resolve_inputs};
 use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{PackReference, Run, RunGraph, RunStatus};
-use crate::domain::{Digest, PackName, RunId};
+use crate::domain::{Digest, PackName, RunId, StepName};
 use crate::limits;
 
 /// The type of every job made from a pack step, and the queue that the local runner serves.
 pub const STEP_JOB_TYPE: &str = "pack.step";
+/// Why a job was cancelled, when its run was by request.
+const RUN_CANCELLED: &str = "run_cancelled";
 /// The queue of pack steps.
 pub const STEP_QUEUE: &str = "local";
 
@@ -163,6 +165,8 @@ impl Draft<'_> {
             timed_out,
         };
         self.emit_run(run, EventBody::RunCancelRequested(requested))?;
+        // The run keeps the reason: repeated for each of its jobs it could be more than a batch holds.
+        let reason = if timed_out { reason } else { RUN_CANCELLED };
         let row = self
             .read(|view| view.graph(run.id))?
             .ok_or_else(|| Rejection::not_found("run"))?;
@@ -211,8 +215,19 @@ impl Draft<'_> {
     }
 
     pub(super) fn emit_run(&mut self, run: &Run, body: EventBody) -> Result<(), Refusal> {
+        self.emit_in_run(run, None, body)
+    }
+
+    /// An event of a run, or of one of its steps.
+    pub(super) fn emit_in_run(
+        &mut self,
+        run: &Run,
+        step: Option<StepName>,
+        body: EventBody,
+    ) -> Result<(), Refusal> {
         let subject = Subject {
             run: Some(run.id),
+            step,
             ..Subject::default()
         };
         let labels = Labels {

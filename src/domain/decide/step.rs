@@ -5,14 +5,14 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use super::Draft;
 use super::job::Place;
 use super::run::step_spec;
-use super::{Draft, Labels};
 use crate::domain::Digest;
 use crate::domain::canonical::{Payload, Value, write};
 use crate::domain::command::SubmitJob;
 use crate::domain::concurrency::Concurrency;
-use crate::domain::event::{EventBody, Subject};
+use crate::domain::event::EventBody;
 use crate::domain::job::JobStatus;
 use crate::domain::pack::{Facts, Resolution, StepSpec, StepTask, step_facts};
 use crate::domain::payload::{StepCancelled, StepMapped, StepSkipped, StepUnresolved};
@@ -242,17 +242,8 @@ impl Draft<'_> {
         index: u32,
         body: EventBody,
     ) -> Result<(), Refusal> {
-        let subject = Subject {
-            run: Some(run.id),
-            step: Some(graph.nodes[index as usize].name.clone()),
-            ..Subject::default()
-        };
-        let labels = Labels {
-            correlation_id: run.correlation_id.clone(),
-            project: None,
-        };
-        self.emit(body, subject, labels)?;
-        Ok(())
+        let step = graph.nodes[index as usize].name.clone();
+        self.emit_in_run(run, Some(step), body)
     }
 }
 

@@ -5,9 +5,7 @@ use std::collections::BTreeMap;
 use super::error::{Findings, PackCode};
 use super::step::ReadStep;
 use crate::domain::StepName;
-
-/// How many names of a cycle are shown.
-const CYCLE_NAMES_MAX: usize = 20;
+use crate::limits;
 
 pub(super) fn check_graph(steps: &[ReadStep<'_>], log: &mut Findings) {
     let mut places: BTreeMap<&StepName, usize> = BTreeMap::new();
@@ -49,10 +47,10 @@ pub(super) fn check_graph(steps: &[ReadStep<'_>], log: &mut Findings) {
 }
 
 fn show(names: &[&str]) -> String {
-    if names.len() <= CYCLE_NAMES_MAX {
+    if names.len() <= limits::PACK_CYCLE_NAMES_MAX {
         return names.join(" → ");
     }
-    let shown = names[..CYCLE_NAMES_MAX - 1].join(" → ");
+    let shown = names[..limits::PACK_CYCLE_NAMES_MAX - 1].join(" → ");
     format!("{shown} → … ({} steps) → {}", names.len() - 1, names[0])
 }
 

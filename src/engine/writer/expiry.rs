@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{DUE_ITEMS_MAX, Dropped, Writer};
+use super::{Dropped, Writer};
 use crate::domain::Timestamp;
 use crate::domain::command::{Command, LeaseEnd};
 use crate::engine::trial::Trial;
+use crate::limits;
 
 impl Writer {
     pub(super) fn run_expired(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
@@ -16,7 +17,7 @@ impl Writer {
             .shared
             .leases
             .lock()
-            .over(self.clock.monotonic_ms(), at, DUE_ITEMS_MAX);
+            .over(self.clock.monotonic_ms(), at, limits::DUE_ITEMS_MAX);
         let mut workers = BTreeSet::new();
         for over in expired {
             if over.cause == LeaseEnd::Expired {

@@ -1,12 +1,11 @@
 //! Granting leases: whose turn it is, and the claims that wait for work.
 //!
-//! Promises: tenants in turn, one job each; a waiting claim is served in the batch that made its work ready. It must never
-//! grant what `decide` refuses.
+//! Promises: tenants in turn, one job each; a waiting claim is served in the batch that made its work ready, in order of
+//! arrival; nothing is granted to a caller that is known to have gone. It must never grant what `decide` refuses.
 
 use std::collections::BTreeSet;
 
-use tokio::sync::oneshot;
-
+use super::waiting::{Number, Waiting};
 use super::{Dropped, Owed, Writer};
 use crate::domain::command::{Command, Leased, Reply};
 use crate::domain::event::Actor;
@@ -14,20 +13,56 @@ use crate::domain::rejection::{Code, Rejection};
 use crate::domain::report::WorkerRegistered;
 use crate::domain::{JobId, TenantName, Timestamp};
 use crate::engine::LOCAL_WORKER;
-use crate::engine::request::{Answer, Claim, Claimed, Reach, SubmitError};
+use crate::engine::request::{Answer, Claim, Claimed, Reach};
 use crate::engine::trial::Trial;
 use crate::engine::workers::Standing;
 use crate::limits;
 
-/// A claim that waits for work.
-pub(super) struct Waiting {
-    pub(super) tenant: TenantName,
-    pub(super) claim: Claim,
-    pub(super) deadline_ms: u64,
-    pub(super) reply: oneshot::Sender<Result<Answer, SubmitError>>,
-}
-
 impl Writer {
+    /// The claim of a request: served, or waiting. Its answer is the last one owed.
+    pub(super) fn run_claim(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        tenant: TenantName,
+        claim: Claim,
+        owed: &mut Vec<Owed>,
+    ) -> Result<(), Dropped> {
+        let Some((reply, answer)) = owed.last() else {
+            return Ok(());
+        };
+        if reply.is_closed() {
+            return Ok(());
+        }
+        let may_wait = answer.results.is_empty() && claim.wait_ms > 0;
+        let (claimed, jobs) = self.claim(trial, at, &tenant, &claim)?;
+        let waits = may_wait && jobs.is_empty() && claimed == Claimed::Served;
+        let room = if waits {
+            self.waiting.make_room(&tenant, &claim.reach)
+        } else {
+            Ok(())
+        };
+        if let (true, Ok(())) = (waits, &room) {
+            let Some((reply, _)) = owed.pop() else {
+                return Ok(());
+            };
+            let deadline_ms = self.clock.monotonic_ms() + claim.wait_ms;
+            let number = self.waiting.push(Waiting {
+                tenant,
+                claim,
+                deadline_ms,
+                reply,
+            });
+            if is_full(trial) {
+                self.waiting.try_again(number);
+            }
+        } else if let Some((_, answer)) = owed.last_mut() {
+            answer.jobs = jobs;
+            answer.claimed = room.map_or_else(Claimed::Refused, |()| claimed);
+        }
+        Ok(())
+    }
+
     /// Claims that wait are served in the same batch that made their work ready.
     pub(super) fn run_waiting(
         &mut self,
@@ -35,35 +70,81 @@ impl Writer {
         at: Timestamp,
         owed: &mut Vec<Owed>,
     ) -> Result<(), Dropped> {
-        let now_ms = self.clock.monotonic_ms();
-        let version = self.active.ready.version();
-        let is_new = std::mem::replace(&mut self.tried_at_version, version) != version;
-        for _ in 0..self.waiting.len() {
-            let Some(waiting) = self.waiting.pop_front() else {
+        while !is_full(trial)
+            && let Some(number) = self.waiting.take_again()
+        {
+            self.try_waiting(trial, at, number, owed)?;
+        }
+        loop {
+            let fresh = self.active.ready.take_fresh();
+            if fresh.is_empty() || self.waiting.is_empty() {
                 break;
-            };
-            if waiting.reply.is_closed() {
-                continue;
             }
-            let (claimed, jobs) = if is_new {
-                self.claim(trial, at, &waiting.tenant, &waiting.claim)?
-            } else {
-                (Claimed::Served, Vec::new())
-            };
-            if jobs.is_empty() && claimed == Claimed::Served && waiting.deadline_ms > now_ms {
-                self.waiting.push_back(waiting);
-            } else {
-                owed.push((
-                    waiting.reply,
-                    Answer {
-                        results: Vec::new(),
-                        jobs,
-                        claimed,
-                    },
-                ));
+            let mut turns = self.waiting.turns(&fresh);
+            while !is_full(trial)
+                && let Some(turn) = turns.next()
+            {
+                let (tenant, class) = &fresh[turn.class];
+                if self.active.ready.has(tenant, class) {
+                    self.waiting.line_up(&mut turns, turn);
+                    self.try_waiting(trial, at, turn.number, owed)?;
+                }
+            }
+            if is_full(trial) {
+                self.active.ready.put_back_fresh(fresh);
+                break;
             }
         }
+        let now_ms = self.clock.monotonic_ms();
+        while let Some(waiting) = self.waiting.take_due(now_ms) {
+            owed.push((waiting.reply, Answer::default()));
+        }
         Ok(())
+    }
+
+    /// The turn of a claim that waits. One whose caller has gone is dropped before anything is granted to it.
+    fn try_waiting(
+        &mut self,
+        trial: &mut Trial,
+        at: Timestamp,
+        number: Number,
+        owed: &mut Vec<Owed>,
+    ) -> Result<(), Dropped> {
+        let Some(waiting) = self.waiting.take(number) else {
+            return Ok(());
+        };
+        if waiting.reply.is_closed() {
+            return Ok(());
+        }
+        let (claimed, jobs) = match self.claim(trial, at, &waiting.tenant, &waiting.claim) {
+            Ok(claimed) => claimed,
+            Err(dropped) => {
+                self.waiting.put(number, waiting);
+                return Err(dropped);
+            }
+        };
+        if jobs.is_empty() && claimed == Claimed::Served {
+            self.waiting.put(number, waiting);
+            if is_full(trial) {
+                self.waiting.try_again(number);
+            }
+        } else {
+            let results = Vec::new();
+            owed.push((
+                waiting.reply,
+                Answer {
+                    results,
+                    jobs,
+                    claimed,
+                },
+            ));
+        }
+        Ok(())
+    }
+
+    /// Whether claims that wait are to be tried in a batch of their own.
+    pub(super) fn is_behind(&self) -> bool {
+        self.waiting.is_behind() || (self.active.ready.has_fresh() && !self.waiting.is_empty())
     }
 
     /// Takes a claim, from those tenants that it may have work of.
@@ -157,9 +238,8 @@ impl Writer {
         let mut granted = Vec::new();
         let mut bytes = 0;
         while granted.len() < claim.max && bytes < limits::CLAIM_BYTES_MAX {
-            if trial.bytes >= limits::BATCH_GATHER_BYTES_MAX {
+            if is_full(trial) {
                 // The batch is full, not the order empty: whoever waits is tried again.
-                self.tried_at_version = u64::MAX;
                 break;
             }
             let last = self.last_served.as_ref();
@@ -199,3 +279,11 @@ impl Writer {
         }
     }
 }
+
+/// Whether a batch takes nothing more by itself.
+fn is_full(trial: &Trial) -> bool {
+    trial.bytes >= limits::BATCH_GATHER_BYTES_MAX
+}
+
+#[cfg(test)]
+mod tests;

@@ -9,13 +9,14 @@
 mod commit;
 mod expiry;
 mod grants;
+mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use self::grants::Waiting;
+use self::waiting::WaitingClaims;
 use super::active::{Active, Timer};
 use super::ledger_time::LedgerTime;
 use super::request::{Answer, Claimed, Receipt, Request, SubmitError};
@@ -33,8 +34,6 @@ use crate::store::StoreError;
 
 /// Longest sleep when nothing is due.
 const IDLE_MS_MAX: u64 = 1_000;
-/// Timers and expired leases handled in one batch.
-const DUE_ITEMS_MAX: usize = 512;
 
 /// The writer cannot go on. Every answer still owed is [`SubmitError::OutcomeUnknown`]; the process must end.
 #[derive(Debug, thiserror::Error)]
@@ -61,9 +60,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     active: Active,
     cache: RowCache,
-    waiting: VecDeque<Waiting>,
-    /// The ready order as the waiting claims last saw it.
-    tried_at_version: u64,
+    waiting: WaitingClaims,
     /// Whose turn it was last, among claims that reach every tenant.
     last_served: Option<TenantName>,
     /// Leases granted to a caller that had gone by the time of the answer.
@@ -99,8 +96,7 @@ impl Writer {
             shared,
             active,
             cache: RowCache::default(),
-            waiting: VecDeque::new(),
-            tried_at_version: 0,
+            waiting: WaitingClaims::default(),
             last_served: None,
             orphans: Vec::new(),
             split: false,
@@ -112,10 +108,12 @@ impl Writer {
         let (now, _) = self.time.now();
         let timer = self.active.next_due().map_or(u64::MAX, |due| due.since_ms(now));
         let leases = self.shared.leases.lock().idle_ms(self.clock.monotonic_ms(), now);
-        if !self.orphans.is_empty() {
+        if !self.orphans.is_empty() || self.is_behind() {
             return 1;
         }
-        let claims = if self.waiting.is_empty() { u64::MAX } else { 100 };
+        let claims = self.waiting.next_deadline_ms().map_or(u64::MAX, |deadline_ms| {
+            deadline_ms.saturating_sub(self.clock.monotonic_ms())
+        });
         timer.min(leases).min(claims).clamp(1, IDLE_MS_MAX)
     }
 
@@ -201,28 +199,14 @@ impl Writer {
                     .push(result.map(|reply| Receipt { reply, as_of, at }));
             }
         }
-        let Some(claim) = claim else { return Ok(()) };
-        let (claimed, jobs) = self.claim(trial, at, &tenant, &claim)?;
-        let may_wait = claimed == Claimed::Served && commands.is_empty() && claim.wait_ms > 0;
-        if jobs.is_empty() && may_wait {
-            if let Some((reply, _)) = owed.pop() {
-                let deadline_ms = self.clock.monotonic_ms() + claim.wait_ms;
-                self.waiting.push_back(Waiting {
-                    tenant,
-                    claim,
-                    deadline_ms,
-                    reply,
-                });
-            }
-        } else if let Some((_, answer)) = owed.last_mut() {
-            answer.jobs = jobs;
-            answer.claimed = claimed;
+        match claim {
+            Some(claim) => self.run_claim(trial, at, tenant, claim, owed),
+            None => Ok(()),
         }
-        Ok(())
     }
 
     fn run_due(&mut self, trial: &mut Trial, at: Timestamp) -> Result<(), Dropped> {
-        for (tenant, timer) in self.active.due(at, DUE_ITEMS_MAX) {
+        for (tenant, timer) in self.active.due(at, limits::DUE_ITEMS_MAX) {
             let command = match timer {
                 Timer::Wake(job) => Command::WakeJob { job },
                 Timer::RunTimeout(run) => Command::TimeOutRun { run },
@@ -310,9 +294,9 @@ impl Writer {
                 .observe(event, &self.shared.leases, now_ms, row)
                 .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
             self.shared.workers.lock().observe(event);
-            if matches!(event.body, EventBody::WorkerDrained(_)) {
-                // A claim of this worker that waits is to be answered.
-                self.tried_at_version = u64::MAX;
+            if let EventBody::WorkerDrained(drained) = &event.body {
+                // Its claims that wait are to be answered.
+                self.waiting.try_again_of(&drained.name);
             }
             if let EventBody::TenantCreated(created) = &event.body {
                 opened.push((created.name.clone(), event.at));
