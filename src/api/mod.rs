@@ -29,6 +29,7 @@ mod pack_runs;
 mod packs;
 mod reading;
 mod request;
+mod run_pause;
 mod run_replay;
 mod run_shape;
 mod run_stream;
@@ -211,12 +212,20 @@ fn run_routes() -> Vec<Route> {
             gates::reject,
         ),
         post("/api/v1/pack-runs/{id}/cancel", OPERATE, pack_runs::cancel),
+        post("/api/v1/pack-runs/{id}/pause", OPERATE, run_pause::pause_pack_run),
+        post(
+            "/api/v1/pack-runs/{id}/resume",
+            OPERATE,
+            run_pause::resume_pack_run,
+        ),
         post("/api/v1/pack-runs/{id}/replay", OPERATE, pack_runs::replay),
         post("/api/v1/runs", SUBMIT, runs::start),
         get("/api/v1/runs", READ, runs::list),
         get("/api/v1/runs/{id}", READ, runs::read),
         get("/api/v1/runs/{id}/at/{seq}", READ, runs::at),
         post("/api/v1/runs/{id}/cancel", OPERATE, runs::cancel),
+        post("/api/v1/runs/{id}/pause", OPERATE, run_pause::pause),
+        post("/api/v1/runs/{id}/resume", OPERATE, run_pause::resume),
         post("/api/v1/runs/{id}/replay", OPERATE, runs::replay),
         get("/api/v1/pack-runs/{id}/logs", READ, logs::read),
         get("/api/v1/pack-runs/{id}/artifacts", READ, pack_runs::artifacts),

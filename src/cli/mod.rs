@@ -30,6 +30,7 @@ mod listing;
 mod logs;
 mod pack;
 mod pack_diff;
+mod pause;
 mod print;
 mod problem;
 mod progress;
@@ -114,6 +115,10 @@ enum Verb {
     Wait(wait::Arguments),
     /// Cancel a run or a job
     Cancel(cancel::Arguments),
+    /// Let nothing more of a run start; what runs goes on
+    Pause(pause::OfRun),
+    /// Let a paused run go on
+    Resume(pause::OfRun),
     /// Let a held job go on
     Schedule(again::OfJob),
     /// Try a job again that is out of retries
@@ -221,6 +226,8 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Watch(arguments) => watch::run(arguments, format),
         Verb::Wait(arguments) => wait::run(arguments, format),
         Verb::Cancel(arguments) => cancel::run(arguments, format),
+        Verb::Pause(arguments) => pause::pause(arguments, format),
+        Verb::Resume(arguments) => pause::resume(arguments, format),
         Verb::Schedule(arguments) => again::schedule(arguments, format),
         Verb::Retry(arguments) => again::retry(arguments, format),
         Verb::Replay(arguments) => again::replay(arguments, format),

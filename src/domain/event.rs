@@ -12,8 +12,9 @@ use super::payload::{
     DeadLetterCreated, DeadLetterResolved, GateApproved, GateFailed, GatePassed, GateStarted,
     JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobHoldEnded, JobLateReport,
     JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened, PackRegistered, RunCancelRequested,
-    RunContinued, RunCreated, RunEnded, RunStarted, RunWaiting, StepCancelled, StepEnded, StepMapped,
-    StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
+    RunContinued, RunCreated, RunEnded, RunPaused, RunResumed, RunStarted, RunWaiting, StepCancelled,
+    StepEnded, StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated,
+    TokenRevoked, TrustPinned,
 };
 use super::report::{
     AiArtifactCreated, AiTokensUsed, AiToolCalled, WorkerDrained, WorkerLost, WorkerRegistered, XReported,
@@ -284,6 +285,8 @@ event_table! {
     GateFailed(GateFailed) = "gate.failed", 1;
     RunWaiting(RunWaiting) = "run.waiting", 1;
     RunContinued(RunContinued) = "run.continued", 1;
+    RunPaused(RunPaused) = "run.paused", 1;
+    RunResumed(RunResumed) = "run.resumed", 1;
     StepSkipped(StepSkipped) = "step.skipped", 1;
     StepMapped(Box<StepMapped>) = "step.mapped", 1;
     StepCancelled(StepCancelled) = "step.cancelled", 1;

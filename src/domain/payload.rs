@@ -273,6 +273,22 @@ payload!(
 );
 
 payload!(
+    /// Nothing more of a run starts.
+    RunPaused {
+        /// Why.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A paused run goes on.
+    RunResumed {
+        /// Why: as given, or `cancelled` or `run_timeout` where the run is stopped.
+        reason: String,
+    }
+);
+
+payload!(
     /// A file was produced; its bytes are flushed before this is recorded.
     ArtifactCreated {
         /// The file.

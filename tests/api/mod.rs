@@ -7,6 +7,7 @@ mod jobs;
 mod ledger;
 mod lifecycle;
 pub mod packs;
+mod pauses;
 mod runs;
 mod scopes;
 mod sessions;

@@ -87,6 +87,8 @@ impl Fold<'_> {
             EventBody::GateFailed(payload) => self.gate_failed(payload),
             EventBody::RunWaiting(_) => self.run_waiting(),
             EventBody::RunContinued(_) => self.run_continued(),
+            EventBody::RunPaused(payload) => self.run_paused(payload),
+            EventBody::RunResumed(_) => self.run_resumed(),
             EventBody::StepSkipped(payload) => self.step_skipped(payload),
             EventBody::StepMapped(payload) => self.step_mapped(payload),
             EventBody::StepCancelled(payload) => self.step_cancelled(payload),

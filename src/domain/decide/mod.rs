@@ -10,6 +10,7 @@ mod gate;
 mod graph;
 mod job;
 mod lease;
+mod pause;
 mod replay;
 mod report;
 mod run;
@@ -157,6 +158,8 @@ impl Draft<'_> {
             Command::StartRun(start) => self.start_run(start),
             Command::CancelRun { run, reason } => self.cancel_run(*run, reason),
             Command::TimeOutRun { run } => self.time_out_run(*run),
+            Command::PauseRun { run, reason } => self.pause_run(*run, reason),
+            Command::ResumeRun { run, reason } => self.resume_run(*run, reason),
             Command::DecideGate(request) => self.decide_gate(request),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),

@@ -162,6 +162,7 @@ impl Draft<'_> {
             reason: reason.to_owned(),
             timed_out,
         };
+        self.end_pause(run, if timed_out { reason } else { "cancelled" })?;
         self.emit_run(run, EventBody::RunCancelRequested(requested))?;
         let row = self
             .read(|view| view.graph(run.id))?
