@@ -35,6 +35,7 @@ mod run_shape;
 mod run_stream;
 mod run_view;
 mod runs;
+mod secrets;
 mod server;
 mod session;
 mod sessions;
@@ -68,6 +69,7 @@ use self::sessions::Sessions;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
 use crate::output::{Inbox, Output};
+use crate::secrets::Secrets;
 use crate::stream::Hub;
 
 /// What a route asks of whoever calls it.
@@ -141,6 +143,7 @@ const CLAIM: Access = Access::Tenant(Scope::Claim);
 const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
 const IMPORT: Access = Access::Appliance(Scope::Import);
+const SECRETS: Access = Access::Tenant(Scope::Admin);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
 
 /// Every route, the one scope that it needs, and its handler.
@@ -284,6 +287,10 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/stream/pack-runs/{id}", READ, streams::pack_run_stream),
         post("/api/v1/tenants", ADMIN, tenants::create),
         get("/api/v1/tenants", ADMIN, tenants::list),
+        get("/api/v1/secrets", SECRETS, secrets::list),
+        get("/api/v1/secrets/{name}", SECRETS, secrets::read),
+        put("/api/v1/secrets/{name}", SECRETS, secrets::set),
+        delete("/api/v1/secrets/{name}", SECRETS, secrets::delete),
         post("/api/v1/tokens", ADMIN, tokens::create),
         get("/api/v1/tokens", ADMIN, tokens::list),
         delete("/api/v1/tokens/{id}", ADMIN, tokens::revoke),
@@ -306,6 +313,7 @@ fn house_routes() -> Vec<Route> {
 pub struct ApiContext {
     engine: Handle,
     output: Arc<Output>,
+    secrets: Arc<Secrets>,
     /// Where the server listens; one of the hosts it answers to.
     address: SocketAddr,
     /// The program's version, sent with each answer.
@@ -316,10 +324,11 @@ pub struct ApiContext {
 
 impl ApiContext {
     /// Everything but the console.
-    pub fn new(engine: Handle, output: Arc<Output>, address: SocketAddr) -> Self {
+    pub fn new(engine: Handle, output: Arc<Output>, secrets: Arc<Secrets>, address: SocketAddr) -> Self {
         ApiContext {
             engine,
             output,
+            secrets,
             address,
             version: env!("CARGO_PKG_VERSION"),
             find_asset: None,
@@ -379,6 +388,10 @@ impl Api {
 
     fn output(&self) -> &Arc<Output> {
         &self.context.output
+    }
+
+    fn secrets(&self) -> &Secrets {
+        &self.context.secrets
     }
 
     fn now_ms(&self) -> i64 {

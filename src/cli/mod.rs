@@ -38,6 +38,7 @@ mod read;
 mod replay_bundle;
 mod run;
 mod run_view;
+mod secret;
 mod serve;
 mod sse;
 mod style;
@@ -151,6 +152,9 @@ enum Verb {
     /// Make, list, revoke tokens
     #[command(subcommand)]
     Token(token::Verb),
+    /// Set, list, delete secrets
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Make and list tenants
     #[command(subcommand)]
     Tenant(tenant::Verb),
@@ -241,6 +245,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Key(verb) => key::run(verb, format),
         Verb::Trust(verb) => trust::run(verb, format),
         Verb::Token(verb) => token::run(verb, format),
+        Verb::Secret(verb) => secret::run(verb, format),
         Verb::Tenant(verb) => tenant::run(verb, format),
         Verb::Doctor(arguments) => doctor::run(arguments, format),
         Verb::Canon => canon::run(),

@@ -13,7 +13,9 @@ use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
 use super::report::{Report, WorkerRegistered};
 use super::token::Scope;
-use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
+use super::{
+    Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
+};
 
 pub use self::reply::{Leased, PackNovelty, Reply};
 
@@ -186,6 +188,20 @@ pub enum Command {
     TimeOutRun {
         /// The run.
         run: RunId,
+    },
+    /// Make a value, which is flushed, the present one of a secret.
+    SetSecret {
+        /// Its name.
+        name: SecretName,
+        /// Names the file with the value.
+        version: SecretVersion,
+    },
+    /// End a secret.
+    DeleteSecret {
+        /// Its name.
+        name: SecretName,
+        /// Recorded with it.
+        reason: String,
     },
     /// Open a ledger.
     OpenLedger {

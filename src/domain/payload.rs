@@ -26,10 +26,12 @@ macro_rules! payload {
 }
 
 mod nodes;
+mod secrets;
 
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
+pub use self::secrets::{SecretDeleted, SecretSet};
 
 payload!(
     /// The first event of a ledger.

@@ -78,6 +78,8 @@ codes! {
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.
     UnknownInput = "unknown_input", Invalid;
+    /// A secret that is not there.
+    UnknownSecret = "unknown_secret", Invalid;
     /// An input of the wrong type.
     InvalidInput = "invalid_input", Invalid;
     /// A field out of its bounds.

@@ -67,7 +67,8 @@ fn is_hot(row: &Row) -> bool {
         Row::Job(job) => !job.is_terminal(),
         Row::Run(run) => !run.status.is_terminal(),
         Row::Payload(payload) => payload.weight() <= CACHED_PAYLOAD_BYTES_MAX,
-        Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) | Row::Worker(_) => true,
+        Row::Concurrency(_) | Row::Node(_) | Row::Pack(_) | Row::PackHead(_) => true,
+        Row::Secret(_) | Row::Worker(_) => true,
         Row::Graph(_)
         | Row::PackSource(_)
         | Row::PackBytes(_)

@@ -28,8 +28,8 @@ pub use launch::{
     encode_order,
 };
 pub use leases::{
-    Artifact, ClaimAsk, Failure, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, Outcome,
-    OutputSummary, Renewal,
+    Artifact, ClaimAsk, Failure, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, NoSecret,
+    Outcome, OutputSummary, Renewal,
 };
 pub use local::{LocalLauncher, STEP_VERB};
 pub use pool::{Runner, RunnerHandle};

@@ -10,6 +10,7 @@ pub mod packs;
 mod pauses;
 mod runs;
 mod scopes;
+mod secrets;
 mod sessions;
 mod streams;
 mod worker_output;

@@ -2,5 +2,6 @@
 
 mod full_disk;
 mod packs;
+mod secrets;
 mod serving;
 mod verbs;

@@ -13,7 +13,7 @@ use fastness::domain::payload::{
     RunEnded, StepMapped,
 };
 use fastness::domain::run::{Run, RunCounts, RunStatus};
-use fastness::domain::{JobId, PackName, RunId, Seq, TenantName, Timestamp, canonical};
+use fastness::domain::{JobId, PackName, RunId, SecretName, Seq, TenantName, Timestamp, canonical};
 
 use super::turns::Tally;
 use super::world::World;
@@ -116,6 +116,7 @@ pub struct History {
     /// Whether each is lost.
     workers: BTreeMap<String, bool>,
     packs: BTreeMap<(PackName, u32), PackSpec>,
+    secrets: BTreeSet<SecretName>,
 }
 
 impl History {
@@ -279,6 +280,10 @@ impl History {
                 let place = (pack.name.clone(), pack.version);
                 assert!(self.packs.insert(place, pack.spec.clone()).is_none());
             }
+            EventBody::SecretSet(secret) => {
+                self.secrets.insert(secret.name.clone());
+            }
+            EventBody::SecretDeleted(secret) => assert!(self.secrets.remove(&secret.name)),
             EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)

@@ -94,6 +94,8 @@ impl Tally {
             "resumed: enough waited",
             "resumed: cancelled",
             "paused run passed over",
+            "secret.set",
+            "secret.deleted",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);
@@ -184,6 +186,7 @@ impl World {
             | Reply::Pack(..)
             | Reply::Token(_)
             | Reply::Worker(_)
+            | Reply::Secret { .. }
             | Reply::Late
             | Reply::Done => {}
         }
@@ -209,6 +212,9 @@ impl World {
         }
         for _ in 0..1 + self.random.below(2) {
             commands.push(self.random_start_run());
+        }
+        if self.random.once_in(3) {
+            commands.push(self.random_secret());
         }
         let actor = [Actor::system("test"), person("ada"), person("bea")];
         let actor = actor[self.random.below(3) as usize].clone();

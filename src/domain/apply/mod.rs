@@ -6,6 +6,7 @@ mod dead_letter;
 mod gate;
 mod job;
 mod run;
+mod secret;
 mod step;
 mod worker;
 
@@ -109,6 +110,11 @@ impl Fold<'_> {
             EventBody::RunFailed(payload) => self.run_ended(payload, RunStatus::Failed),
             EventBody::RunCancelled(payload) => self.run_ended(payload, RunStatus::Cancelled),
             EventBody::PackRegistered(payload) => self.pack_registered(payload),
+            EventBody::SecretSet(payload) => {
+                self.secret_set(payload);
+                Ok(())
+            }
+            EventBody::SecretDeleted(payload) => self.secret_deleted(payload),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),

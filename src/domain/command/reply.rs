@@ -2,6 +2,7 @@
 
 use crate::domain::job::{Artifact, Job};
 use crate::domain::run::Run;
+use crate::domain::secret::Secret;
 use crate::domain::state::{Pack, PayloadRow};
 use crate::domain::token::Token;
 use crate::domain::worker::Worker;
@@ -22,6 +23,13 @@ pub enum Reply {
     Token(Box<Token>),
     /// The worker as it stands after the command.
     Worker(Box<Worker>),
+    /// A secret that was set, and the one that this replaced or ended.
+    Secret {
+        /// As it stands now.
+        now: Option<Box<Secret>>,
+        /// As it stood before.
+        before: Option<Box<Secret>>,
+    },
     /// The report was late: noted, not applied.
     Late,
     /// The same request came before; what it made begins with this event.

@@ -14,6 +14,7 @@ mod pause;
 mod replay;
 mod report;
 mod run;
+mod secret;
 mod step;
 mod worker;
 
@@ -161,6 +162,8 @@ impl Draft<'_> {
             Command::PauseRun { run, reason } => self.pause_run(*run, reason),
             Command::ResumeRun { run, reason } => self.resume_run(*run, reason),
             Command::DecideGate(request) => self.decide_gate(request),
+            Command::SetSecret { name, version } => self.set_secret(name, *version),
+            Command::DeleteSecret { name, reason } => self.delete_secret(name, reason),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
             Command::CreateToken(token) => self.create_token(token),

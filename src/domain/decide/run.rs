@@ -62,6 +62,7 @@ impl Draft<'_> {
         let pack = self.read(|view| view.pack(name, request.version.unwrap_or(latest)))?;
         let pack = pack.ok_or_else(|| Rejection::not_found("pack version"))?;
         let inputs = resolve_inputs(&pack.spec, &request.inputs)?;
+        self.check_secrets(&pack.spec)?;
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),

@@ -24,7 +24,7 @@ spec:
   maxParallel: 4
   timeout: 15m
   env: {LC_ALL: C, TZ: UTC}
-  secrets: []
+  secrets: [SCAN_TOKEN, A_KEY, A_KEY]
   facts: []
   reads: [/var/lib/dpkg, /usr/bin, /usr/bin]
   steps:
@@ -39,6 +39,7 @@ spec:
       retries: {max: 2, backoff: fixed, initial: 2s, cap: 1m, jitter: none}
       timeout: 5m
       env: {TZ: Europe/Vienna}
+      secrets: [B_KEY]
       limits: {output: 64MiB}
       artifacts: [{name: digests.txt, path: out/digests.txt}]
     - {id: scan, run: ["true"]}
@@ -74,6 +75,13 @@ fn a_full_pack_is_normalised() {
     assert_eq!((spec.max_parallel, spec.timeout_ms), (Some(4), Some(900_000)));
     assert_eq!(spec.reads, ["/usr/bin", "/var/lib/dpkg"]);
     assert_eq!(spec.sealed, SealedUse::Forbidden);
+    let names = |names: &[crate::domain::SecretName]| -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&spec.secrets), ["A_KEY", "SCAN_TOKEN"]);
+    assert_eq!(names(&spec.steps[1].secrets), ["B_KEY"]);
+    let task = spec.task(&spec.steps[1], &BTreeMap::new());
+    assert_eq!(names(&task.secrets), ["A_KEY", "B_KEY", "SCAN_TOKEN"]);
     let digest = &spec.steps[1];
     assert_eq!(
         digest.needs.iter().map(|need| need.as_str()).collect::<Vec<_>>(),
@@ -481,7 +489,6 @@ fn what_comes_later_is_refused_by_name() {
             small("", "{id: a, run: [x], limits: {cpuMillis: 4}}"),
             "/spec/steps/0/limits/cpuMillis",
         ),
-        (small("  secrets: [T]\n", step), "/spec/secrets"),
         (small("  facts: [sockets]\n", step), "/spec/facts"),
         (small("  network: egress\n", step), "/spec/network"),
         (small("  network: loopback\n", step), "/spec/network"),
