@@ -39,10 +39,9 @@ spec:
       retries: {max: 2, backoff: fixed, initial: 2s, cap: 1m, jitter: none}
       timeout: 5m
       env: {TZ: Europe/Vienna}
-      secrets: [B_KEY]
       limits: {output: 64MiB}
       artifacts: [{name: digests.txt, path: out/digests.txt}]
-    - {id: scan, run: ["true"]}
+    - {id: scan, run: ["true"], secrets: [B_KEY]}
     - id: cleanup
       always: true
       needs: [digest]
@@ -79,8 +78,8 @@ fn a_full_pack_is_normalised() {
         names.iter().map(ToString::to_string).collect()
     };
     assert_eq!(names(&spec.secrets), ["A_KEY", "SCAN_TOKEN"]);
-    assert_eq!(names(&spec.steps[1].secrets), ["B_KEY"]);
-    let task = spec.task(&spec.steps[1], &BTreeMap::new());
+    assert_eq!(names(&spec.steps[2].secrets), ["B_KEY"]);
+    let task = spec.task(&spec.steps[2], &BTreeMap::new());
     assert_eq!(names(&task.secrets), ["A_KEY", "B_KEY", "SCAN_TOKEN"]);
     let digest = &spec.steps[1];
     assert_eq!(
@@ -775,14 +774,14 @@ fn a_task_carries_all_that_a_runner_needs() {
     assert_eq!(
         tasks[1],
         format!(
-            r#"{{"action":{{"shell":"find \"$INPUT_ROOT\" -type f > out/digests.txt\n"}},"artifacts":[{{"name":"digests.txt","path":"out/digests.txt"}}],{},"outputBytesMax":67108864,"pack":"host-inventory","step":"digest","timeoutMs":300000}}"#,
+            r#"{{"action":{{"shell":"find \"$INPUT_ROOT\" -type f > out/digests.txt\n"}},"artifacts":[{{"name":"digests.txt","path":"out/digests.txt"}}],{},"outputBytesMax":67108864,"pack":"host-inventory","secrets":["A_KEY","SCAN_TOKEN"],"step":"digest","timeoutMs":300000}}"#,
             env("Europe/Vienna")
         )
     );
     assert_eq!(
         tasks[0],
         format!(
-            r#"{{"action":{{"argv":["dpkg-query","-W","-f=${{Package}}\t${{Version}}\n"]}},"artifacts":[{{"from":"stdout","name":"packages.tsv"}}],{},"outputBytesMax":1073741824,"pack":"host-inventory","step":"packages","timeoutMs":3600000}}"#,
+            r#"{{"action":{{"argv":["dpkg-query","-W","-f=${{Package}}\t${{Version}}\n"]}},"artifacts":[{{"from":"stdout","name":"packages.tsv"}}],{},"outputBytesMax":1073741824,"pack":"host-inventory","secrets":["A_KEY","SCAN_TOKEN"],"step":"packages","timeoutMs":3600000}}"#,
             env("UTC")
         )
     );
