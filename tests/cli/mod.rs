@@ -4,4 +4,5 @@ mod full_disk;
 mod packs;
 mod secrets;
 mod serving;
+mod steps;
 mod verbs;
