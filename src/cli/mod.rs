@@ -49,6 +49,7 @@ mod verify;
 mod version;
 mod wait;
 mod watch;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -106,7 +107,7 @@ enum Verb {
     /// Submit, show, list, cancel jobs
     #[command(subcommand)]
     Job(job::Verb),
-    /// Print what the steps of a run wrote
+    /// Print what the steps of a run, or a job, wrote
     Logs(logs::Arguments),
     /// Print the events of the ledger
     Events(events::Arguments),
@@ -129,6 +130,9 @@ enum Verb {
     /// Dead letters: jobs that are out of retries
     #[command(subcommand)]
     Dlq(dlq::Verb),
+    /// List workers, drain one
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Answer a run that waits for persons
     #[command(subcommand)]
     Gate(gate::Verb),
@@ -236,6 +240,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Retry(arguments) => again::retry(arguments, format),
         Verb::Replay(arguments) => again::replay(arguments, format),
         Verb::Dlq(verb) => dlq::run(verb, format),
+        Verb::Worker(verb) => worker::run(verb, format),
         Verb::Gate(verb) => gate::run(verb, format),
         Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
