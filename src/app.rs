@@ -24,6 +24,7 @@ use crate::disk::{self, Disk};
 use crate::domain::command::{Command, CreateToken};
 use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
 use crate::domain::event::Actor;
+use crate::domain::state::View;
 use crate::domain::token::Scope;
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CommandError, Fatal, Handle, LOCAL_WORKER, Layout, Report, Setup, StartError, Trusted};
@@ -31,6 +32,7 @@ use crate::journal::Options;
 use crate::limits;
 use crate::output::{Output, OutputError};
 use crate::runner::{EngineLeases, LocalLauncher, Runner, RunnerConfig, RunnerError, RunnerHandle};
+use crate::secrets::{SecretError, Secrets};
 use crate::store::Store;
 use crate::trust::{KeyFolder, TrustError};
 
@@ -71,6 +73,9 @@ pub enum AppError {
     /// Step logs and artifacts.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The values of secrets.
+    #[error(transparent)]
+    Secrets(#[from] SecretError),
     /// The built-in runner.
     #[error(transparent)]
     Runner(#[from] RunnerError),
@@ -137,13 +142,15 @@ impl App {
         let (engine, report) = started.map_err(|error| Fatal(error.to_string()))??;
         first_token(&engine, disk.as_ref(), clock.as_ref(), &data).await?;
         let output = Output::open(data.join("output"), disk.clone())?;
+        let secrets = Secrets::new(data.join("secrets"), disk.clone());
+        sweep_secrets(&engine, &secrets).await?;
         let imports = engine.clone();
         let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
         if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
             tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
         }
-        let runner = start_runner(&config, &engine, &output, &clock).await?;
-        let context = ApiContext::new(engine.clone(), output, address).with_assets(find_asset);
+        let runner = start_runner(&config, &engine, (&output, &secrets), &clock).await?;
+        let context = ApiContext::new(engine.clone(), output, secrets, address).with_assets(find_asset);
         let server = api::serve(listener, context).map_err(|error| AppError::Listen(address, error))?;
         Ok(App {
             address,
@@ -215,10 +222,24 @@ fn find_asset(path: &str, accept_encoding: &str) -> Option<api::Asset> {
     })
 }
 
+/// Values that no event names: of a change that was not recorded, or left when they were replaced.
+async fn sweep_secrets(engine: &Handle, secrets: &Arc<Secrets>) -> Result<(), AppError> {
+    let (engine, secrets) = (engine.clone(), secrets.clone());
+    let swept = tokio::task::spawn_blocking(move || {
+        let snapshot = engine.read().map_err(|error| Fatal(error.to_string()))?;
+        secrets.sweep(|tenant, name, version| {
+            let view: &dyn View = &snapshot.view(tenant);
+            let row = view.secret(name).map_err(|error| Fatal(error.to_string()))?;
+            Ok(row.is_some_and(|row| row.version == version))
+        })
+    });
+    swept.await.map_err(|error| Fatal(error.to_string()))?
+}
+
 async fn start_runner(
     config: &ServeConfig,
     engine: &Handle,
-    output: &Arc<Output>,
+    (output, secrets): (&Arc<Output>, &Arc<Secrets>),
     clock: &Arc<dyn Clock>,
 ) -> Result<RunnerHandle, AppError> {
     let mut runner = RunnerConfig::new(
@@ -230,7 +251,7 @@ async fn start_runner(
     if let Some(slots) = config.slots {
         runner.slots = slots;
     }
-    let leases = EngineLeases::new(engine.clone(), LOCAL_WORKER);
+    let leases = EngineLeases::new(engine.clone(), secrets.clone(), LOCAL_WORKER);
     let launcher = Arc::new(LocalLauncher::new(config.program.clone()));
     Ok(Runner::start(runner, leases, launcher, output.clone(), clock.clone()).await?)
 }

@@ -3,7 +3,7 @@
 //! One crate, strict floors: a module may import only what lies below it. The table is enforced by
 //! `tests/architecture.rs`; `docs/architecture.md` is the map.
 //!
-//! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `trust` ·
+//! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `secrets`, `trust` ·
 //! `ledger` · `engine` · `stream`, `bundle`, `runner`, `egress` · `api`, `console` · `config`, `app` · `cli`.
 
 pub mod limits;
@@ -15,6 +15,7 @@ pub mod domain;
 
 pub mod journal;
 pub mod output;
+pub mod secrets;
 pub mod store;
 pub mod trust;
 

@@ -56,7 +56,7 @@ pub const EXPRESSION_RESULT_BYTES_MAX: usize = 64 * 1024;
 /// Events of one command beyond which no further step is worked out: it fails instead, so that what happened before it
 /// is always recorded.
 pub const RESOLVED_BYTES_MAX: usize = 3 << 20;
-/// Most paths a pack reads, facts and secrets it asks for.
+/// Most paths a pack reads and facts it asks for, and most secrets that it, or one of its steps, names.
 pub const READS_MAX: usize = 64;
 /// Largest canonical envelope of one event. Holds a full request body and what surrounds it.
 pub const EVENT_BYTES_MAX: usize = 2 << 20;
@@ -317,6 +317,10 @@ pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 16 << 30;
 pub const BUNDLE_BYTES_MAX: u64 = 64 << 30;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+
+/// Most secrets of a tenant, and the longest value of one.
+pub const SECRETS_MAX: usize = 1_000;
+pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;

@@ -168,6 +168,8 @@ fn schema_and_parser_agree() {
         with_spec("reads", json!(["/var/lib/dpkg"])),
         with_spec("sealed", json!("forbidden")),
         with_spec("secrets", json!([])),
+        with_spec("secrets", json!(["SCAN_TOKEN", "key_2"])),
+        of_step(json!({"id": "a", "run": ["x"], "secrets": ["SCAN_TOKEN"]})),
         of_step(json!({"id": "a", "run": ["x", "${{ run.id }}"], "when": "!sealed"})),
         of_step(
             json!({"id": "a", "run": ["x", "${{ h }}"], "map": {"over": "[1, 2]", "as": "h", "maxParallel": 2}}),
@@ -204,6 +206,9 @@ fn schema_and_parser_agree() {
         with_spec("network", json!("all")),
         with_spec("reads", json!(["var"])),
         with_spec("unknown", json!(1)),
+        with_spec("secrets", json!(["SCAN-TOKEN"])),
+        with_spec("secrets", json!("SCAN_TOKEN")),
+        of_step(json!({"id": "a", "run": ["x"], "secrets": ["../x"]})),
         of_step(json!({"id": "a", "run": ["x"], "when": true})),
         of_step(json!({"id": "a", "run": ["x"], "map": {"over": "[1]"}})),
         of_step(json!({"id": "a", "run": ["x"], "map": {"over": "[1]", "as": "H"}})),

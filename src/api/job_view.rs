@@ -162,6 +162,8 @@ impl ArtifactView {
 pub enum Waiting {
     /// Somebody who schedules it.
     Hold,
+    /// Somebody who resumes its run.
+    Paused,
     /// Jobs that share its concurrency key.
     Concurrency { key: String, limit: u32, running: u32 },
     /// Jobs that must end first.
@@ -204,6 +206,7 @@ pub fn waiting(job: &Job, run: Option<&Run>, needs: Option<(u32, u32)>) -> Optio
             failures: job.failures,
             max: job.spec.retries.max,
         }),
+        JobStatus::Scheduled if run.is_some_and(|run| run.paused.is_some()) => Some(Waiting::Paused),
         JobStatus::Scheduled => {
             let full = run.and_then(|run| {
                 let limit = run.max_parallel?;
@@ -222,7 +225,12 @@ pub fn waiting(job: &Job, run: Option<&Run>, needs: Option<(u32, u32)>) -> Optio
 /// Why a job does not run yet, looking up what that needs.
 pub fn waiting_in(reading: &Reading, job: &Job) -> Result<Option<Waiting>, ApiError> {
     let view = reading.view();
+    let is_open = matches!(job.status, JobStatus::Pending | JobStatus::Scheduled);
+    let run = job.run.filter(|_| is_open).map(|run| view.run(run));
+    let run = run.transpose()?.flatten();
+    let is_paused = run.as_ref().is_some_and(|run| run.paused.is_some());
     if job.status == JobStatus::Scheduled
+        && !is_paused
         && let Some(bound) = &job.spec.concurrency
     {
         let in_use = view.key_use(&bound.key)?.unwrap_or_default();
@@ -237,17 +245,16 @@ pub fn waiting_in(reading: &Reading, job: &Job) -> Result<Option<Waiting>, ApiEr
             }));
         }
     }
-    let is_open = matches!(job.status, JobStatus::Pending | JobStatus::Scheduled);
-    let (Some(run), Some(node), true) = (job.run, job.node, is_open) else {
+    let (Some(id), Some(node), true) = (job.run, job.node, is_open) else {
         return Ok(waiting(job, None, None));
     };
-    let open = view.node(run, node)?.map_or(0, |node| node.open_needs);
-    let graph: Option<Arc<Row>> = view.graph(run)?;
+    let open = view.node(id, node)?.map_or(0, |node| node.open_needs);
+    let graph: Option<Arc<Row>> = view.graph(id)?;
     let total = graph
         .as_ref()
         .and_then(|row| row.as_graph()?.nodes.get(node as usize))
         .map_or(0, |node| node.needs.len() as u32);
-    Ok(waiting(job, view.run(run)?.as_ref(), Some((open, total))))
+    Ok(waiting(job, run.as_ref(), Some((open, total))))
 }
 
 impl JobView {

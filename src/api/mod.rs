@@ -32,11 +32,13 @@ mod packs;
 mod preview;
 mod reading;
 mod request;
+mod run_pause;
 mod run_replay;
 mod run_shape;
 mod run_stream;
 mod run_view;
 mod runs;
+mod secrets;
 mod server;
 mod session;
 mod sessions;
@@ -70,6 +72,7 @@ use self::sessions::Sessions;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
 use crate::output::{Inbox, Output};
+use crate::secrets::Secrets;
 use crate::stream::Hub;
 
 /// What a route asks of whoever calls it.
@@ -143,6 +146,7 @@ const CLAIM: Access = Access::Tenant(Scope::Claim);
 const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
 const IMPORT: Access = Access::Appliance(Scope::Import);
+const SECRETS: Access = Access::Tenant(Scope::Admin);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
 
 /// Every route, the one scope that it needs, and its handler.
@@ -214,12 +218,20 @@ fn run_routes() -> Vec<Route> {
             gates::reject,
         ),
         post("/api/v1/pack-runs/{id}/cancel", OPERATE, pack_runs::cancel),
+        post("/api/v1/pack-runs/{id}/pause", OPERATE, run_pause::pause_pack_run),
+        post(
+            "/api/v1/pack-runs/{id}/resume",
+            OPERATE,
+            run_pause::resume_pack_run,
+        ),
         post("/api/v1/pack-runs/{id}/replay", OPERATE, pack_runs::replay),
         post("/api/v1/runs", SUBMIT, runs::start),
         get("/api/v1/runs", READ, runs::list),
         get("/api/v1/runs/{id}", READ, runs::read),
         get("/api/v1/runs/{id}/at/{seq}", READ, runs::at),
         post("/api/v1/runs/{id}/cancel", OPERATE, runs::cancel),
+        post("/api/v1/runs/{id}/pause", OPERATE, run_pause::pause),
+        post("/api/v1/runs/{id}/resume", OPERATE, run_pause::resume),
         post("/api/v1/runs/{id}/replay", OPERATE, runs::replay),
         get("/api/v1/pack-runs/{id}/logs", READ, logs::read),
         get("/api/v1/pack-runs/{id}/artifacts", READ, pack_runs::artifacts),
@@ -278,6 +290,10 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/stream/pack-runs/{id}", READ, streams::pack_run_stream),
         post("/api/v1/tenants", ADMIN, tenants::create),
         get("/api/v1/tenants", ADMIN, tenants::list),
+        get("/api/v1/secrets", SECRETS, secrets::list),
+        get("/api/v1/secrets/{name}", SECRETS, secrets::read),
+        put("/api/v1/secrets/{name}", SECRETS, secrets::set),
+        delete("/api/v1/secrets/{name}", SECRETS, secrets::delete),
         post("/api/v1/tokens", ADMIN, tokens::create),
         get("/api/v1/tokens", ADMIN, tokens::list),
         delete("/api/v1/tokens/{id}", ADMIN, tokens::revoke),
@@ -300,6 +316,7 @@ fn house_routes() -> Vec<Route> {
 pub struct ApiContext {
     engine: Handle,
     output: Arc<Output>,
+    secrets: Arc<Secrets>,
     /// Where the server listens; one of the hosts it answers to.
     address: SocketAddr,
     /// The program's version, sent with each answer.
@@ -310,10 +327,11 @@ pub struct ApiContext {
 
 impl ApiContext {
     /// Everything but the console.
-    pub fn new(engine: Handle, output: Arc<Output>, address: SocketAddr) -> Self {
+    pub fn new(engine: Handle, output: Arc<Output>, secrets: Arc<Secrets>, address: SocketAddr) -> Self {
         ApiContext {
             engine,
             output,
+            secrets,
             address,
             version: env!("CARGO_PKG_VERSION"),
             find_asset: None,
@@ -373,6 +391,10 @@ impl Api {
 
     fn output(&self) -> &Arc<Output> {
         &self.context.output
+    }
+
+    fn secrets(&self) -> &Secrets {
+        &self.context.secrets
     }
 
     fn now_ms(&self) -> i64 {

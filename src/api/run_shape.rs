@@ -18,7 +18,7 @@ use crate::store::{Direction, Page};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpanKind {
-    /// Not eligible: needs, a delay, a time.
+    /// Not eligible: needs, a delay, a time. Of a gate: it asks persons.
     Waiting,
     /// Eligible, without a worker.
     Queued,
@@ -39,12 +39,13 @@ pub struct Span {
     to: Option<Timestamp>,
 }
 
-/// One job of the run.
+/// One job of the run, or a gate that asked persons.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Row {
-    #[schema(value_type = String)]
-    job_id: JobId,
+    /// Null for a gate.
+    #[schema(value_type = Option<String>)]
+    job_id: Option<JobId>,
     #[schema(value_type = String)]
     name: StepName,
     spans: Vec<Span>,
@@ -103,6 +104,13 @@ impl Row {
             EventBody::JobCompleted(_) | EventBody::JobFailed(_) | EventBody::JobCancelled(_) => {
                 self.close(at);
             }
+            EventBody::GateStarted(_) => {
+                self.job_id = None;
+                self.open(SpanKind::Waiting, 0, at);
+            }
+            EventBody::GatePassed(_) | EventBody::GateFailed(_) | EventBody::StepCancelled(_) => {
+                self.close(at);
+            }
             _ => {}
         }
     }
@@ -115,7 +123,7 @@ pub fn rows(reading: &Reading, engine: &Handle, run: RunId, graph: &RunGraph) ->
         .nodes
         .iter()
         .map(|node| Row {
-            job_id: node.job,
+            job_id: Some(node.job),
             name: node.name.clone(),
             spans: Vec::new(),
             node: 0,
@@ -148,8 +156,11 @@ pub fn rows(reading: &Reading, engine: &Handle, run: RunId, graph: &RunGraph) ->
                     rows.push(row_of_item(graph, mapped.node, item, *job)?);
                 }
             }
-            let place = event.subject.job.and_then(|job| places.get(&job));
-            if let Some(row) = place.and_then(|place| rows.get_mut(*place)) {
+            let place = match gate_of(&event.body) {
+                Some(node) => Some(node as usize),
+                None => event.subject.job.and_then(|job| places.get(&job).copied()),
+            };
+            if let Some(row) = place.and_then(|place| rows.get_mut(place)) {
                 row.take(&event);
             }
         }
@@ -164,11 +175,22 @@ pub fn rows(reading: &Reading, engine: &Handle, run: RunId, graph: &RunGraph) ->
     }
 }
 
+/// The node that an event tells of by itself, no job being there to do it.
+fn gate_of(body: &EventBody) -> Option<u32> {
+    match body {
+        EventBody::GateStarted(gate) => Some(gate.node),
+        EventBody::GatePassed(gate) => Some(gate.node),
+        EventBody::GateFailed(gate) => Some(gate.node),
+        EventBody::StepCancelled(step) => Some(step.node),
+        _ => None,
+    }
+}
+
 fn row_of_item(graph: &RunGraph, node: u32, item: usize, job_id: JobId) -> Result<Row, ApiError> {
     let broken = || ApiError::internal("a mapped step is not in its graph");
     let place = graph.nodes.get(node as usize).ok_or_else(broken)?;
     Ok(Row {
-        job_id,
+        job_id: Some(job_id),
         name: item_name(&place.name, item).ok_or_else(broken)?,
         spans: Vec::new(),
         node: node as usize,

@@ -48,6 +48,8 @@ pub struct RunView {
     inputs: BTreeMap<String, Value>,
     /// Null for a run of jobs that no pack defines.
     pack: Option<PackOfRun>,
+    /// Nothing more of it starts until it is resumed.
+    paused: bool,
     progress: Progress,
     /// The run whose work it does again, in whole or in part.
     #[schema(value_type = Option<String>)]
@@ -73,6 +75,7 @@ impl RunView {
                 plan_hash: pack.plan_hash,
                 version: pack.version,
             }),
+            paused: run.paused.is_some(),
             progress: Progress {
                 done: run.counts.ended(),
                 total: run.counts.total,
@@ -164,6 +167,8 @@ pub struct RunDetail {
     as_of: i64,
     /// Why cancelling was asked for.
     cancel_requested: Option<String>,
+    /// Why it is paused, while it is.
+    pause_reason: Option<String>,
     #[serde(flatten)]
     run: RunView,
     steps: Vec<StepView>,
@@ -181,6 +186,7 @@ impl RunDetail {
         Ok(RunDetail {
             as_of,
             cancel_requested: run.cancel_requested.clone(),
+            pause_reason: run.paused.clone(),
             run: RunView::new(run),
             steps: steps(run, graph, view, earlier)?,
         })

@@ -188,6 +188,14 @@ impl Ask {
         }
     }
 
+    /// Puts bytes at `path`.
+    pub fn put_bytes(path: impl Into<String>, media_type: &'static str, bytes: Bytes) -> Self {
+        Ask {
+            method: Method::PUT,
+            ..Ask::post_bytes(path, media_type, bytes)
+        }
+    }
+
     /// Removes what is at `path`.
     pub fn delete(path: impl Into<String>) -> Self {
         Ask {

@@ -1,14 +1,16 @@
-//! `fastness logs`: what the steps of a run wrote, and with `-f` what they write.
+//! `fastness logs`: what the steps of a run or a job wrote, and with `-f` what those of a run write.
 
 use std::io::Write;
 
 use anyhow::Result;
 use clap::Args;
 use http_body_util::BodyExt;
+use hyper::Response;
+use hyper::body::Incoming;
 use serde::Deserialize;
 
 use super::client::{Ask, Client, Server, escaped, online, with_query};
-use super::exit::{Exit, Failure};
+use super::exit::{Exit, Failure, exit_of};
 use super::follow::{Follow, Patience};
 use super::print::{self, Format};
 use super::style::{Look, paint, shown};
@@ -17,12 +19,12 @@ use crate::limits;
 /// Whose lines.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// Id of the run
-    run: String,
-    /// Go on until the run has ended
+    /// Id of a run or of a job
+    id: String,
+    /// Go on until the run has ended; not of a job
     #[arg(short, long)]
     follow: bool,
-    /// Only of this step
+    /// Only of this step; not of a job
     #[arg(long, value_name = "NAME")]
     step: Option<String>,
     /// Only of this attempt
@@ -49,21 +51,31 @@ struct LineView {
 /// What stood in the way.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let server = arguments.server.clone();
-    online(&server, async move |client: Client| {
+    online(&server, async move |mut client: Client| {
+        let attempt = arguments.attempt.map(|attempt| attempt.to_string());
         let query = [
             ("step", arguments.step.clone()),
-            ("attempt", arguments.attempt.map(|attempt| attempt.to_string())),
+            ("attempt", attempt.clone()),
             ("follow", arguments.follow.then(|| "true".to_owned())),
         ];
-        let path = with_query(
-            &format!("/api/v1/pack-runs/{}/logs", escaped(&arguments.run)),
-            &query,
-        );
+        let id = escaped(&arguments.id);
+        let path = with_query(&format!("/api/v1/pack-runs/{id}/logs"), &query);
         if arguments.follow {
-            follow(client, &path, &arguments, format).await
-        } else {
-            read(client, &path, &arguments, format).await
+            return follow(client, &path, &arguments, format).await;
         }
+        let of_run = client.open(Ask::get(path)).await;
+        let response = match of_run {
+            Err(error) if exit_of(&error) == Exit::NotFound && arguments.step.is_none() => {
+                let path = with_query(&format!("/api/v1/jobs/{id}/logs"), &[("attempt", attempt)]);
+                let of_job = client.open(Ask::get(path)).await;
+                of_job.map_err(|other| match exit_of(&other) {
+                    Exit::NotFound => error.context("no such run or job"),
+                    _ => other,
+                })?
+            }
+            answered => answered?,
+        };
+        read(response, &arguments, format).await
     })
 }
 
@@ -80,8 +92,7 @@ async fn follow(client: Client, path: &str, arguments: &Arguments, format: Forma
     }
 }
 
-async fn read(mut client: Client, path: &str, arguments: &Arguments, format: Format) -> Result<Exit> {
-    let mut response = client.open(Ask::get(path)).await?;
+async fn read(mut response: Response<Incoming>, arguments: &Arguments, format: Format) -> Result<Exit> {
     let mut rest = Vec::new();
     while let Some(frame) = response.body_mut().frame().await {
         let broken = |error| Failure::new(Exit::Unreachable, format!("the log broke off: {error}"));

@@ -30,6 +30,7 @@ mod listing;
 mod logs;
 mod pack;
 mod pack_diff;
+mod pause;
 mod print;
 mod problem;
 mod progress;
@@ -37,6 +38,7 @@ mod read;
 mod replay_bundle;
 mod run;
 mod run_view;
+mod secret;
 mod serve;
 mod sse;
 mod style;
@@ -47,6 +49,7 @@ mod verify;
 mod version;
 mod wait;
 mod watch;
+mod worker;
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -104,7 +107,7 @@ enum Verb {
     /// Submit, show, list, cancel jobs
     #[command(subcommand)]
     Job(job::Verb),
-    /// Print what the steps of a run wrote
+    /// Print what the steps of a run, or a job, wrote
     Logs(logs::Arguments),
     /// Print the events of the ledger
     Events(events::Arguments),
@@ -114,6 +117,10 @@ enum Verb {
     Wait(wait::Arguments),
     /// Cancel a run or a job
     Cancel(cancel::Arguments),
+    /// Let nothing more of a run start; what runs goes on
+    Pause(pause::OfRun),
+    /// Let a paused run go on
+    Resume(pause::OfRun),
     /// Let a held job go on
     Schedule(again::OfJob),
     /// Try a job again that is out of retries
@@ -123,6 +130,9 @@ enum Verb {
     /// Dead letters: jobs that are out of retries
     #[command(subcommand)]
     Dlq(dlq::Verb),
+    /// List workers, drain one
+    #[command(subcommand)]
+    Worker(worker::Verb),
     /// Answer a run that waits for persons
     #[command(subcommand)]
     Gate(gate::Verb),
@@ -146,6 +156,9 @@ enum Verb {
     /// Make, list, revoke tokens
     #[command(subcommand)]
     Token(token::Verb),
+    /// Set, list, delete secrets
+    #[command(subcommand)]
+    Secret(secret::Verb),
     /// Make and list tenants
     #[command(subcommand)]
     Tenant(tenant::Verb),
@@ -221,10 +234,13 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Watch(arguments) => watch::run(arguments, format),
         Verb::Wait(arguments) => wait::run(arguments, format),
         Verb::Cancel(arguments) => cancel::run(arguments, format),
+        Verb::Pause(arguments) => pause::pause(arguments, format),
+        Verb::Resume(arguments) => pause::resume(arguments, format),
         Verb::Schedule(arguments) => again::schedule(arguments, format),
         Verb::Retry(arguments) => again::retry(arguments, format),
         Verb::Replay(arguments) => again::replay(arguments, format),
         Verb::Dlq(verb) => dlq::run(verb, format),
+        Verb::Worker(verb) => worker::run(verb, format),
         Verb::Gate(verb) => gate::run(verb, format),
         Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
@@ -234,6 +250,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Key(verb) => key::run(verb, format),
         Verb::Trust(verb) => trust::run(verb, format),
         Verb::Token(verb) => token::run(verb, format),
+        Verb::Secret(verb) => secret::run(verb, format),
         Verb::Tenant(verb) => tenant::run(verb, format),
         Verb::Doctor(arguments) => doctor::run(arguments, format),
         Verb::Canon => canon::run(),

@@ -13,20 +13,20 @@ use super::exit::{Exit, Failure};
 use super::listing::{self, Listing};
 use super::print::{self, Format};
 use super::problem::problem_of;
-use super::{read, style};
+use super::{exit, read, style};
 use crate::domain::pack::{PackErrors, PackSpec, SCHEMA, plan_hash};
 use crate::limits;
 
 /// What to do with packs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Check a pack file, offline
+    /// Check pack files, offline
     Lint {
         /// YAML or JSON; - is standard input
-        #[arg(required_unless_present = "schema")]
-        file: Option<PathBuf>,
+        #[arg(required_unless_present = "schema", value_name = "FILE")]
+        files: Vec<PathBuf>,
         /// Print the JSON Schema of pack files instead, for editors
-        #[arg(long, conflicts_with = "file")]
+        #[arg(long, conflicts_with = "files")]
         schema: bool,
     },
     /// Register a pack file as a new version
@@ -115,11 +115,11 @@ impl std::str::FromStr for PackChoice {
 /// What stood in the way.
 pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     match verb {
-        Verb::Lint { file: Some(file), .. } => lint(&file, format),
-        Verb::Lint { file: None, .. } => {
+        Verb::Lint { schema: true, .. } => {
             print::bytes(SCHEMA.as_bytes())?;
             Ok(Exit::Good)
         }
+        Verb::Lint { files, .. } => lint_all(&files, format),
         Verb::Push { file, server } => {
             let source = read::file_or_stdin(&file, limits::PACK_BYTES_MAX as u64)?;
             online(&server, |client| push(client, file, source, format))
@@ -155,6 +155,19 @@ struct Linted {
     ok: bool,
     plan_hash: String,
     steps: usize,
+}
+
+/// Every file is looked at, whatever the others hold; the last that is no pack is the answer.
+fn lint_all(files: &[PathBuf], format: Format) -> Result<Exit> {
+    let mut answer = Ok(Exit::Good);
+    for file in files {
+        if let Err(error) = lint(file, format)
+            && let Err(before) = std::mem::replace(&mut answer, Err(error))
+        {
+            print::say(format_args!("{}\n", exit::told(&before)));
+        }
+    }
+    answer
 }
 
 fn lint(file: &Path, format: Format) -> Result<Exit> {

@@ -1,20 +1,23 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
+mod reply;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::canonical::{Payload, Value};
 use super::dead_letter::Resolution;
 use super::idempotency::Idempotency;
-use super::job::{Artifact, AttemptLogs, Failure, Job, JobSpec, JobStatus};
+use super::job::{Artifact, AttemptLogs, Failure, JobSpec};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
 use super::report::{Report, WorkerRegistered};
-use super::run::Run;
-use super::state::{Pack, PayloadRow};
-use super::token::{Scope, Token};
-use super::worker::Worker;
-use super::{Digest, JobId, PackName, RunId, Seq, StepName, TenantName, Timestamp, TokenId};
+use super::token::Scope;
+use super::{
+    Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
+};
+
+pub use self::reply::{Leased, PackNovelty, Reply};
 
 /// What is asked of the writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -165,12 +168,40 @@ pub enum Command {
         /// Recorded with it.
         reason: String,
     },
+    /// Let nothing more of a run start; what runs goes on.
+    PauseRun {
+        /// The run.
+        run: RunId,
+        /// Recorded with it.
+        reason: String,
+    },
+    /// Let a paused run go on.
+    ResumeRun {
+        /// The run.
+        run: RunId,
+        /// Recorded with it.
+        reason: String,
+    },
     /// Answers a gate.
     DecideGate(Box<DecideGate>),
     /// A run was not done in its time.
     TimeOutRun {
         /// The run.
         run: RunId,
+    },
+    /// Make a value, which is flushed, the present one of a secret.
+    SetSecret {
+        /// Its name.
+        name: SecretName,
+        /// Names the file with the value.
+        version: SecretVersion,
+    },
+    /// End a secret.
+    DeleteSecret {
+        /// Its name.
+        name: SecretName,
+        /// Recorded with it.
+        reason: String,
     },
     /// Open a ledger.
     OpenLedger {
@@ -441,51 +472,4 @@ pub struct CreateToken {
     pub secret_sha256: Digest,
     /// For which tenants.
     pub tenants: Vec<TenantName>,
-}
-
-/// What an accepted command answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reply {
-    /// The job as it stands after the command.
-    Job(Box<Job>),
-    /// A lease: the job, its payload, and the artifacts of the jobs it needed.
-    Leased(Box<Leased>),
-    /// The run as it stands after the command.
-    Run(Box<Run>),
-    /// The pack version, and whether it is new.
-    Pack(Box<Pack>, PackNovelty),
-    /// The token.
-    Token(Box<Token>),
-    /// The worker as it stands after the command.
-    Worker(Box<Worker>),
-    /// The report was late: noted, not applied.
-    Late,
-    /// The same report was recorded before; so the job stood then.
-    Reported(JobStatus),
-    /// The same request came before; what it made begins with this event.
-    Before(Seq),
-    /// Nothing to tell.
-    Done,
-}
-
-/// What a granted lease hands over.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Leased {
-    /// The job as it stands.
-    pub job: Job,
-    /// Artifacts of the jobs that it needed, by their names.
-    pub needs: Vec<(StepName, Artifact)>,
-    /// Its payload.
-    pub payload: PayloadRow,
-    /// Whose it is.
-    pub tenant: TenantName,
-}
-
-/// Whether registering made a version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PackNovelty {
-    /// A new version.
-    Created,
-    /// The same bytes were there.
-    Existing,
 }

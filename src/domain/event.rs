@@ -12,9 +12,9 @@ use super::payload::{
     DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed, GateApproved, GateFailed, GatePassed,
     GateStarted, JobCancelRequested, JobCancelled, JobCompleted, JobCreated, JobFailed, JobHoldEnded,
     JobLateReport, JobReleased, JobReplayed, JobScheduled, JobStarted, LedgerOpened, PackRegistered,
-    RunCancelRequested, RunContinued, RunCreated, RunEnded, RunStarted, RunWaiting, StepCancelled, StepEnded,
-    StepMapped, StepSkipped, StepStarted, StepUnresolved, TenantCreated, TokenCreated, TokenRevoked,
-    TrustPinned,
+    RunCancelRequested, RunContinued, RunCreated, RunEnded, RunPaused, RunResumed, RunStarted, RunWaiting,
+    SecretDeleted, SecretSet, StepCancelled, StepEnded, StepMapped, StepSkipped, StepStarted, StepUnresolved,
+    TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
 };
 use super::report::{
     AiArtifactCreated, AiTokensUsed, AiToolCalled, WorkerDrained, WorkerLost, WorkerRegistered, XReported,
@@ -286,6 +286,8 @@ event_table! {
     GateFailed(GateFailed) = "gate.failed", 1;
     RunWaiting(RunWaiting) = "run.waiting", 1;
     RunContinued(RunContinued) = "run.continued", 1;
+    RunPaused(RunPaused) = "run.paused", 1;
+    RunResumed(RunResumed) = "run.resumed", 1;
     StepSkipped(StepSkipped) = "step.skipped", 1;
     StepMapped(Box<StepMapped>) = "step.mapped", 1;
     StepCancelled(StepCancelled) = "step.cancelled", 1;
@@ -306,6 +308,8 @@ event_table! {
     RunFailed(RunEnded) = "run.failed", 1;
     RunCancelled(RunEnded) = "run.cancelled", 1;
     PackRegistered(Box<PackRegistered>) = "pack.registered", 1;
+    SecretSet(SecretSet) = "secret.set", 1;
+    SecretDeleted(SecretDeleted) = "secret.deleted", 1;
     TenantCreated(TenantCreated) = "tenant.created", 1;
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;

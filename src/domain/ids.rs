@@ -106,6 +106,11 @@ uuid_type!(
     TokenId
 );
 
+uuid_type!(
+    /// One value that a secret had: names the file that holds it, and says nothing of it.
+    SecretVersion
+);
+
 fn uuid_v7(at: Timestamp, entropy: u64, index: u32) -> [u8; 16] {
     let ms = u64::try_from(at.as_ms()).unwrap_or(0);
     let mut bytes = [0; 16];
@@ -234,6 +239,17 @@ name_type!(
     "an artifact is named with 1 to 100 of [A-Za-z0-9._-], not starting with a dot"
 );
 
+name_type!(
+    /// A secret: `[A-Za-z_][A-Za-z0-9_]{0,62}`, which is a file name as well.
+    SecretName,
+    |text| text.len() <= 63
+        && !text.starts_with(|first: char| first.is_ascii_digit())
+        && !text.is_empty()
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'),
+    "a secret is named [A-Za-z_][A-Za-z0-9_]{0,62}"
+);
 name_type!(
     /// A worker's own event: `x.` and 1 to 100 bytes of `[a-z0-9_.]`.
     ReportName,

@@ -14,6 +14,7 @@
 //! | step | a named phase inside a job; the local runner reports a pack step as one |
 //! | attempt, lease, epoch | one try at a job; the right to it for a time; the number that fences it |
 //! | worker | whoever claims jobs |
+//! | secret | a named value that steps get as a file; the ledger knows its name alone |
 //! | dead letter, error cluster | a job out of retries; failures with one fingerprint |
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
 //! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
@@ -31,6 +32,7 @@ pub mod idempotency;
 pub mod job;
 pub mod pack;
 pub mod run;
+pub mod secret;
 pub mod token;
 pub mod worker;
 
@@ -48,6 +50,7 @@ pub mod rejection;
 
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
 pub use ids::{
-    ArtifactName, JobId, NameError, PackName, ReportName, RunId, Seq, StepName, TenantName, TokenId,
+    ArtifactName, JobId, NameError, PackName, ReportName, RunId, SecretName, SecretVersion, Seq, StepName,
+    TenantName, TokenId,
 };
 pub use time::{TimeError, Timestamp};

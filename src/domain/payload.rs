@@ -26,10 +26,12 @@ macro_rules! payload {
 }
 
 mod nodes;
+mod secrets;
 
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
+pub use self::secrets::{SecretDeleted, SecretSet};
 
 payload!(
     /// The first event of a ledger.
@@ -278,6 +280,22 @@ payload!(
 payload!(
     /// A gate has ended, and the run goes on.
     RunContinued {}
+);
+
+payload!(
+    /// Nothing more of a run starts.
+    RunPaused {
+        /// Why.
+        reason: String,
+    }
+);
+
+payload!(
+    /// A paused run goes on.
+    RunResumed {
+        /// Why: as given, or `cancelled` or `run_timeout` where the run is stopped.
+        reason: String,
+    }
 );
 
 payload!(

@@ -54,6 +54,10 @@ codes! {
     ForeignReadOnly = "foreign_read_only", Conflict;
     /// The run has as many jobs running as it may.
     RunFull = "run_full", Conflict;
+    /// Nothing of the run starts, and it cannot be paused twice.
+    RunPaused = "run_paused", Conflict;
+    /// Only what is paused can be resumed.
+    RunNotPaused = "run_not_paused", Conflict;
     /// As many jobs of the concurrency key are running as may.
     KeyFull = "concurrency_full", Conflict;
     /// The idempotency key came before, with another request.
@@ -74,6 +78,8 @@ codes! {
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.
     UnknownInput = "unknown_input", Invalid;
+    /// A secret that is not there.
+    UnknownSecret = "unknown_secret", Invalid;
     /// An input of the wrong type.
     InvalidInput = "invalid_input", Invalid;
     /// A field out of its bounds.

@@ -300,6 +300,9 @@ pub struct Run {
     /// The pack version it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackReference>,
+    /// Why nothing more of it starts, while that is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<String>,
     /// The run whose work it does again, in whole or in part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay_of: Option<RunId>,
@@ -322,6 +325,11 @@ pub struct Run {
 }
 
 impl Run {
+    /// It was cancelled or timed out: what is left of it ends, and nothing but `always` jobs starts.
+    pub const fn is_stopping(&self) -> bool {
+        self.cancel_requested.is_some() || self.timed_out
+    }
+
     /// The terminal state that its counts call for, once every job has ended.
     pub fn outcome(&self) -> RunStatus {
         if self.cancel_requested.is_some() {

@@ -3,21 +3,23 @@
 //! A [`View`] is where rows come from: the projection, an in-memory [`Model`], or one laid over another.
 //! [`Changes`] is a layer of rows not yet written. Nothing here knows how rows are stored.
 
+mod rows;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
-
-use super::canonical::{Value, write_record};
+use super::canonical::write_record;
 use super::concurrency::KeyUse;
 use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
 use super::idempotency::IdempotencyRow;
 use super::job::Job;
-use super::pack::PackSpec;
 use super::run::{Run, RunGraph, RunNode};
+use super::secret::Secret;
 use super::token::{Import, Pin, Tenant, Token};
 use super::worker::Worker;
-use super::{Digest, JobId, PackName, RunId, Seq, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId};
+
+pub use self::rows::{ArtifactRow, Pack, PayloadRow};
 
 /// Names one row of a tenant. The order of variants is the order of storage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +62,8 @@ pub enum Key {
     Import(TenantName),
     /// A worker, by name.
     Worker(String),
+    /// A secret; never its value.
+    Secret(SecretName),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -104,11 +108,13 @@ pub enum Kind {
     Cluster,
     /// [`Key::Worker`].
     Worker,
+    /// [`Key::Secret`].
+    Secret,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 19] = [
+    pub const ALL: [Kind; 20] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -128,6 +134,7 @@ impl Kind {
         Kind::DeadLetter,
         Kind::Cluster,
         Kind::Worker,
+        Kind::Secret,
     ];
 }
 
@@ -154,6 +161,7 @@ impl Key {
             Key::DeadLetter(_) => Kind::DeadLetter,
             Key::Cluster(_) => Kind::Cluster,
             Key::Worker(_) => Kind::Worker,
+            Key::Secret(_) => Kind::Secret,
         }
     }
 
@@ -189,58 +197,9 @@ impl Key {
             }
             Key::Cluster(fingerprint) => out.extend_from_slice(fingerprint.as_str().as_bytes()),
             Key::Worker(name) => out.extend_from_slice(name.as_bytes()),
+            Key::Secret(name) => out.extend_from_slice(name.as_str().as_bytes()),
         }
     }
-}
-
-/// A pack version; one line of `packs.jsonl`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct Pack {
-    /// When it was registered.
-    pub created_at: Timestamp,
-    /// Its name.
-    pub name: PackName,
-    /// SHA-256 of the canonical normalised graph.
-    pub plan_hash: Digest,
-    /// The event that registered it.
-    pub seq: Seq,
-    /// SHA-256 of the bytes as they were given.
-    pub source_sha256: Digest,
-    /// The normalised definition.
-    pub spec: PackSpec,
-    /// From 1, without gaps.
-    pub version: u32,
-}
-
-/// A job's payload: exactly one of the two.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct PayloadRow {
-    /// Where it fits the canonical profile.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Arc<Value>>,
-    /// Its exact text, where it does not.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload_text: Option<String>,
-}
-
-impl PayloadRow {
-    /// Bytes that it takes in memory, about.
-    pub fn weight(&self) -> usize {
-        let value = self.payload.as_ref().map_or(0, |value| value.weight());
-        value + self.payload_text.as_ref().map_or(0, String::len)
-    }
-}
-
-/// What is known of an artifact's content.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct ArtifactRow {
-    /// Media type as first recorded.
-    pub mime: String,
-    /// Length.
-    pub size: u64,
 }
 
 macro_rules! rows {
@@ -312,6 +271,7 @@ rows! {
     DeadLetter(DeadLetter), as_dead_letter;
     Cluster(ErrorCluster), as_cluster;
     Worker(Worker), as_worker;
+    Secret(Secret), as_secret;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -385,6 +345,8 @@ getters! {
     import(tenant: &TenantName) -> Import = Key::Import(tenant.clone()), as_import;
     /// A worker.
     worker(name: &str) -> Worker = Key::Worker(name.to_owned()), as_worker;
+    /// A secret; never its value.
+    secret(name: &SecretName) -> Secret = Key::Secret(name.clone()), as_secret;
 }
 
 impl<'v> dyn View + 'v {

@@ -1,7 +1,7 @@
 //! What the hot path needs of active work, in memory: ready order, leases, timers. Derived from events, rebuilt at start.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use super::leases::Leases;
 use super::ready::Ready;
@@ -48,9 +48,20 @@ impl Active {
         event: &Event,
         leases: &SharedLeases,
         now_ms: u64,
-        row: impl Fn(&Key) -> Result<Option<std::sync::Arc<Row>>, Unavailable>,
+        row: impl Fn(&Key) -> Result<Option<Arc<Row>>, Unavailable>,
     ) -> Result<(), Unavailable> {
         let tenant = &event.tenant;
+        match (&event.body, event.subject.run) {
+            (EventBody::RunPaused(_), Some(run)) => {
+                self.ready.pause_run(tenant, run, &jobs_of(run, row)?);
+                return Ok(());
+            }
+            (EventBody::RunResumed(_), Some(run)) => {
+                self.ready.resume_run(tenant, run);
+                return Ok(());
+            }
+            _ => {}
+        }
         if let EventBody::RunCreated(_) = &event.body {
             if let Some(run) = event
                 .subject
@@ -132,6 +143,9 @@ impl Active {
 
     fn take_run(&mut self, tenant: &TenantName, run: &Run) {
         self.ready.open_run(tenant, run);
+        if run.paused.is_some() {
+            self.ready.pause_run(tenant, run.id, &[]);
+        }
         if let Some(due) = run_due(run) {
             self.timers
                 .insert((due, tenant.clone(), Timer::RunTimeout(run.id)));
@@ -186,6 +200,29 @@ impl Active {
         }
         Ok((active, running))
     }
+}
+
+/// The jobs of a run as far as they are known, those of mapped steps included.
+fn jobs_of(
+    run: RunId,
+    row: impl Fn(&Key) -> Result<Option<Arc<Row>>, Unavailable>,
+) -> Result<Vec<JobId>, Unavailable> {
+    let mut jobs = Vec::new();
+    let graph = row(&Key::Graph(run))?;
+    let nodes = graph
+        .as_deref()
+        .and_then(Row::as_graph)
+        .map_or(&[][..], |graph| &graph.nodes);
+    for (index, node) in (0..).zip(nodes) {
+        jobs.push(node.job);
+        if node.later
+            && let Some(row) = row(&Key::Node(run, index))?
+            && let Row::Node(node) = &*row
+        {
+            jobs.extend(&node.jobs);
+        }
+    }
+    Ok(jobs)
 }
 
 fn run_due(run: &Run) -> Option<Timestamp> {

@@ -2,9 +2,10 @@
 //!
 //! Derived from events and rebuilt at start. A job under a bound (its run's, or a concurrency key's) stands in a *lane*
 //! with all others under the same bounds; only the first of an open lane stands in the order. So the cost of a claim
-//! depends neither on finished jobs, nor on waiting ones that do not match, nor on those that a bound holds back.
+//! depends neither on finished jobs, nor on waiting ones that do not match, nor on those that a bound holds back. Jobs of
+//! a paused run stand aside, in no lane.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -27,6 +28,8 @@ struct TenantReady {
     order: Order,
     lanes: Lanes,
     entries: HashMap<JobId, Entry>,
+    /// Paused runs, and their jobs that were eligible at some time of the pause.
+    paused: HashMap<RunId, HashSet<JobId>>,
     /// The bounds of runs that have one.
     runs: HashMap<RunId, u32>,
     /// The bounds that running jobs are counted under; only of jobs that have any.
@@ -38,6 +41,8 @@ struct Entry {
     class: Arc<Class>,
     groups: Arc<[Group]>,
     place: Place,
+    /// Its run is paused: it stands in no lane.
+    is_aside: bool,
 }
 
 /// What stands in the order: by queue, type and requirements.
@@ -92,7 +97,42 @@ impl Ready {
 
     /// Drops what was known of a run.
     pub(super) fn close_run(&mut self, tenant: &TenantName, run: RunId) {
-        self.tenant(tenant).runs.remove(&run);
+        let ready = self.tenant(tenant);
+        ready.runs.remove(&run);
+        ready.paused.remove(&run);
+    }
+
+    /// Puts the jobs of a run aside; `jobs` are those that it has.
+    pub(super) fn pause_run(&mut self, tenant: &TenantName, run: RunId, jobs: &[JobId]) {
+        let ready = self.tenant(tenant);
+        let mut aside = ready.paused.remove(&run).unwrap_or_default();
+        let mut moved = Vec::new();
+        for job in jobs {
+            let Some(entry) = ready.entries.get_mut(job) else {
+                continue;
+            };
+            aside.insert(*job);
+            if !std::mem::replace(&mut entry.is_aside, true) {
+                moved.extend(ready.lanes.remove(&entry.groups, &entry.class, entry.place));
+            }
+        }
+        ready.paused.insert(run, aside);
+        self.change(tenant, moved);
+    }
+
+    /// Puts the jobs of a run back where they stood.
+    pub(super) fn resume_run(&mut self, tenant: &TenantName, run: RunId) {
+        let ready = self.tenant(tenant);
+        let mut moved = Vec::new();
+        for job in ready.paused.remove(&run).into_iter().flatten() {
+            let Some(entry) = ready.entries.get_mut(&job) else {
+                continue;
+            };
+            if std::mem::replace(&mut entry.is_aside, false) {
+                moved.extend(ready.lanes.insert(&entry.groups, &entry.class, entry.place));
+            }
+        }
+        self.change(tenant, moved);
     }
 
     /// A job became eligible.
@@ -106,8 +146,22 @@ impl Ready {
             job: job.id,
         };
         let class = ready.order.class_of(job);
-        let moved = ready.lanes.insert(&groups, &class, place);
-        ready.entries.insert(job.id, Entry { class, groups, place });
+        let aside = job.run.and_then(|run| ready.paused.get_mut(&run));
+        let is_aside = aside.is_some();
+        let moved = match aside {
+            Some(aside) => {
+                aside.insert(job.id);
+                Vec::new()
+            }
+            None => ready.lanes.insert(&groups, &class, place),
+        };
+        let entry = Entry {
+            class,
+            groups,
+            place,
+            is_aside,
+        };
+        ready.entries.insert(job.id, entry);
         self.change(tenant, moved);
     }
 
@@ -116,7 +170,9 @@ impl Ready {
         let Some(ready) = self.tenants.get_mut(tenant) else {
             return;
         };
-        if let Some(entry) = ready.entries.remove(&job) {
+        if let Some(entry) = ready.entries.remove(&job)
+            && !entry.is_aside
+        {
             let moved = ready.lanes.remove(&entry.groups, &entry.class, entry.place);
             self.change(tenant, moved);
         }

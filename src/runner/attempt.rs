@@ -101,6 +101,8 @@ async fn try_execute<L: Leases>(
         step: job.step.clone(),
         bytes_max: task.output_bytes_max,
     };
+    let secrets = shared.leases.secrets(job.id, task.secrets.clone()).await;
+    let secrets = secrets.map_err(RunnerError::Secret)?;
     let (output, work_dir, leased) = (
         Arc::clone(&shared.output),
         shared.config.work_dir.clone(),
@@ -110,6 +112,7 @@ async fn try_execute<L: Leases>(
         let workspace = Workspace::create(&work_dir, leased.id, leased.attempt)?;
         let log = workspace
             .hand_over(&leased.needs, output.blobs())
+            .and_then(|()| workspace.hand_secrets(&secrets))
             .and_then(|()| output.attempt(&asked, now).map_err(RunnerError::Log));
         match log {
             Ok(log) => Ok((workspace, log)),
@@ -180,6 +183,10 @@ impl Closing {
     /// Flushes the log, stores the artifacts, decides the outcome. Blocks on the disk.
     fn close(self, started: Started, workspace: &Workspace, output: &Output, clock: &dyn Clock) -> Ending {
         let mut ended = OutputSummary::default();
+        // No artifact is ever taken from there, whatever its path says.
+        if let Err(error) = workspace.drop_secrets() {
+            tracing::error!(%error, "secrets were left in a work folder");
+        }
         let (log, log_error, mut outcome) = match started {
             Started::Never(log) => (log, None, stopped(self.stop)),
             Started::NotLaunched(log, error) => (log, None, Outcome::Failed(error.failure(None))),

@@ -5,22 +5,26 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::leases::{
-    ClaimAsk, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, Outcome, OutputSummary, Renewal,
+    ClaimAsk, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, NoSecret, Outcome, OutputSummary,
+    Renewal,
 };
 use crate::domain::canonical::{Value, key_fits, text_fits, to_canonical};
 use crate::domain::command::{self, Command, CompleteJob, Leased};
 use crate::domain::event::Actor;
 use crate::domain::job::{self, Artifact, AttemptLogs, Failure, OutputDigest};
 use crate::domain::rejection::Code;
-use crate::domain::{JobId, TenantName};
+use crate::domain::state::View;
+use crate::domain::{JobId, SecretName, TenantName};
 use crate::engine::{Claim, CommandError, Handle, Reach, SubmitError, Wanted};
 use crate::limits;
 use crate::output::{AttemptSummary, StreamSummary};
+use crate::secrets::{SecretValue, Secrets};
 
 /// The engine as the runner sees it. Remembers which tenant each leased job belongs to.
 #[derive(Debug)]
 pub struct EngineLeases {
     engine: Handle,
+    secrets: Arc<Secrets>,
     actor: Actor,
     worker: String,
     /// Guards the tenants of leased jobs; held for one look-up.
@@ -30,9 +34,10 @@ pub struct EngineLeases {
 
 impl EngineLeases {
     /// Claims as `worker`.
-    pub fn new(engine: Handle, worker: &str) -> Arc<Self> {
+    pub fn new(engine: Handle, secrets: Arc<Secrets>, worker: &str) -> Arc<Self> {
         Arc::new(EngineLeases {
             engine,
+            secrets,
             actor: Actor::worker(worker),
             worker: worker.to_owned(),
             tenants: std::sync::Mutex::default(),
@@ -79,6 +84,22 @@ impl EngineLeases {
         }
         Ok(())
     }
+}
+
+/// The present value of a secret, or why there is none. Blocks on the disk.
+fn one_secret(
+    engine: &Handle,
+    secrets: &Secrets,
+    tenant: &TenantName,
+    name: &SecretName,
+) -> Result<SecretValue, String> {
+    let snapshot = engine.read().map_err(|error| error.to_string())?;
+    let view: &dyn View = &snapshot.view(tenant);
+    let row = view.secret(name).map_err(|error| error.to_string())?;
+    let row = row.ok_or("it is not set")?;
+    let value = secrets.get(tenant, name, row.version);
+    let value = value.map_err(|error| error.to_string())?;
+    value.ok_or_else(|| "its value is not there".to_owned())
 }
 
 impl Leases for EngineLeases {
@@ -149,6 +170,32 @@ impl Leases for EngineLeases {
                 Err(_) => return std::future::pending().await,
             }
         }
+    }
+
+    async fn secrets(
+        &self,
+        job: JobId,
+        names: Vec<SecretName>,
+    ) -> Result<Vec<(SecretName, SecretValue)>, NoSecret> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let place = self.place(job);
+        let (engine, secrets) = (self.engine.clone(), self.secrets.clone());
+        let first = names[0].clone();
+        let lost = move |reason: String| NoSecret { name: first, reason };
+        let tenant = match place {
+            Ok((tenant, _)) => tenant,
+            Err(error) => return Err(lost(error.to_string())),
+        };
+        let read = tokio::task::spawn_blocking(move || {
+            let one = |name: SecretName| match one_secret(&engine, &secrets, &tenant, &name) {
+                Ok(value) => Ok((name, value)),
+                Err(reason) => Err(NoSecret { name, reason }),
+            };
+            names.into_iter().map(one).collect()
+        });
+        read.await.unwrap_or_else(|error| Err(lost(error.to_string())))
     }
 
     async fn complete(

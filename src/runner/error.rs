@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::leases::{Failure, FailureClass};
+use super::leases::{Failure, FailureClass, NoSecret};
 use crate::domain::pack::TaskError;
 use crate::domain::{ArtifactName, StepName};
 use crate::limits;
@@ -29,6 +29,9 @@ pub enum RunnerError {
         name: ArtifactName,
         cause: OutputError,
     },
+    /// A secret that the step names cannot be handed over.
+    #[error("cannot hand over {0}")]
+    Secret(NoSecret),
     /// No supervisor could be started.
     #[error("cannot launch the step: {0}")]
     Launch(io::Error),
@@ -81,6 +84,7 @@ impl RunnerError {
             RunnerError::Workspace { .. } => "workspace_failed",
             RunnerError::Payload(_) => "payload_refused",
             RunnerError::Need { .. } => "need_unavailable",
+            RunnerError::Secret(_) => "secret_unavailable",
             RunnerError::Launch(_) => "launch_failed",
             RunnerError::Refused(_) => "cannot_execute",
             RunnerError::SupervisorLost => "supervisor_lost",
@@ -99,6 +103,7 @@ impl RunnerError {
             RunnerError::Payload(_) => false,
             RunnerError::Workspace { .. }
             | RunnerError::Need { .. }
+            | RunnerError::Secret(_)
             | RunnerError::Launch(_)
             | RunnerError::Refused(_)
             | RunnerError::SupervisorLost

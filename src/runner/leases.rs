@@ -8,8 +8,9 @@ use std::future::Future;
 
 use bytes::Bytes;
 
-use crate::domain::{ArtifactName, Digest, JobId, RunId, StepName, TenantName};
+use crate::domain::{ArtifactName, Digest, JobId, RunId, SecretName, StepName, TenantName};
 use crate::output::AttemptSummary;
+use crate::secrets::SecretValue;
 
 /// Hands out work and takes results.
 pub trait Leases: Send + Sync + 'static {
@@ -27,6 +28,19 @@ pub trait Leases: Send + Sync + 'static {
     fn cancel_requested(&self, job: JobId, epoch: u64) -> impl Future<Output = ()> + Send {
         let _ = (job, epoch);
         std::future::pending()
+    }
+
+    /// The values of secrets that the step of a leased job names. The first that is not there is the answer then.
+    fn secrets(
+        &self,
+        job: JobId,
+        names: Vec<SecretName>,
+    ) -> impl Future<Output = Result<Vec<(SecretName, SecretValue)>, NoSecret>> + Send {
+        let missing = names.into_iter().next().map(|name| NoSecret {
+            name,
+            reason: format!("job {job} was given none"),
+        });
+        std::future::ready(missing.map_or_else(|| Ok(Vec::new()), Err))
     }
 
     /// Ends an attempt. Files and artifacts named in `ended` are flushed before this is called.
@@ -82,6 +96,14 @@ pub struct Renewal {
     pub cancel_requested: bool,
     /// The runner is to finish what it has and take no more.
     pub drain: bool,
+}
+
+/// A secret cannot be handed over.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the secret {name}: {reason}")]
+pub struct NoSecret {
+    pub name: SecretName,
+    pub reason: String,
 }
 
 /// A lease call was not done.

@@ -25,8 +25,8 @@ pub use engine_leases::EngineLeases;
 pub use error::RunnerError;
 pub use launch::{Cause, Command, Ended, LaunchSpec, Launched, Launcher, Report, encode_order};
 pub use leases::{
-    Artifact, ClaimAsk, Failure, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, Outcome,
-    OutputSummary, Renewal,
+    Artifact, ClaimAsk, Failure, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, NoSecret,
+    Outcome, OutputSummary, Renewal,
 };
 pub use local::{LocalLauncher, STEP_VERB};
 pub use pool::{Runner, RunnerHandle};

@@ -1,10 +1,11 @@
 //! The folder a step works in: `DIR/work/<job>-<attempt>/`, only for its owner, gone when the attempt is over.
 //!
+//! `.secrets/` holds the secrets of the step, mode 0400, and goes before anything else of the attempt is looked at.
 //! `out/` is for results, `needs/<step>/<artifact>` holds verified copies of what earlier steps left. Copies, not
 //! links: a step runs under the server's user and could write through a link into a stored artifact.
 
 use std::fs;
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -12,12 +13,15 @@ use super::error::RunnerError;
 use super::leases::{LeasedJob, NeededArtifact};
 use super::local::PATH;
 use super::processes;
-use crate::domain::JobId;
 use crate::domain::pack::StepTask;
+use crate::domain::{JobId, SecretName};
 use crate::output::Blobs;
+use crate::secrets::SecretValue;
 
 /// Name of the file for `key=value` lines.
 pub(super) const OUTPUTS: &str = ".outputs";
+/// Name of the folder with the secrets of the step; there only when it has some.
+const SECRETS: &str = ".secrets";
 const OUTPUTS_VARIABLE: &str = "FASTNESS_OUTPUT";
 
 /// A step's folder. Removed by [`Workspace::remove`], or when the next runner starts.
@@ -74,6 +78,27 @@ impl Workspace {
         Ok(())
     }
 
+    /// Writes the secrets of the step, each into a file of its name.
+    pub fn hand_secrets(&self, secrets: &[(SecretName, SecretValue)]) -> Result<(), RunnerError> {
+        let dir = self.dir.join(SECRETS);
+        if !secrets.is_empty() {
+            create_dir(&dir)?;
+        }
+        for (name, value) in secrets {
+            let path = dir.join(name.as_str());
+            new_file(&path, 0o400)
+                .and_then(|mut file| file.write_all(value.bytes()))
+                .map_err(RunnerError::workspace("write", &path))?;
+        }
+        Ok(())
+    }
+
+    /// Removes the secrets of the step, which is over.
+    pub fn drop_secrets(&self) -> Result<(), RunnerError> {
+        let dir = self.dir.join(SECRETS);
+        remove_all(&dir).map_err(RunnerError::workspace("remove", &dir))
+    }
+
     /// The whole environment of a step. The task may set anything but the names this system speaks for.
     pub fn environment(&self, job: &LeasedJob, task: &StepTask) -> Vec<(String, String)> {
         let path = |name: &str| self.dir.join(name).to_string_lossy().into_owned();
@@ -90,13 +115,15 @@ impl Workspace {
             (OUTPUTS_VARIABLE, path(OUTPUTS)),
             ("FASTNESS_NEEDS", path("needs")),
         ];
+        let secrets = ("FASTNESS_SECRETS", path(SECRETS));
+        let secrets = Some(secrets).filter(|_| !task.secrets.is_empty());
         let owned = |(name, value): (&str, String)| (name.to_owned(), value);
         let given = task.env.iter().map(|(name, value)| (name.clone(), value.clone()));
         defaults
             .into_iter()
             .map(owned)
             .chain(given)
-            .chain(ours.into_iter().map(owned))
+            .chain(ours.into_iter().chain(secrets).map(owned))
             .collect()
     }
 

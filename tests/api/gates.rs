@@ -59,6 +59,11 @@ impl House {
         self.appliance.send(&asked)
     }
 
+    fn timeline(&self, run: &str) -> Value {
+        let path = format!("/api/v1/runs/{run}/timeline");
+        self.appliance.get(&path).expect(200)["rows"].clone()
+    }
+
     fn run(&self, run: &str) -> Value {
         self.appliance
             .get(&format!("/api/v1/pack-runs/{run}"))
@@ -105,12 +110,27 @@ fn two_other_persons_let_a_run_go_on() {
     let half = house.run(&run);
     assert_eq!(half["status"], "waiting");
     assert_eq!(half["steps"][1]["gate"]["approvals"][0]["person"], "bea");
+    let asking = house.timeline(&run);
+    assert_eq!(
+        asking.as_array().unwrap().len(),
+        1,
+        "a policy takes no time: {asking}"
+    );
+    assert_eq!(
+        (&asking[0]["name"], &asking[0]["jobId"]),
+        (&json!("people"), &Value::Null)
+    );
+    assert_eq!(asking[0]["spans"][0]["kind"], "waiting");
+    assert_eq!(asking[0]["spans"][0]["to"], Value::Null, "it asks still");
 
     let done = house.say(&house.cleo, &run, place, &why()).expect(200);
     assert_eq!(done["status"], "completed");
     let done = house.run(&run);
     assert_eq!(done["steps"][1]["status"], "completed");
     assert_eq!(done["steps"][2]["status"], "skipped");
+    let asked = house.timeline(&run);
+    assert_eq!(asked[0]["spans"][0]["from"], done["steps"][1]["startedAt"]);
+    assert_eq!(asked[0]["spans"][0]["to"], done["steps"][1]["endedAt"]);
     assert_eq!(
         house.say(&house.cleo, &run, place, &why()).problem(409),
         "illegal_transition"
@@ -161,6 +181,8 @@ fn a_run_that_waits_can_be_cancelled() {
     let cancelled = house.appliance.post(&path, r#"{"reason":"enough"}"#).expect(200);
     assert_eq!(cancelled["status"], "cancelled");
     assert_eq!(house.run(&run)["steps"][1]["status"], "cancelled");
+    let asked = house.timeline(&run);
+    assert!(asked[0]["spans"][0]["to"].is_string(), "over: {asked}");
 }
 
 #[test]

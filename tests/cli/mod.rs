@@ -2,5 +2,7 @@
 
 mod full_disk;
 mod packs;
+mod secrets;
 mod serving;
+mod steps;
 mod verbs;

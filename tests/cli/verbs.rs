@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::support::program::{Program, Said, command, run};
+use crate::support::program::{Program, Said, command, run, until};
 
 const PACK: &str = "apiVersion: fastness/v1\nkind: Pack\nmetadata: {name: NAME}\nspec:\n  steps:\n    - {id: a, run: [ARGV], retries: {max: 0}}\n";
 /// A well-formed id that nothing has.
@@ -158,6 +158,8 @@ fn json_output_is_json_and_all_of_standard_output() {
         &["pack", "list"],
         &["pack", "show", "good"],
         &["pack", "lint", good.to_str().unwrap()],
+        &["worker", "list"],
+        &["secret", "list"],
         &["wait", run_id],
         &["tenant", "list"],
         &["token", "list"],
@@ -176,6 +178,91 @@ fn json_output_is_json_and_all_of_standard_output() {
         assert_eq!(event["seq"], index, "{line}");
     }
     assert!(events.stdout.lines().count() > 8);
+}
+
+#[test]
+fn a_job_has_its_log_as_a_run_has() {
+    let (_folder, server) = served();
+    let run = server.run(&["run", "good", "--wait", "-o", "json"]).json(0);
+    let run = server.get(&format!("/api/v1/pack-runs/{}", run["id"].as_str().unwrap()));
+    let job = run["steps"][0]["jobId"].as_str().unwrap();
+    for line in [
+        &["logs", job, "--bare"][..],
+        &["logs", job, "--bare", "--attempt", "1"],
+    ] {
+        let said = server.run(line);
+        assert_eq!((said.code, said.stdout.as_str()), (0, "yes\n"), "{said:?}");
+    }
+    assert_eq!(server.run(&["logs", job, "--bare", "--attempt", "2"]).stdout, "");
+}
+
+#[test]
+fn a_worker_is_drained_and_may_work_again() {
+    let (_folder, server) = served();
+    server
+        .run(&["worker", "drain", "w-1"])
+        .refuses(3, "no such worker");
+    let claim = r#"{"worker":"w-1","queues":["default"]}"#;
+    assert_eq!(
+        server.post("/api/v1/workers/claim", claim)["jobs"],
+        Value::Array(Vec::new())
+    );
+    let drained = server
+        .run(&["worker", "drain", "w-1", "--reason", "new disk", "-o", "json"])
+        .json(0);
+    assert_eq!(
+        (&drained["draining"], &drained["drainReason"]),
+        (&true.into(), &"new disk".into())
+    );
+    let back = server
+        .run(&["worker", "drain", "w-1", "--undo", "-o", "json"])
+        .json(0);
+    assert_eq!(back["draining"], false);
+    assert!(server.run(&["worker", "list"]).stdout.contains("w-1"));
+}
+
+#[test]
+fn a_run_is_paused_and_goes_on() {
+    let (folder, server) = served();
+    let go = folder.path().join("go");
+    let file = folder.path().join("two.yaml");
+    let pack = PACK
+        .replace("NAME", "two")
+        .replace("[ARGV]", "[sh, -c, 'until test -e GO; do sleep 0.05; done']");
+    let pack = pack.replace("GO", go.to_str().unwrap()) + "    - {id: b, needs: [a], run: [\"true\"]}\n";
+    std::fs::write(&file, pack).unwrap();
+    assert_eq!(server.run(&["pack", "push", file.to_str().unwrap()]).code, 0);
+    let run = server.run(&["run", "two", "-o", "json"]).json(0);
+    let id = run["id"].as_str().unwrap();
+    assert_eq!(
+        server
+            .run(&["pause", id, "--reason", "look first", "-o", "json"])
+            .json(0)["paused"],
+        true
+    );
+    server.run(&["pause", id]).refuses(5, "paused already");
+    std::fs::write(&go, "").unwrap();
+    let read = || server.get(&format!("/api/v1/pack-runs/{id}"));
+    until("the first step is done", || {
+        read()["steps"][0]["status"] == "completed"
+    });
+    assert_eq!(read()["steps"][1]["waiting"]["for"], "paused");
+    assert_eq!(server.run(&["resume", id, "-o", "json"]).json(0)["paused"], false);
+    assert_eq!(server.run(&["wait", id]).code, 0);
+    server.run(&["resume", id]).refuses(5, "cannot be resumed");
+}
+
+#[test]
+fn every_file_is_looked_at_whatever_the_others_hold() {
+    let (folder, _server) = served();
+    let (good, broken) = (folder.path().join("good.yaml"), folder.path().join("broken.yaml"));
+    std::fs::write(&broken, "apiVersion: fastness/v1\n").unwrap();
+    let (good, broken) = (good.to_str().unwrap(), broken.to_str().unwrap());
+    let said = run(&["pack", "lint", good, good]);
+    assert_eq!((said.code, said.stdout.lines().count()), (0, 2), "{said:?}");
+    let said = run(&["pack", "lint", broken, good, broken]);
+    assert_eq!((said.code, said.stdout.lines().count()), (2, 1), "{said:?}");
+    assert_eq!(said.stderr.matches("is not a pack").count(), 2, "{said:?}");
 }
 
 #[test]

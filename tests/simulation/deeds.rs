@@ -16,7 +16,7 @@ use fastness::domain::job::{
 };
 use fastness::domain::payload::TrustPinned;
 use fastness::domain::token::Scope;
-use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
+use fastness::domain::{Digest, SecretVersion, TenantName, Timestamp, TokenId};
 
 use super::packs;
 use super::world::{Held, QUEUES, World};
@@ -150,6 +150,16 @@ impl World {
             correlation_id: random.once_in(3).then(|| "c-2".to_owned()),
             idempotency: None,
         }))
+    }
+
+    pub fn random_secret(&mut self) -> Command {
+        let name = ["A_KEY", "B_KEY"][self.random.below(2) as usize].parse().unwrap();
+        if self.random.once_in(3) {
+            let reason = "leaked".to_owned();
+            return Command::DeleteSecret { name, reason };
+        }
+        let version = SecretVersion::derive(Timestamp::from_ms(1), self.random.next(), 0);
+        Command::SetSecret { name, version }
     }
 
     /// The end of an attempt under this lease, one way or another.

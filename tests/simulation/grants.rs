@@ -11,11 +11,12 @@ use super::turns::Tally;
 use super::world::World;
 
 /// What a claim must get, worked out from the rows alone: of each tenant the eligible job of the highest priority that
-/// came first, unless its run is full.
+/// came first, unless its run is full or paused.
 pub struct Grants {
     jobs: BTreeMap<TenantName, Vec<Job>>,
     /// Free places of runs that have a bound.
     free: BTreeMap<RunId, u32>,
+    paused: BTreeSet<RunId>,
     /// What runs under concurrency keys.
     in_use: BTreeMap<(TenantName, String), Vec<u32>>,
     taken: BTreeSet<JobId>,
@@ -24,6 +25,7 @@ pub struct Grants {
 impl Grants {
     pub fn new(world: &World) -> Self {
         let mut free = BTreeMap::new();
+        let mut paused = BTreeSet::new();
         let mut jobs = BTreeMap::new();
         let mut in_use: BTreeMap<(TenantName, String), Vec<u32>> = BTreeMap::new();
         for tenant in &world.tenants {
@@ -34,6 +36,9 @@ impl Grants {
                 }
             }
             for run in world.runs(tenant) {
+                if run.paused.is_some() {
+                    paused.insert(run.id);
+                }
                 if let Some(most) = run.max_parallel {
                     free.insert(run.id, most - run.counts.running);
                 }
@@ -43,6 +48,7 @@ impl Grants {
         Grants {
             jobs,
             free,
+            paused,
             in_use,
             taken: BTreeSet::new(),
         }
@@ -66,6 +72,10 @@ impl Grants {
                         .any(|glob| matches(glob, &job.spec.job_type)))
         };
         let fits = |job: &&Job| {
+            if job.run.is_some_and(|run| self.paused.contains(&run)) {
+                tally.count("paused run passed over");
+                return false;
+            }
             let free = job.run.and_then(|run| self.free.get(&run));
             if free == Some(&0) {
                 tally.count("full run passed over");

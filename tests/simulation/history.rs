@@ -13,7 +13,7 @@ use fastness::domain::payload::{
     RunEnded, StepMapped,
 };
 use fastness::domain::run::{Run, RunCounts, RunStatus};
-use fastness::domain::{JobId, PackName, RunId, Seq, TenantName, Timestamp, canonical};
+use fastness::domain::{JobId, PackName, RunId, SecretName, Seq, TenantName, Timestamp, canonical};
 
 use super::turns::Tally;
 use super::world::World;
@@ -99,6 +99,7 @@ struct SeenRun {
     started: bool,
     cancelled: bool,
     timed_out: bool,
+    paused: bool,
     ended: Option<RunStatus>,
     /// As its events say, while it is open.
     open: RunStatus,
@@ -127,6 +128,7 @@ pub struct History {
     /// Whether each is lost.
     workers: BTreeMap<String, bool>,
     packs: BTreeMap<(PackName, u32), PackSpec>,
+    secrets: BTreeSet<SecretName>,
 }
 
 impl History {
@@ -251,6 +253,15 @@ impl History {
                 assert_eq!(run.open, RunStatus::Waiting);
                 run.open = RunStatus::Running;
             }
+            EventBody::RunPaused(_) => {
+                let run = self.run(event);
+                assert!(!run.cancelled && !run.timed_out);
+                assert!(!std::mem::replace(&mut run.paused, true), "paused twice");
+            }
+            EventBody::RunResumed(resumed) => {
+                tally.count(&format!("resumed: {}", resumed.reason));
+                assert!(std::mem::replace(&mut self.run(event).paused, false));
+            }
             EventBody::ArtifactCreated(artifact) => {
                 assert_eq!(self.job(event).attempt, artifact.attempt);
             }
@@ -269,6 +280,7 @@ impl History {
             EventBody::RunCreated(created) => self.run_created(event, created),
             EventBody::RunStarted(_) => {
                 let run = self.run(event);
+                assert!(!run.paused, "a paused run started");
                 assert!(!std::mem::replace(&mut run.started, true));
                 assert_ne!(run.open, RunStatus::Waiting, "what waits has nothing to start");
                 run.open = RunStatus::Running;
@@ -276,11 +288,13 @@ impl History {
             EventBody::RunCancelRequested(requested) if requested.timed_out => {
                 let run = self.run(event);
                 assert!(!std::mem::replace(&mut run.timed_out, true));
+                assert!(!run.paused, "what is stopped must be able to end");
                 assert!(run.due.unwrap() <= event.at);
             }
             EventBody::RunCancelRequested(_) => {
                 let run = self.run(event);
                 assert!(!std::mem::replace(&mut run.cancelled, true));
+                assert!(!run.paused, "what is stopped must be able to end");
             }
             EventBody::RunCompleted(ended) => self.run_ended(event, ended, RunStatus::Completed),
             EventBody::RunPartiallyFailed(ended) => self.run_ended(event, ended, RunStatus::PartiallyFailed),
@@ -290,6 +304,10 @@ impl History {
                 let place = (pack.name.clone(), pack.version);
                 assert!(self.packs.insert(place, pack.spec.clone()).is_none());
             }
+            EventBody::SecretSet(secret) => {
+                self.secrets.insert(secret.name.clone());
+            }
+            EventBody::SecretDeleted(secret) => assert!(self.secrets.remove(&secret.name)),
             EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)
@@ -551,7 +569,7 @@ impl History {
         }
         if let Some(run) = event.subject.run {
             let run = &self.runs[&run];
-            assert!(run.started);
+            assert!(run.started && !run.paused, "a job of a paused run started");
             let jobs = self.jobs_of(run);
             let running = jobs.iter().filter(|job| job.status == JobStatus::Running);
             assert!(
@@ -633,6 +651,7 @@ impl History {
             started: false,
             cancelled: false,
             timed_out: false,
+            paused: false,
             ended: None,
             open: RunStatus::Pending,
             pack: created
@@ -708,6 +727,7 @@ impl History {
             (row.timed_out, row.cancel_requested.is_some()),
             (seen.timed_out, seen.cancelled)
         );
+        assert_eq!(row.paused.is_some(), seen.paused && seen.ended.is_none());
         assert_eq!(
             (row.started_at.is_some(), row.ended_at.is_some()),
             (seen.started, seen.ended.is_some())

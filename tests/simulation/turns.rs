@@ -7,6 +7,7 @@ use fastness::domain::command::{Choice, Command, DecideGate, ReplayRun, Reply, V
 use fastness::domain::dead_letter::Resolution;
 use fastness::domain::event::{Actor, ActorKind};
 use fastness::domain::job::{Job, JobStatus};
+use fastness::domain::run::Run;
 use fastness::domain::{Digest, JobId, Seq, TenantName};
 use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted};
 
@@ -89,6 +90,13 @@ impl Tally {
             "policy",
             "run.waiting",
             "run.continued",
+            "run.paused",
+            "run.resumed",
+            "resumed: enough waited",
+            "resumed: cancelled",
+            "paused run passed over",
+            "secret.set",
+            "secret.deleted",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);
@@ -118,7 +126,8 @@ impl World {
             69..=71 => self.release_turn(),
             72..=74 => self.cancel_turn(),
             75 => self.gate_turn(),
-            76..=81 => self.again_turn(),
+            76..=79 => self.again_turn(),
+            80..=81 => self.pause_turn(),
             82 => self.renew_turn(),
             83 => self.foreign_turn(),
             84..=90 => self.time_turn(),
@@ -178,6 +187,7 @@ impl World {
             | Reply::Pack(..)
             | Reply::Token(_)
             | Reply::Worker(_)
+            | Reply::Secret { .. }
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}
@@ -204,6 +214,9 @@ impl World {
         }
         for _ in 0..1 + self.random.below(2) {
             commands.push(self.random_start_run());
+        }
+        if self.random.once_in(3) {
+            commands.push(self.random_secret());
         }
         let actor = [Actor::system("test"), person("ada"), person("bea")];
         let actor = actor[self.random.below(3) as usize].clone();
@@ -392,6 +405,47 @@ impl World {
             Command::CancelJob { job, reason }
         };
         self.ask(vec![(tenant, Actor::system("test"), vec![command], None)]);
+    }
+
+    /// Runs are paused or go on; mostly those that may, else it is refused. Some are cancelled while they are paused.
+    fn pause_turn(&mut self) {
+        for tenant in self.tenants.clone() {
+            let mut runs = self.runs(&tenant);
+            if !self.random.once_in(4) {
+                runs.retain(|run| !run.status.is_terminal());
+            }
+            for run in runs {
+                match self.random.below(4) {
+                    0 => self.pause_or_resume(&tenant, &run, run.paused.is_some()),
+                    1 | 2 => self.pause_or_resume(&tenant, &run, run.paused.is_none()),
+                    _ => {}
+                }
+                if self.random.once_in(12) {
+                    let reason = "enough".to_owned();
+                    let command = Command::CancelRun { run: run.id, reason };
+                    self.ask(vec![(tenant.clone(), Actor::system("test"), vec![command], None)]);
+                }
+            }
+        }
+    }
+
+    fn pause_or_resume(&mut self, tenant: &TenantName, run: &Run, pauses: bool) {
+        let command = if pauses {
+            let reason = "hold on".to_owned();
+            Command::PauseRun { run: run.id, reason }
+        } else {
+            let reason = "enough waited".to_owned();
+            Command::ResumeRun { run: run.id, reason }
+        };
+        let expected = match (run.status.is_terminal(), pauses, run.paused.is_some()) {
+            (true, _, _) => Some("illegal_transition"),
+            (false, true, true) => Some("run_paused"),
+            (false, true, false) if run.is_stopping() => Some("illegal_transition"),
+            (false, false, false) => Some("run_not_paused"),
+            (false, true, false) | (false, false, true) => None,
+        };
+        let replies = self.ask(vec![(tenant.clone(), Actor::system("test"), vec![command], None)]);
+        assert_eq!(replies[0].as_ref().err().copied(), expected);
     }
 
     /// A graph of jobs that no pack defines, with keys that come again.

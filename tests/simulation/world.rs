@@ -407,6 +407,7 @@ impl World {
     pub fn heal(&mut self) {
         for _ in 0..200 {
             self.settle();
+            self.resume_paused();
             self.schedule_held();
             self.pass_gates();
             let mut claim = claim("healer", Reach::EveryTenant, 256);
@@ -474,6 +475,19 @@ impl World {
                     assert!(matches!(code, None | Some("already_approved")), "{code:?}");
                 }
             }
+        }
+    }
+
+    fn resume_paused(&mut self) {
+        for tenant in self.tenants.clone() {
+            let paused = self.runs(&tenant).into_iter().filter(|run| run.paused.is_some());
+            let commands = paused.map(|run| Command::ResumeRun {
+                run: run.id,
+                reason: "healing".to_owned(),
+            });
+            let trip = (tenant, Actor::system("test"), commands.collect(), None);
+            let answer = self.batch(vec![trip]).remove(0);
+            assert!(answer.results.iter().all(Result::is_ok));
         }
     }
 

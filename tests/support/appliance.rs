@@ -3,6 +3,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
 use fastness::engine::{Handle, Setup, Trusted};
 use fastness::journal::Options;
 use fastness::output::Output;
+use fastness::secrets::Secrets;
 use fastness::trust::KeyFolder;
 use serde_json::Value;
 use tempfile::TempDir;
@@ -89,7 +91,8 @@ impl TestAppliance {
                     fingerprinted: asset.fingerprinted,
                 })
             };
-            let context = ApiContext::new(engine.clone(), output.clone(), address)
+            let secrets = Secrets::new(folder.path().join("secrets"), Arc::new(OsDisk));
+            let context = ApiContext::new(engine.clone(), output.clone(), secrets, address)
                 .with_assets(find)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
@@ -103,6 +106,11 @@ impl TestAppliance {
             server: Some(server),
             folder: Some(folder),
         }
+    }
+
+    /// Its data folder.
+    pub fn folder(&self) -> &Path {
+        self.folder.as_ref().unwrap().path()
     }
 
     pub fn create_tenant(&self, name: &str) {

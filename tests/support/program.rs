@@ -203,6 +203,17 @@ impl Program {
     }
 }
 
+impl Program {
+    #[track_caller]
+    pub fn post(&self, path: &str, body: &str) -> Value {
+        let asked = Ask::post(path, body.as_bytes()).header("content-type", "application/json");
+        let reply = call(self.address, &asked.token(&self.token));
+        reply
+            .unwrap_or_else(|error| panic!("{path}: {error}: {}", self.log()))
+            .expect(200)
+    }
+}
+
 impl Drop for Starting {
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {

@@ -81,6 +81,7 @@ const ROUTES = [
   ['POST', /^\/pack-runs$/, startRun],
   ['GET', /^\/pack-runs\/([^/]+)$/, (_, response, __, id) => json(response, 200, { ...summary(found(id)), steps: found(id).steps.map(stepView), asOf: world.asOf })],
   ['POST', /^\/pack-runs\/([^/]+)\/cancel$/, cancelRun],
+  ['POST', /^\/pack-runs\/([^/]+)\/(pause|resume)$/, pauseRun],
   ['GET', /^\/pack-runs\/([^/]+)\/logs$/, logs],
   ['GET', /^\/pack-runs\/([^/]+)\/artifacts$/, (_, response, __, id) => json(response, 200, { items: found(id).artifacts })],
   ['GET', /^\/artifacts\/([0-9a-f]{64})$/, (_, response) => (response.writeHead(200, { ...headers(), 'Content-Type': 'application/octet-stream' }), response.end('artifact of the mock\n'))],
@@ -115,7 +116,7 @@ async function signIn(request, response) {
 }
 
 const view = ({ csrfToken, tenant, person, scopes }) => ({ csrfToken, tenant, person, scopes });
-const summary = ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs }) => ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs });
+const summary = ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused }) => ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused });
 const stepView = ({ spans, retrying, claimed, ...step }) => step;
 
 function found(id) {
@@ -148,6 +149,15 @@ async function cancelRun(request, response, _, id) {
   const run = found(id);
   if (!reason) throw new Refusal(422, 'reason_required', 'A reason is needed');
   if (!world.cancel(run, reason)) throw new Refusal(409, 'illegal_transition', 'This run has ended', `It is ${run.status}.`);
+  json(response, 200, { id });
+}
+
+/** Only the flag: what the mock plays goes on. */
+async function pauseRun(request, response, url, id) {
+  await body(request);
+  const run = found(id);
+  const paused = url.pathname.endsWith('/pause');
+  if (!world.pause(run, paused)) throw new Refusal(409, paused ? 'run_paused' : 'run_not_paused', 'That cannot be', `It is ${run.status}.`);
   json(response, 200, { id });
 }
 

@@ -52,6 +52,13 @@ export class World extends EventEmitter {
     return true;
   }
 
+  pause(run, paused, at = Date.now()) {
+    if (ended(run) || run.paused === paused) return false;
+    run.paused = paused;
+    this.runEvent(run, paused ? 'run.paused' : 'run.resumed', { reason: 'requested' }, at);
+    return true;
+  }
+
   move(run, step, type, payload, at) {
     apply(step, type, payload, iso(at));
     run.progress.done = run.steps.filter(({ status, retrying }) => ['completed', 'cancelled', 'skipped'].includes(status) || (status === 'failed' && !retrying)).length;
@@ -60,6 +67,7 @@ export class World extends EventEmitter {
 
   finish(run, status, at) {
     run.status = status;
+    run.paused = false;
     run.endedAt = iso(at);
     this.runEvent(run, `run.${status}`, {}, at);
   }
@@ -105,6 +113,7 @@ function newRun(pack, inputs, correlationId, at) {
     startedAt: null,
     endedAt: null,
     correlationId,
+    paused: false,
     inputs: { ...defaults, ...inputs },
     steps: pack.steps.map((step, index) => ({
       id: step.id, index, status: 'pending', jobId: step.gate ? null : newId(at), attempt: 0, startedAt: null, endedAt: null, exitCode: null,

@@ -20,6 +20,7 @@ export function run(steps: Step[], change: Partial<PackRun> = {}): PackRun {
     startedAt: at(0),
     endedAt: null,
     correlationId: null,
+    paused: false,
     asOf: 10,
     ...change,
   };

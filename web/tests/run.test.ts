@@ -41,6 +41,13 @@ test('a run that has ended stays ended', () => {
   expect(ended).toMatchObject({ status: 'failed', endedAt: at(11) });
 });
 
+test('a pause is a flag, which ends with the run', () => {
+  const paused = fold([event(11, 'run.started', null), event(12, 'run.paused', null)]);
+  expect(paused).toMatchObject({ status: 'running', paused: true });
+  expect(foldRun(paused, event(13, 'run.resumed', null))).toMatchObject({ status: 'running', paused: false });
+  expect(foldRun(paused, event(13, 'run.failed', null))).toMatchObject({ status: 'failed', paused: false });
+});
+
 test('a step is found by its job where its name is not given', () => {
   const one = { ...event(11, 'job.started', 'b'), subject: { run: 'run-1', job: 'job-b' } };
   expect(fold([one]).steps[1]?.status).toBe('running');

@@ -166,6 +166,9 @@ impl Fold<'_> {
                 .put(Key::Concurrency(bound.key.clone()), Row::Concurrency(in_use));
         }
         job.uploaded.clear();
+        if job.run.is_some() && self.run_row()?.paused.is_some() {
+            return Err(self.illegal("the run is paused"));
+        }
         self.count(|counts| counts.running += 1)?;
         self.worker_leased(&payload.worker)?;
         self.put_job(job)

@@ -6,6 +6,7 @@ mod dead_letter;
 mod gate;
 mod job;
 mod run;
+mod secret;
 mod step;
 mod worker;
 
@@ -88,6 +89,8 @@ impl Fold<'_> {
             EventBody::GateFailed(payload) => self.gate_failed(payload),
             EventBody::RunWaiting(_) => self.run_waiting(),
             EventBody::RunContinued(_) => self.run_continued(),
+            EventBody::RunPaused(payload) => self.run_paused(payload),
+            EventBody::RunResumed(_) => self.run_resumed(),
             EventBody::StepSkipped(payload) => self.step_skipped(payload),
             EventBody::StepMapped(payload) => self.step_mapped(payload),
             EventBody::StepCancelled(payload) => self.step_cancelled(payload),
@@ -108,6 +111,11 @@ impl Fold<'_> {
             EventBody::RunFailed(payload) => self.run_ended(payload, RunStatus::Failed),
             EventBody::RunCancelled(payload) => self.run_ended(payload, RunStatus::Cancelled),
             EventBody::PackRegistered(payload) => self.pack_registered(payload),
+            EventBody::SecretSet(payload) => {
+                self.secret_set(payload);
+                Ok(())
+            }
+            EventBody::SecretDeleted(payload) => self.secret_deleted(payload),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),

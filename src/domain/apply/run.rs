@@ -7,7 +7,7 @@ use super::{ApplyError, Fold};
 use crate::domain::RunId;
 use crate::domain::event::ActorKind;
 use crate::domain::job::Job;
-use crate::domain::payload::{RunCancelRequested, RunCreated, RunEnded};
+use crate::domain::payload::{RunCancelRequested, RunCreated, RunEnded, RunPaused};
 use crate::domain::run::{Run, RunCounts, RunGraph, RunNode, RunStatus};
 use crate::domain::state::{Key, Row};
 
@@ -57,6 +57,7 @@ impl Fold<'_> {
             inputs: payload.inputs.clone(),
             max_parallel: payload.max_parallel,
             pack: payload.pack.clone(),
+            paused: None,
             replay_of: payload.replay_of,
             requester: (self.event.actor.kind == ActorKind::Person).then(|| self.event.actor.id.clone()),
             seq: self.event.seq,
@@ -100,10 +101,29 @@ impl Fold<'_> {
         Ok(())
     }
 
+    pub(super) fn run_paused(&mut self, payload: &RunPaused) -> Result<(), ApplyError> {
+        let mut run = self.run_row()?;
+        if run.status.is_terminal() || run.is_stopping() || run.paused.is_some() {
+            return Err(self.illegal("the run has ended, is being stopped, or is paused"));
+        }
+        run.paused = Some(payload.reason.clone());
+        self.put_run(run);
+        Ok(())
+    }
+
+    pub(super) fn run_resumed(&mut self) -> Result<(), ApplyError> {
+        let mut run = self.run_row()?;
+        if run.paused.take().is_none() {
+            return Err(self.illegal("the run is not paused"));
+        }
+        self.put_run(run);
+        Ok(())
+    }
+
     pub(super) fn run_cancel_requested(&mut self, payload: &RunCancelRequested) -> Result<(), ApplyError> {
         let mut run = self.run_row()?;
-        if run.status.is_terminal() {
-            return Err(self.illegal("the run has ended"));
+        if run.status.is_terminal() || run.paused.is_some() {
+            return Err(self.illegal("the run has ended, or is paused"));
         }
         if payload.timed_out {
             run.timed_out = true;
@@ -120,6 +140,7 @@ impl Fold<'_> {
             return Err(self.illegal("the counts of the run call for another end"));
         }
         run.status = status;
+        run.paused = None;
         run.ended_at = Some(self.event.at);
         self.put_run(run);
         Ok(())

@@ -33,6 +33,9 @@ impl Draft<'_> {
         }
         if let Some(run) = job.run {
             let run = self.run_row(run)?;
+            if run.paused.is_some() {
+                return Err(Rejection::new(Code::RunPaused, "the run is paused").into());
+            }
             if run.max_parallel.is_some_and(|most| run.counts.running >= most) {
                 let detail = format!("{} jobs of the run are running", run.counts.running);
                 return Err(Rejection::new(Code::RunFull, detail).into());

@@ -10,9 +10,11 @@ mod gate;
 mod graph;
 mod job;
 mod lease;
+mod pause;
 mod replay;
 mod report;
 mod run;
+mod secret;
 mod step;
 mod worker;
 
@@ -165,7 +167,11 @@ impl Draft<'_> {
             Command::StartRun(start) => self.start_run(start),
             Command::CancelRun { run, reason } => self.cancel_run(*run, reason),
             Command::TimeOutRun { run } => self.time_out_run(*run),
+            Command::PauseRun { run, reason } => self.pause_run(*run, reason),
+            Command::ResumeRun { run, reason } => self.resume_run(*run, reason),
             Command::DecideGate(request) => self.decide_gate(request),
+            Command::SetSecret { name, version } => self.set_secret(name, *version),
+            Command::DeleteSecret { name, reason } => self.delete_secret(name, reason),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
             Command::CreateToken(token) => self.create_token(token),

@@ -28,6 +28,9 @@ impl Draft<'_> {
             let detail = format!("a run that is {} cannot be replayed", old.status.as_str());
             return Err(Rejection::new(Code::IllegalTransition, detail).into());
         }
+        if old.pack.is_some() {
+            self.check_secrets(&self.pack_of(&old)?.spec)?;
+        }
         let row = self.read(|view| view.graph(old.id))?;
         let row = row.ok_or_else(|| Rejection::not_found("run"))?;
         let graph = row.as_graph().ok_or_else(|| Rejection::not_found("run"))?;

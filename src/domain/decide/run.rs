@@ -64,6 +64,7 @@ impl Draft<'_> {
         let pack = self.read(|view| view.pack(name, request.version.unwrap_or(latest)))?;
         let pack = pack.ok_or_else(|| Rejection::not_found("pack version"))?;
         let inputs = resolve_inputs(&pack.spec, &request.inputs)?;
+        self.check_secrets(&pack.spec)?;
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
@@ -164,6 +165,7 @@ impl Draft<'_> {
             reason: reason.to_owned(),
             timed_out,
         };
+        self.end_pause(run, if timed_out { reason } else { "cancelled" })?;
         self.emit_run(run, EventBody::RunCancelRequested(requested))?;
         // The run keeps the reason: repeated for each of its jobs it could be more than a batch holds.
         let reason = if timed_out { reason } else { RUN_CANCELLED };

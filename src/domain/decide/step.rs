@@ -228,7 +228,7 @@ impl Draft<'_> {
         step_at(&pack, index).cloned()
     }
 
-    fn pack_of(&self, run: &Run) -> Result<Box<Pack>, Refusal> {
+    pub(super) fn pack_of(&self, run: &Run) -> Result<Box<Pack>, Refusal> {
         let missing = || Rejection::not_found("pack version");
         let of = run.pack.as_ref().ok_or_else(missing)?;
         let pack = self.read(|view| view.pack(&of.name, of.version))?;

@@ -12,7 +12,7 @@ use super::node::read_source;
 use super::spec::{Network, PackSpec, SealedUse};
 use super::step::read_steps;
 use super::units::duration_ms;
-use crate::domain::PackName;
+use crate::domain::{PackName, SecretName};
 use crate::limits;
 
 const DOCUMENT_FIELDS: &[&str] = &["apiVersion", "kind", "metadata", "spec"];
@@ -77,7 +77,6 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
         .as_ref()
         .and_then(|metadata| read_description(metadata, log));
     let spec = fields.need("spec", log)?.fields(SPEC_FIELDS, log)?;
-    spec.optional("secrets", log, |at, log| refuse_items(at, "secrets", log));
     spec.optional("facts", log, |at, log| refuse_items(at, "host facts", log));
     let env = spec
         .optional("env", log, |at, log| read_env(at, Interpolation::Refused, log))
@@ -89,6 +88,7 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
     let network = read_network(&spec, log);
     let sealed = read_sealed(&spec, log);
     let reads = spec.optional("reads", log, read_paths).unwrap_or_default();
+    let secrets = spec.optional("secrets", log, read_secrets).unwrap_or_default();
     let timeout_ms = spec.optional("timeout", log, |at, log| {
         duration_ms(at, (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX), log)
     });
@@ -114,6 +114,7 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
         network,
         reads,
         sealed,
+        secrets,
         steps,
         timeout_ms,
     })
@@ -179,6 +180,16 @@ fn read_paths(at: &Cursor<'_>, log: &mut Findings) -> Option<Vec<String>> {
     paths.sort();
     paths.dedup();
     Some(paths)
+}
+
+/// Names of secrets. Whether they are there is looked at when a run starts.
+pub(super) fn read_secrets(at: &Cursor<'_>, log: &mut Findings) -> Option<Vec<SecretName>> {
+    let items = at.items(limits::READS_MAX, log)?;
+    let names = items.iter().filter_map(|item| parse_name(item, log));
+    let mut names: Vec<SecretName> = names.collect();
+    names.sort();
+    names.dedup();
+    Some(names)
 }
 
 pub(super) fn read_description(fields: &Fields<'_>, log: &mut Findings) -> Option<String> {

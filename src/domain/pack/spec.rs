@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::domain::canonical::{Value, to_canonical};
 use crate::domain::job::RetryPolicy;
-use crate::domain::{ArtifactName, Digest, PackName, StepName};
+use crate::domain::{ArtifactName, Digest, PackName, SecretName, StepName};
 
 /// What a pack version is. Immutable; recorded whole in `pack.registered`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,6 +33,9 @@ pub struct PackSpec {
     pub reads: Vec<String>,
     /// Whether it runs in sealed mode.
     pub sealed: SealedUse,
+    /// Secrets that every step gets; sorted, without repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
     /// Its steps, in the order of the source.
     pub steps: Vec<StepSpec>,
     /// Longest time of a run.
@@ -83,6 +86,9 @@ pub struct StepSpec {
     pub output_bytes_max: u64,
     /// When it is tried again.
     pub retries: RetryPolicy,
+    /// Secrets that it gets beyond those of the pack; sorted, without repeats.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
     /// Longest time of one attempt.
     pub timeout_ms: u64,
     /// Skipped when this expression comes to false.

@@ -3,7 +3,7 @@
 use super::dynamic::{Found, read_dynamic};
 use super::error::{Findings, PackCode};
 use super::fields::{Cursor, Fields};
-use super::read::{Interpolation, parse_name, read_description, read_env, refuse_expression};
+use super::read::{Interpolation, parse_name, read_description, read_env, read_secrets, refuse_expression};
 use super::spec::{Action, ArtifactFrom, ArtifactSpec, Gate, StepSpec};
 use super::units::{duration_ms, size_bytes};
 use crate::domain::job::{Backoff, Jitter, RetryPolicy};
@@ -24,6 +24,7 @@ pub(super) const STEP_FIELDS: &[&str] = &[
     "needs",
     "retries",
     "run",
+    "secrets",
     "shell",
     "timeout",
     "when",
@@ -74,6 +75,7 @@ fn read_step<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<ReadStep<'a>> {
         .optional("artifacts", log, read_artifacts)
         .unwrap_or_default();
     let retries = fields.optional("retries", log, read_retries).unwrap_or_default();
+    let secrets = fields.optional("secrets", log, read_secrets).unwrap_or_default();
     let timeout_ms = fields.optional("timeout", log, |at, log| {
         duration_ms(at, (limits::TIMEOUT_MS_MIN, limits::TIMEOUT_MS_MAX), log)
     });
@@ -90,6 +92,7 @@ fn read_step<'a>(at: &Cursor<'a>, log: &mut Findings) -> Option<ReadStep<'a>> {
         needs,
         output_bytes_max: output_bytes_max.unwrap_or(limits::STEP_LOG_BYTES_MAX),
         retries,
+        secrets,
         timeout_ms: timeout_ms.unwrap_or(limits::TIMEOUT_MS_DEFAULT),
         when: dynamic.when,
     });
@@ -134,7 +137,15 @@ fn read_action(fields: &Fields<'_>, policy: Option<&str>, log: &mut Findings) ->
 }
 
 /// What only steps that execute something have.
-const WORK_FIELDS: [&str; 6] = ["artifacts", "env", "limits", "map", "retries", "timeout"];
+const WORK_FIELDS: [&str; 7] = [
+    "artifacts",
+    "env",
+    "limits",
+    "map",
+    "retries",
+    "secrets",
+    "timeout",
+];
 
 #[derive(Clone, Copy)]
 enum GateKind {

@@ -1,12 +1,12 @@
 //! What a runner needs for one step: the payload of the step's job.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::spec::{Action, ArtifactFrom, ArtifactSpec, PackSpec, StepSpec};
 use crate::domain::canonical::{Value, write};
-use crate::domain::{PackName, StepName};
+use crate::domain::{PackName, SecretName, StepName};
 use crate::limits;
 
 /// One step, ready to run. Fields stand in the order of canonical JSON.
@@ -30,6 +30,9 @@ pub struct StepTask {
     /// The pack it was made from; which version, the run says. None when someone submitted the task by hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackName>,
+    /// Secrets that it gets as files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<SecretName>,
     /// The step.
     pub step: StepName,
     /// Longest time of one attempt.
@@ -47,6 +50,7 @@ impl PackSpec {
                 .iter()
                 .map(|(name, value)| (input_variable(name), input_text(value))),
         );
+        let secrets: BTreeSet<&SecretName> = self.secrets.iter().chain(&step.secrets).collect();
         StepTask {
             action: step.action.clone(),
             artifacts: step.artifacts.clone(),
@@ -54,6 +58,7 @@ impl PackSpec {
             env,
             output_bytes_max: step.output_bytes_max,
             pack: Some(self.name.clone()),
+            secrets: secrets.into_iter().cloned().collect(),
             step: step.id.clone(),
             timeout_ms: step.timeout_ms,
         }
@@ -81,6 +86,9 @@ impl StepTask {
         }
         if matches!(&task.action, Action::Argv(argv) if argv.first().is_none_or(String::is_empty)) {
             return Err(TaskError("an empty command".to_owned()));
+        }
+        if task.secrets.len() > 2 * limits::READS_MAX {
+            return Err(TaskError("too many secrets".to_owned()));
         }
         if matches!(&task.action, Action::Gate(_)) {
             return Err(TaskError("a gate is nobody's work".to_owned()));
@@ -128,6 +136,10 @@ impl StepTask {
                 "artifacts",
                 Value::Array(self.artifacts.iter().map(artifact_value).collect()),
             ));
+        }
+        if !self.secrets.is_empty() {
+            let names = self.secrets.iter().map(|name| Value::from(name.as_str()));
+            members.push(("secrets", Value::Array(names.collect())));
         }
         if !self.env.is_empty() {
             let pairs = self

@@ -29,7 +29,7 @@ spec:
   maxParallel: 4
   timeout: 15m
   env: {LC_ALL: C, TZ: UTC}
-  secrets: []
+  secrets: [SCAN_TOKEN, A_KEY, A_KEY]
   facts: []
   reads: [/var/lib/dpkg, /usr/bin, /usr/bin]
   steps:
@@ -46,7 +46,7 @@ spec:
       env: {TZ: Europe/Vienna}
       limits: {output: 64MiB}
       artifacts: [{name: digests.txt, path: out/digests.txt}]
-    - {id: scan, run: ["true"]}
+    - {id: scan, run: ["true"], secrets: [B_KEY]}
     - id: cleanup
       always: true
       needs: [digest]
@@ -79,6 +79,13 @@ fn a_full_pack_is_normalised() {
     assert_eq!((spec.max_parallel, spec.timeout_ms), (Some(4), Some(900_000)));
     assert_eq!(spec.reads, ["/usr/bin", "/var/lib/dpkg"]);
     assert_eq!(spec.sealed, SealedUse::Forbidden);
+    let names = |names: &[crate::domain::SecretName]| -> Vec<String> {
+        names.iter().map(ToString::to_string).collect()
+    };
+    assert_eq!(names(&spec.secrets), ["A_KEY", "SCAN_TOKEN"]);
+    assert_eq!(names(&spec.steps[2].secrets), ["B_KEY"]);
+    let task = spec.task(&spec.steps[2], &BTreeMap::new());
+    assert_eq!(names(&task.secrets), ["A_KEY", "B_KEY", "SCAN_TOKEN"]);
     let digest = &spec.steps[1];
     assert_eq!(
         digest.needs.iter().map(|need| need.as_str()).collect::<Vec<_>>(),

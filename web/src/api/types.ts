@@ -54,6 +54,8 @@ export interface RunSummary {
   endedAt: Timestamp | null;
   correlationId: string | null;
   inputs: Inputs;
+  /** Nothing more of it starts until it is resumed. */
+  paused: boolean;
 }
 
 export interface StepError {
@@ -187,6 +189,8 @@ export interface paths {
   };
   '/pack-runs/{id}': { get: Read<PackRun, never, ById> };
   '/pack-runs/{id}/cancel': { post: Write<{ reason: string }, unknown, ById> };
+  '/pack-runs/{id}/pause': { post: Write<{ reason?: string }, unknown, ById> };
+  '/pack-runs/{id}/resume': { post: Write<{ reason?: string }, unknown, ById> };
   '/pack-runs/{id}/artifacts': { get: Read<{ items: Artifact[] }, never, ById> };
   '/runs/{id}/graph': { get: Read<RunGraph, never, ById> };
   '/runs/{id}/timeline': { get: Read<Timeline, never, ById> };

@@ -7,7 +7,6 @@ const RUN_STATUS: Record<string, RunStatus> = {
   'run.started': 'running',
   'run.waiting': 'waiting',
   'run.continued': 'running',
-  'run.resumed': 'running',
   'run.completed': 'completed',
   'run.partially_failed': 'partially_failed',
   'run.failed': 'failed',
@@ -33,12 +32,14 @@ export function foldRun(run: PackRun, event: Envelope): PackRun {
 }
 
 function foldRunEvent(run: PackRun, event: Envelope): PackRun {
+  if (hasEnded(run.status) || (event.subject.run !== undefined && event.subject.run !== run.id)) return run;
+  if (event.type === 'run.paused' || event.type === 'run.resumed') return { ...run, paused: event.type === 'run.paused' };
   const status = RUN_STATUS[event.type];
-  if (!status || (event.subject.run !== undefined && event.subject.run !== run.id)) return run;
-  if (hasEnded(run.status)) return run;
+  if (!status) return run;
   return {
     ...run,
     status,
+    paused: run.paused && !hasEnded(status),
     startedAt: run.startedAt ?? event.at,
     endedAt: hasEnded(status) ? event.at : null,
   };

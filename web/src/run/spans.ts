@@ -33,6 +33,7 @@ function foldSpans(spans: Span[], event: Envelope): Span[] {
     case 'job.cancelled':
     case 'gate.passed':
     case 'gate.failed':
+    case 'step.cancelled':
       return close(spans, event.at);
     default:
       return spans;

@@ -330,7 +330,6 @@ fn what_comes_later_is_refused_by_name() {
             small("", "{id: a, run: [x], limits: {cpuMillis: 4}}"),
             "/spec/steps/0/limits/cpuMillis",
         ),
-        (small("  secrets: [T]\n", step), "/spec/secrets"),
         (small("  facts: [sockets]\n", step), "/spec/facts"),
         (small("  network: egress\n", step), "/spec/network"),
         (small("  network: loopback\n", step), "/spec/network"),

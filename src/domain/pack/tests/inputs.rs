@@ -73,14 +73,14 @@ fn a_task_carries_all_that_a_runner_needs() {
     assert_eq!(
         tasks[1],
         format!(
-            r#"{{"action":{{"shell":"find \"$INPUT_ROOT\" -type f > out/digests.txt\n"}},"artifacts":[{{"name":"digests.txt","path":"out/digests.txt"}}],{},"outputBytesMax":67108864,"pack":"host-inventory","step":"digest","timeoutMs":300000}}"#,
+            r#"{{"action":{{"shell":"find \"$INPUT_ROOT\" -type f > out/digests.txt\n"}},"artifacts":[{{"name":"digests.txt","path":"out/digests.txt"}}],{},"outputBytesMax":67108864,"pack":"host-inventory","secrets":["A_KEY","SCAN_TOKEN"],"step":"digest","timeoutMs":300000}}"#,
             env("Europe/Vienna")
         )
     );
     assert_eq!(
         tasks[0],
         format!(
-            r#"{{"action":{{"argv":["dpkg-query","-W","-f=${{Package}}\t${{Version}}\n"]}},"artifacts":[{{"from":"stdout","name":"packages.tsv"}}],{},"outputBytesMax":1073741824,"pack":"host-inventory","step":"packages","timeoutMs":3600000}}"#,
+            r#"{{"action":{{"argv":["dpkg-query","-W","-f=${{Package}}\t${{Version}}\n"]}},"artifacts":[{{"from":"stdout","name":"packages.tsv"}}],{},"outputBytesMax":1073741824,"pack":"host-inventory","secrets":["A_KEY","SCAN_TOKEN"],"step":"packages","timeoutMs":3600000}}"#,
             env("UTC")
         )
     );
