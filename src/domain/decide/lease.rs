@@ -176,7 +176,7 @@ impl Draft<'_> {
         let past = past.filter(|past| past.epoch == report.epoch && self.may_be(&past.worker));
         let noted = job.late_report_epoch.is_some_and(|epoch| epoch >= report.epoch);
         match past.map(|past| past.reported) {
-            Some(Some(status)) if status.as_str() == report.outcome.as_str() => {
+            Some(Some(status)) if is_same(job, status, &report.outcome) => {
                 return Ok(Reply::Reported(status));
             }
             Some(None) if !noted => {}
@@ -303,6 +303,18 @@ impl Draft<'_> {
         let actor = &self.stamp.actor;
         actor.kind != ActorKind::Worker || actor.id == worker
     }
+}
+
+/// Whether a report says what was recorded: how the attempt ended and, of success, what it gave back.
+fn is_same(job: &Job, recorded: JobStatus, outcome: &Outcome) -> bool {
+    recorded.as_str() == outcome.as_str()
+        && match outcome {
+            Outcome::Completed(output) => {
+                let output = output.as_ref().filter(|output| **output != Value::Null);
+                output == job.output.as_ref()
+            }
+            Outcome::Failed(..) | Outcome::Cancelled => true,
+        }
 }
 
 fn stale(job: &Job, epoch: u64) -> Refusal {
