@@ -170,7 +170,7 @@ impl Draft<'_> {
     }
 
     /// A report of the last lease that ended. From its holder, and the same as what was recorded: it was sent again, and
-    /// is answered as it was then. From its holder, and nothing was recorded of it: it is noted once, and never applied.
+    /// is answered as it was then. From its holder, and anything else: it is noted once, and never applied.
     fn after_the_end(&mut self, job: &Job, report: &CompleteJob) -> Result<Reply, Refusal> {
         let past = job.past_lease.as_ref();
         let past = past.filter(|past| past.epoch == report.epoch && self.may_be(&past.worker));
@@ -179,7 +179,7 @@ impl Draft<'_> {
             Some(Some(status)) if is_same(job, status, &report.outcome) => {
                 return Ok(Reply::Reported(status));
             }
-            Some(None) if !noted => {}
+            Some(_) if !noted => {}
             _ => return Err(stale(job, report.epoch)),
         }
         let late = JobLateReport {
