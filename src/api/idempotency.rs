@@ -187,6 +187,6 @@ pub fn decode(bytes: &[u8]) -> Result<Event, ApiError> {
 }
 
 /// Folds an event of our own into a model.
-pub fn take(model: &mut Model, event: &Event) -> Result<(), ApiError> {
+fn take(model: &mut Model, event: &Event) -> Result<(), ApiError> {
     fold(model, event).map_err(|error| ApiError::internal(error.to_string()))
 }

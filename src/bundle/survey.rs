@@ -8,7 +8,7 @@ use super::replay::Touched;
 use crate::domain::apply::apply;
 use crate::domain::event::{Event, EventBody};
 use crate::domain::job::AttemptLogs;
-use crate::domain::state::{Changes, Model, Row, View};
+use crate::domain::state::{Changes, Model, Row, View, WithPacks};
 use crate::domain::{Digest, JobId, RunId, Seq, TenantName};
 use crate::engine::Handle;
 use crate::ledger::TenantLedger;
@@ -124,11 +124,13 @@ impl StateAt<'_> {
         })?))
     }
 
-    /// Folds the events of one job or run that lie before the size. They name all that they change.
+    /// Folds the events of one job or run that lie before the size. They name all that they change, but for packs, which never change.
     fn fold(
         &self,
         mut list: impl FnMut(Page<'_>) -> Result<Vec<Seq>, StoreError>,
     ) -> Result<Model, ExportError> {
+        let packs = self.snapshot()?;
+        let packs = packs.view(self.tenant);
         let mut model = Model::default();
         let mut after: Option<[u8; 8]> = None;
         loop {
@@ -148,7 +150,11 @@ impl StateAt<'_> {
                 let event =
                     Event::from_bytes(&bytes).map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
                 let mut changes = Changes::default();
-                apply(&model, &mut changes, &event)
+                let below = WithPacks {
+                    model: &model,
+                    packs: &packs,
+                };
+                apply(&below, &mut changes, &event)
                     .map_err(|error| ExportError::Fold(seq.0, error.to_string()))?;
                 model.absorb(changes);
             }

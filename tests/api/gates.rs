@@ -128,6 +128,16 @@ fn two_other_persons_let_a_run_go_on() {
     let done = house.run(&run);
     assert_eq!(done["steps"][1]["status"], "completed");
     assert_eq!(done["steps"][2]["status"], "skipped");
+    // As it was at any event, gates and all.
+    let last = done["asOf"].as_u64().unwrap();
+    let at = |seq: u64| {
+        house
+            .appliance
+            .get(&format!("/api/v1/runs/{run}/at/{seq}"))
+            .expect(200)
+    };
+    assert_eq!(at(last)["steps"], done["steps"]);
+    assert_eq!(at(half["asOf"].as_u64().unwrap())["steps"], half["steps"]);
     let asked = house.timeline(&run);
     assert_eq!(asked[0]["spans"][0]["from"], done["steps"][1]["startedAt"]);
     assert_eq!(asked[0]["spans"][0]["to"], done["steps"][1]["endedAt"]);
