@@ -3,14 +3,18 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use fastness::domain::command::{Choice, Command, DecideGate, ReplayRun, Reply, Verdict};
+use fastness::domain::canonical::{Payload, Value};
+use fastness::domain::command::{
+    Choice, Command, DecideGate, GraphJob, Outcome, ReplayRun, Reply, StartGraph, Verdict,
+};
 use fastness::domain::dead_letter::Resolution;
 use fastness::domain::event::{Actor, ActorKind};
-use fastness::domain::job::{Job, JobStatus};
+use fastness::domain::job::{Job, JobSpec, JobStatus};
 use fastness::domain::run::Run;
 use fastness::domain::{Digest, JobId, Seq, TenantName};
 use fastness::engine::{Claim, LOCAL_WORKER, Reach, Trusted};
 
+use super::deeds::{failure, plain_job, report};
 use super::grants::Grants;
 use super::packs;
 use super::rows;
@@ -466,7 +470,10 @@ impl World {
     fn again_turn(&mut self) {
         let tenant = self.tenant();
         let (mut jobs, mut runs) = (self.jobs(&tenant), self.runs(&tenant));
-        let kind = self.random.below(5);
+        let kind = self.random.below(6);
+        if kind == 5 {
+            return self.letters_turn(tenant);
+        }
         // Mostly something that can be done; else it is refused, which is tried as well.
         if !self.random.once_in(4) {
             let failed = |job: &Job| job.status == JobStatus::Failed && job.is_terminal();
@@ -509,6 +516,48 @@ impl World {
             })),
         };
         self.ask(vec![(tenant, Actor::system("test"), vec![command], None)]);
+    }
+
+    /// A run fails for good, and is done again with its letters.
+    fn letters_turn(&mut self, tenant: TenantName) {
+        let node = GraphJob {
+            name: "a".parse().unwrap(),
+            needs: Vec::new(),
+            payload: Payload::Json(Value::from("x").into()),
+            spec: JobSpec {
+                job_type: "letters".to_owned(),
+                ..JobSpec::clone(&plain_job().spec)
+            }
+            .into(),
+        };
+        let graph = Command::StartGraph(Box::new(StartGraph {
+            correlation_id: None,
+            idempotency: None,
+            jobs: vec![node],
+            max_parallel: None,
+            timeout_ms: None,
+        }));
+        self.ask(vec![(tenant.clone(), Actor::system("test"), vec![graph], None)]);
+        let actor = Actor::worker("undertaker");
+        let mut claim = claim("undertaker", Reach::OneTenant, 4);
+        claim.wanted.types = vec!["letters".to_owned()];
+        let trip = (tenant.clone(), actor.clone(), Vec::new(), Some(claim));
+        let jobs = self.batch(vec![trip]).remove(0).jobs;
+        self.hold(&jobs);
+        for leased in jobs {
+            let (job, run) = (leased.job.id, leased.job.run.unwrap());
+            let held = self.held.iter().find(|held| held.job == job).cloned();
+            let failed = report(&held.unwrap(), Outcome::Failed(failure(false), 0));
+            let command = Command::CompleteJob(Box::new(failed));
+            self.ask(vec![(tenant.clone(), actor.clone(), vec![command], None)]);
+            self.let_go(&tenant, job);
+            let again = Command::ReplayRun(Box::new(ReplayRun {
+                choice: Choice::Letters(vec!["a".parse().unwrap()]),
+                idempotency: None,
+                run,
+            }));
+            self.ask(vec![(tenant.clone(), Actor::system("test"), vec![again], None)]);
+        }
     }
 
     /// What belongs to one tenant is not there for another: the same answer as for what never was, and nothing changes.
