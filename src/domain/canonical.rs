@@ -21,7 +21,7 @@ pub use error::{CanonicalError, CanonicalErrorKind};
 pub use parse::parse;
 pub use payload::Payload;
 pub use value::{Value, key_fits, text_fits};
-pub use write::{to_canonical, write, write_record};
+pub use write::{to_canonical, with_record, write, write_record};
 
 /// Parses bytes that must already be canonical: parse → write has to give them back.
 ///

@@ -26,7 +26,7 @@ impl Fold<'_> {
             payload_text: payload.payload_text.clone(),
         };
         let payload_sha256 = match (&row.payload, &row.payload_text) {
-            (Some(value), None) => Digest::of(&canonical::to_canonical(value)),
+            (Some(value), None) => canonical::with_record(value, Digest::of),
             (None, Some(text)) => Digest::of(text.as_bytes()),
             _ => return Err(self.illegal("a job has exactly one payload")),
         };

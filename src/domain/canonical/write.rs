@@ -1,5 +1,7 @@
 //! The one writer of canonical bytes.
 
+use std::cell::Cell;
+
 use serde::Serialize;
 
 use super::Value;
@@ -11,8 +13,12 @@ pub fn write(value: &Value) -> Vec<u8> {
     out
 }
 
-/// Most records fit into this, so that their buffer never grows.
-const RECORD_BYTES: usize = 1_024;
+/// A buffer that grew beyond this is not kept.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
+thread_local! {
+    static SCRATCH: Cell<Vec<u8>> = const { Cell::new(Vec::new()) };
+}
 
 /// The canonical bytes of a record: a serde type whose fields are declared in alphabetical order of their written names,
 /// so that writing it is already canonical. Debug builds check that it is.
@@ -21,9 +27,24 @@ const RECORD_BYTES: usize = 1_024;
 /// When serialising into memory fails, which no record type of this crate does: they have string keys and no writer of
 /// their own that can fail. In debug builds also when the result is not canonical, which is a bug of the type.
 pub fn to_canonical<T: Serialize + ?Sized>(record: &T) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(RECORD_BYTES);
+    with_record(record, <[u8]>::to_vec)
+}
+
+/// Calls `look` with the canonical bytes of a record, which are gone afterwards.
+///
+/// # Panics
+/// As [`to_canonical`].
+pub fn with_record<T: Serialize + ?Sized, R>(record: &T, look: impl FnOnce(&[u8]) -> R) -> R {
+    // One buffer per thread, grown once: what is kept is copied out at its own length. Taken, so that a call within a call
+    // gets one of its own.
+    let mut bytes = SCRATCH.take();
+    bytes.clear();
     write_record(record, &mut bytes);
-    bytes
+    let seen = look(&bytes);
+    if bytes.capacity() <= SCRATCH_BYTES_MAX {
+        SCRATCH.set(bytes);
+    }
+    seen
 }
 
 /// The same, behind what `out` has.
