@@ -14,13 +14,13 @@ use serde::de::DeserializeOwned;
 use super::Api;
 use super::error::ApiError;
 use super::request::{parse_whole, read_body};
-use crate::domain::apply::fold;
+use crate::domain::apply::apply;
 use crate::domain::canonical::Payload;
 use crate::domain::event::{Event, EventBody};
 use crate::domain::idempotency::Idempotency;
 use crate::domain::job::Job;
 use crate::domain::run::Run;
-use crate::domain::state::{Model, View};
+use crate::domain::state::{Changes, Model, View, WithPacks};
 use crate::domain::{Seq, TenantName};
 use crate::limits;
 
@@ -133,7 +133,7 @@ impl Api {
             let event = decode(&api.engine().ledger(&tenant)?.event(seq)?)?;
             let id = event.subject.job;
             let mut model = Model::default();
-            take(&mut model, &event)?;
+            take(&mut model, &Model::default(), &event)?;
             let view: &dyn View = &model;
             let job = id.map(|id| view.job(id)).transpose()?.flatten();
             job.ok_or_else(|| ApiError::internal("the first event of a request made no job"))
@@ -146,9 +146,10 @@ impl Api {
         let tenant = tenant.clone();
         self.blocking(move |api| {
             let ledger = api.engine().ledger(&tenant)?;
-            let (mut model, mut run, mut failed) = (Model::default(), None, None);
-            let end = ledger.size().min(seq.0 + 1 + limits::RUN_JOBS_MAX as u64);
-            ledger.scan(seq, Seq(end), &mut |_, bytes| {
+            let snapshot = api.engine().read()?;
+            let packs = snapshot.view(&tenant);
+            let (mut model, mut first, mut failed) = (Model::default(), None::<Event>, None);
+            ledger.scan(seq, Seq(ledger.size()), &mut |_, bytes| {
                 let event = match decode(bytes) {
                     Ok(event) => event,
                     Err(error) => {
@@ -156,24 +157,30 @@ impl Api {
                         return ControlFlow::Break(());
                     }
                 };
-                let is_first = run.is_none() && matches!(event.body, EventBody::RunCreated(_));
-                let is_more = event.subject.run == run && matches!(event.body, EventBody::JobCreated(_));
-                if !is_first && !is_more {
+                // All that one command makes stands together, by one actor at one time; nobody else knows the run before
+                // it is answered, but for workers.
+                let is_of_it = match &first {
+                    None => matches!(event.body, EventBody::RunCreated(_)),
+                    Some(first) => {
+                        (event.subject.run, event.at) == (first.subject.run, first.at)
+                            && event.actor == first.actor
+                    }
+                };
+                if !is_of_it {
                     return ControlFlow::Break(());
                 }
-                run = event.subject.run;
-                match take(&mut model, &event) {
-                    Ok(()) => ControlFlow::Continue(()),
-                    Err(error) => {
-                        failed = Some(error);
-                        ControlFlow::Break(())
-                    }
+                if let Err(error) = take(&mut model, &packs, &event) {
+                    failed = Some(error);
+                    return ControlFlow::Break(());
                 }
+                first.get_or_insert(event);
+                ControlFlow::Continue(())
             })?;
             if let Some(error) = failed {
                 return Err(error);
             }
             let view: &dyn View = &model;
+            let run = first.and_then(|first| first.subject.run);
             let run = run.map(|run| view.run(run)).transpose()?.flatten();
             run.ok_or_else(|| ApiError::internal("the first event of a request made no run"))
         })
@@ -186,7 +193,11 @@ pub fn decode(bytes: &[u8]) -> Result<Event, ApiError> {
     Event::from_bytes(bytes).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-/// Folds an event of our own into a model.
-fn take(model: &mut Model, event: &Event) -> Result<(), ApiError> {
-    fold(model, event).map_err(|error| ApiError::internal(error.to_string()))
+/// Folds an event of our own into the model of a run or job, with packs from elsewhere.
+pub fn take(model: &mut Model, packs: &dyn View, event: &Event) -> Result<(), ApiError> {
+    let mut changes = Changes::default();
+    apply(&WithPacks { model, packs }, &mut changes, event)
+        .map_err(|error| ApiError::internal(error.to_string()))?;
+    model.absorb(changes);
+    Ok(())
 }

@@ -14,7 +14,7 @@ use super::Api;
 use super::auth::Caller;
 use super::change::Change;
 use super::error::ApiError;
-use super::idempotency::{Keyed, decode};
+use super::idempotency::{Keyed, decode, take};
 use super::jobs::Reason;
 use super::reading::{Asked, List, Reading, Texts, list_rows};
 use super::request::{Id, Ids, Query, bad_parameter, check_label};
@@ -22,13 +22,12 @@ use super::run_replay::{Closure, Replay, replay_at};
 use super::run_shape::{Row, critical_path, rows, running_ms};
 use super::run_view::{RunDetail, RunView};
 use super::submit::{check_reserved, payload_of};
-use crate::domain::apply::apply;
 use crate::domain::command::{Command, GraphJob, StartGraph};
 use crate::domain::concurrency::Concurrency;
 use crate::domain::job::{JobSpec, RetryPolicy};
 use crate::domain::run::{Run, RunStatus};
 use crate::domain::standing::{Standing, StepStatus};
-use crate::domain::state::{Changes, Kind, Model, Row as StateRow, View, WithPacks};
+use crate::domain::state::{Kind, Model, Row as StateRow, View};
 use crate::domain::{JobId, RunId, Seq, StepName, Timestamp};
 use crate::engine::Handle;
 use crate::limits;
@@ -316,16 +315,7 @@ fn fold_run(reading: &Reading, engine: &Handle, run: RunId, last: Seq) -> Result
         };
         let found = reading.snapshot().events_of_run(reading.tenant(), run, page)?;
         for seq in found.iter().take_while(|seq| **seq <= last) {
-            let event = decode(&ledger.event(*seq)?)?;
-            let (mut changes, below) = (
-                Changes::default(),
-                WithPacks {
-                    model: &model,
-                    packs: &*packs,
-                },
-            );
-            apply(&below, &mut changes, &event).map_err(|error| ApiError::internal(error.to_string()))?;
-            model.absorb(changes);
+            take(&mut model, &*packs, &decode(&ledger.event(*seq)?)?)?;
         }
         match found.last() {
             Some(end) if *end <= last && found.len() == page.limit => after = Some(end.0.to_be_bytes()),

@@ -168,9 +168,7 @@ impl Handle {
             Err(TrySendError::Full(_)) => return Err(SubmitError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(self.shared.ended()),
         }
-        answer
-            .await
-            .unwrap_or(Err(SubmitError::OutcomeUnknown("the writer ended".to_owned())))
+        answer.await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
     /// Renews a lease. No event, no flush, no trip to the writer.

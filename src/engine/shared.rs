@@ -144,6 +144,14 @@ impl Shared {
         let _ = self.ended.set(why);
     }
 
+    /// What a request is answered that the writer left behind. One that ended by itself answered all that it had begun.
+    pub(super) fn unanswered(&self) -> SubmitError {
+        match self.ended() {
+            SubmitError::Stopped => SubmitError::OutcomeUnknown("the writer ended".to_owned()),
+            ended => ended,
+        }
+    }
+
     /// What a request is answered that comes after the end.
     pub(super) fn ended(&self) -> SubmitError {
         match self.ended.get() {

@@ -76,6 +76,32 @@ fn why() -> Value {
 }
 
 #[test]
+fn a_start_that_is_sent_again_is_answered_as_it_was() {
+    let house = house();
+    let start = || {
+        let asked = Ask::post(
+            "/api/v1/pack-runs",
+            br#"{"pack": "release", "inputs": {"stage": "live"}}"#,
+        )
+        .header("content-type", "application/json")
+        .header("idempotency-key", "start-1")
+        .token(&house.ada);
+        house.appliance.send(&asked)
+    };
+    let first = start();
+    assert_eq!(first.header("idempotency-replayed"), None);
+    let first = first.expect(201);
+    assert_eq!(first["status"], "waiting", "{first}");
+    let run = first["id"].as_str().unwrap();
+    // What came later is no part of the answer.
+    let answered = house.say(&house.bea, run, "people/approve", &why());
+    assert_eq!(answered.status, 200, "{}", answered.json());
+    let again = start();
+    assert_eq!(again.header("idempotency-replayed"), Some("true"));
+    assert_eq!(again.expect(201), first);
+}
+
+#[test]
 fn two_other_persons_let_a_run_go_on() {
     let house = house();
     let run = house.start(&json!({}));
