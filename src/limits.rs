@@ -321,6 +321,8 @@ pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 /// Most secrets of a tenant, and the longest value of one.
 pub const SECRETS_MAX: usize = 1_000;
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
+/// How often a value is looked for that is set anew meanwhile.
+pub const SECRET_LOOKS_MAX: usize = 64;
 
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;

@@ -59,6 +59,7 @@ fn claim() -> Claim {
         max: 1,
         lease_ms: 30_000,
         wait_ms: 0,
+        token: None,
     }
 }
 

@@ -266,7 +266,7 @@ pub struct ReplayLetters {
 #[derive(Debug, Default, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Replayed {
-    /// How many letters.
+    /// How many letters were chosen. A replay of a run answers its other letters too.
     count: usize,
     /// The letters, in a preview; else the new jobs.
     #[schema(value_type = Vec<String>)]
@@ -275,7 +275,8 @@ pub struct Replayed {
     more: bool,
     /// Letters that were not replayed, and why.
     refused: Vec<RefusedLetter>,
-    /// Jobs of runs are replayed with what depends on them: the runs, in a preview; else the new runs.
+    /// Jobs of runs are replayed by one replay of their run, which does everything anew that did not complete, whatever
+    /// letters were chosen: the runs, in a preview; else the new runs.
     #[schema(value_type = Vec<String>)]
     runs: Vec<RunId>,
 }

@@ -116,6 +116,7 @@ impl ClaimBody {
             max: self.max,
             lease_ms: self.lease_ms,
             wait_ms: self.wait_ms,
+            token: Some(caller.token.secret_sha256),
         })
     }
 }

@@ -6,7 +6,7 @@ use std::sync::{Arc, RwLock};
 use crate::domain::event::{Event, EventBody};
 use crate::domain::state::Kind;
 use crate::domain::token::Token;
-use crate::domain::{Digest, TenantName, TokenId};
+use crate::domain::{Digest, TenantName, Timestamp, TokenId};
 use crate::store::{Direction, Page, Snapshot, StoreError};
 
 /// Tokens read from the projection at a time while rebuilding.
@@ -28,6 +28,16 @@ impl Auth {
             .unwrap_or_else(|poisoned| poisoned.into_inner())
             .get(&digest)
             .cloned()
+    }
+
+    /// Whether the token whose secret has this digest may still be used at a time.
+    pub(super) fn is_alive(&self, secret: &Digest, at: Timestamp) -> bool {
+        let tokens = self
+            .tokens
+            .read()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let token = tokens.get(secret);
+        token.is_some_and(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > at))
     }
 
     /// The token with this id, as it stands now.

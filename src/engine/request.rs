@@ -6,7 +6,7 @@ use super::ready::Wanted;
 use crate::domain::command::{Command, Leased, Reply};
 use crate::domain::event::Actor;
 use crate::domain::rejection::Rejection;
-use crate::domain::{Seq, TenantName, Timestamp};
+use crate::domain::{Digest, Seq, TenantName, Timestamp};
 
 /// One trip to the writer: commands of one tenant, decided one after the other in the same batch, and a claim after
 /// them. A rejected command does not spoil the others.
@@ -34,6 +34,9 @@ pub struct Claim {
     pub lease_ms: u64,
     /// How long to wait when there is none.
     pub wait_ms: u64,
+    /// The digest of the secret that it was asked with: a claim that waits gets nothing once that is over. None for the
+    /// built-in runner.
+    pub token: Option<Digest>,
 }
 
 /// Whose jobs a claim takes.

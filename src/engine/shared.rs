@@ -172,6 +172,15 @@ impl Shared {
         self.store()
     }
 
+    /// Lets go of the projection, so that its file is closed when this engine has stopped and not when its last handle
+    /// goes: redb writes when it closes, and another engine may have opened the folder by then.
+    pub(super) fn close_store(&self) {
+        *self
+            .store
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner()) = None;
+    }
+
     /// The origin of one of our own ledgers; none for a foreign one.
     pub(super) fn origin(&self, tenant: &TenantName) -> Option<Origin> {
         Origin::new(EnclaveId::of(&self.keys.log().public()), tenant.clone())

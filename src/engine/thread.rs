@@ -81,6 +81,9 @@ impl Threads {
                     looped.writer.shared.end_because(fatal.to_string());
                 }
                 looped.end([archive, project]);
+                if ended.is_ok() {
+                    looped.writer.shared.close_store();
+                }
                 ended
             })?;
         Ok(Threads {

@@ -93,13 +93,21 @@ fn one_secret(
     tenant: &TenantName,
     name: &SecretName,
 ) -> Result<SecretValue, String> {
-    let snapshot = engine.read().map_err(|error| error.to_string())?;
-    let view: &dyn View = &snapshot.view(tenant);
-    let row = view.secret(name).map_err(|error| error.to_string())?;
-    let row = row.ok_or("it is not set")?;
-    let value = secrets.get(tenant, name, row.version);
-    let value = value.map_err(|error| error.to_string())?;
-    value.ok_or_else(|| "its value is not there".to_owned())
+    let mut looked_for = None;
+    for _ in 0..limits::SECRET_LOOKS_MAX {
+        let snapshot = engine.read().map_err(|error| error.to_string())?;
+        let view: &dyn View = &snapshot.view(tenant);
+        let row = view.secret(name).map_err(|error| error.to_string())?;
+        let row = row.ok_or("it is not set")?;
+        let value = secrets.get(tenant, name, row.version);
+        match value.map_err(|error| error.to_string())? {
+            Some(value) => return Ok(value),
+            None if looked_for == Some(row.version) => break,
+            // Set anew between the two looks: then there is a newer one.
+            None => looked_for = Some(row.version),
+        }
+    }
+    Err("its value is not there".to_owned())
 }
 
 impl Leases for EngineLeases {
@@ -115,6 +123,7 @@ impl Leases for EngineLeases {
             max: ask.max,
             lease_ms: ask.lease_ms,
             wait_ms: ask.wait_ms.min(limits::RUNNER_CLAIM_WAIT_MS_MAX),
+            token: None,
         };
         let system = TenantName::system();
         let answer = self

@@ -67,6 +67,7 @@ fn take_step(appliance: &TestAppliance) -> Option<Job> {
         max: 1,
         lease_ms: 30_000,
         wait_ms: 0,
+        token: None,
     };
     let actor = Actor::worker("runner");
     let trip = appliance.engine.trip(&tenant, &actor, vec![], Some(claim));

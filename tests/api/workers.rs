@@ -480,3 +480,27 @@ fn a_claim_may_name_several_tenants_within_the_token() {
     assert_ne!(tenants[0], tenants[1], "served in turn: {tenants:?}");
     assert_eq!(tenants[..2], tenants[2..], "served in turn: {tenants:?}");
 }
+
+#[test]
+fn a_claim_that_waits_gets_nothing_once_its_token_is_revoked() {
+    let appliance = TestAppliance::start();
+    let (secret, id) = appliance.token_until("w-9", &[Scope::Claim], &["default"], None);
+    let known = || appliance.get("/api/v1/workers").expect(200)["items"].clone();
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| {
+            let body = br#"{"worker":"w-9","waitMs":3000}"#;
+            let asked = Ask::post("/api/v1/workers/claim", body).header("content-type", "application/json");
+            appliance.send(&asked.token(&secret)).expect(200)
+        });
+        while known() == json!([]) {
+            std::thread::yield_now();
+        }
+        let path = format!("/api/v1/tokens/{id}");
+        let revoke = Ask::new("DELETE", &path, b"").token(&appliance.admin);
+        assert!(appliance.send(&revoke).status < 300);
+        let job = appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+        assert_eq!(waiting.join().unwrap()["jobs"], json!([]));
+        // It is there for those who still may.
+        assert_eq!(claim(&appliance, json!({}))["jobs"][0]["id"], job["id"]);
+    });
+}

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::program::{Program, Said, until};
+use crate::support::appliance::Ask;
+use crate::support::program::{Program, Said, call, until};
 
 const VALUE: &str = "tr0ub4dor-and-3";
 
@@ -39,6 +41,9 @@ spec:
     - {id: wait, shell: "until test -e FILE; do sleep 0.05; done"}
     - {id: look, needs: [wait], run: ["true"], secrets: [SCAN_TOKEN], retries: {max: 0}}
 "#;
+
+/// Steps that begin while their secret is set again and again.
+const STEPS: usize = 100;
 
 fn push(server: &Program, folder: &Path, name: &str, pack: &str, file: &Path) {
     let path = folder.join(name);
@@ -128,4 +133,40 @@ fn a_secret_that_is_gone_fails_the_step_that_names_it() {
         look["error"]["message"],
         "cannot hand over the secret SCAN_TOKEN: it is not set"
     );
+}
+
+/// Every step gets the old value or the new one, whenever it begins.
+#[test]
+fn a_secret_that_is_set_anew_fails_no_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Program::start(&folder.path().join("data"));
+    let mut pack =
+        "apiVersion: fastness/v1\nkind: Pack\nmetadata: {name: many}\nspec:\n  secrets: [SCAN_TOKEN]\n  \
+                    maxParallel: 8\n  steps:\n"
+            .to_owned();
+    for step in 0..STEPS {
+        pack.push_str(&format!(
+            "  - {{id: s{step}, run: [\"true\"], retries: {{max: 0}}}}\n"
+        ));
+    }
+    assert_eq!(set(&server, "first").code, 0);
+    push(&server, folder.path(), "many.yaml", &pack, folder.path());
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(Ordering::Relaxed) {
+                    let put = Ask::new("PUT", "/api/v1/secrets/SCAN_TOKEN", b"next");
+                    let put = put.header("content-type", "application/octet-stream");
+                    let reply = call(server.address, &put.token(&server.token)).unwrap();
+                    assert!(reply.status < 300 || reply.status == 409, "{}", reply.json());
+                }
+            });
+        }
+        let run = server.run(&["run", "many", "-o", "json"]).json(0);
+        let path = format!("/api/v1/pack-runs/{}", run["id"].as_str().unwrap());
+        until("the run has ended", || server.get(&path)["endedAt"].is_string());
+        is_over.store(true, Ordering::Relaxed);
+        assert_eq!(server.get(&path)["status"], "completed");
+    });
 }

@@ -272,6 +272,7 @@ impl Session {
             max: 1 + self.random.below(3) as usize,
             lease_ms: 30_000,
             wait_ms: 0,
+            token: None,
         };
         let tenant = self.tenant();
         self.trip(tenant, Actor::worker(worker), vec![], Some(claim))

@@ -531,6 +531,7 @@ pub fn claim(worker: &str, reach: Reach, max: usize) -> Claim {
         max,
         lease_ms: 30_000,
         wait_ms: 0,
+        token: None,
     }
 }
 

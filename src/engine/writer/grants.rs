@@ -102,7 +102,8 @@ impl Writer {
         Ok(())
     }
 
-    /// The turn of a claim that waits. One whose caller has gone is dropped before anything is granted to it.
+    /// The turn of a claim that waits. One whose caller has gone is dropped before anything is granted to it, one whose
+    /// token is over is answered with nothing.
     fn try_waiting(
         &mut self,
         trial: &mut Trial,
@@ -114,6 +115,11 @@ impl Writer {
             return Ok(());
         };
         if waiting.reply.is_closed() {
+            return Ok(());
+        }
+        let token = waiting.claim.token.as_ref();
+        if token.is_some_and(|secret| !self.shared.auth.is_alive(secret, at)) {
+            owed.push((waiting.reply, Answer::default()));
             return Ok(());
         }
         let (claimed, jobs) = match self.claim(trial, at, &waiting.tenant, &waiting.claim) {

@@ -98,6 +98,7 @@ fn claim(worker: &str, queue: &str, types: &[&str], labels: &[(&str, &str)]) -> 
         max: 1,
         lease_ms: 30_000,
         wait_ms: 10_000,
+        token: None,
     }
 }
 
