@@ -36,7 +36,11 @@ fn end(appliance: &TestAppliance, job: &str, outcome: &str) -> Value {
     let result = json!({"jobId": job, "epoch": 1, "outcome": outcome});
     let done = complete(appliance, json!({"worker": "w-1", "results": [result]}));
     assert_eq!(done["results"][0]["accepted"], true, "{done}");
-    events(appliance, job).last().unwrap()["payload"].clone()
+    // Not simply the last one: the retry may have come since.
+    let wanted = format!("job.{outcome}");
+    let mut events = events(appliance, job);
+    events.retain(|event| event["type"] == wanted);
+    events.last().unwrap()["payload"].clone()
 }
 
 fn plain(appliance: &TestAppliance, job: &str, query: &str) -> String {
