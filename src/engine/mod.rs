@@ -163,7 +163,7 @@ impl Handle {
             claim,
             reply,
         };
-        match self.threads.queue().try_send(Message::Request(request)) {
+        match self.threads.queue().try_send(Message::Request(Box::new(request))) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(SubmitError::Busy),
             Err(TrySendError::Disconnected(_)) => return Err(self.shared.ended()),

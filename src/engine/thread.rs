@@ -24,7 +24,7 @@ const SNAPSHOT_EVENTS_MIN: u64 = 50_000;
 /// What the writer's thread is told.
 #[derive(Debug)]
 pub(super) enum Message {
-    Request(Request),
+    Request(Box<Request>),
     /// These segments' events are in history.
     Archived(Vec<SegmentId>),
     /// A pass of the projector failed.
@@ -178,7 +178,7 @@ impl Loop {
 
     fn take(&mut self, message: Message) -> Result<bool, Fatal> {
         match message {
-            Message::Request(request) => self.pending.push_back(request),
+            Message::Request(request) => self.pending.push_back(*request),
             Message::Archived(segments) => {
                 self.writer.release(&segments)?;
                 self.note_closed();
