@@ -4,13 +4,12 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::HeaderMap;
 
 use super::Api;
 use super::auth::Caller;
+use super::change::Change;
 use super::error::ApiError;
-use super::jobs::{Reason, reason_of};
-use super::request::{Id, OptionalJson};
+use super::jobs::Reason;
 use super::run_view::RunView;
 use crate::domain::RunId;
 use crate::domain::command::Command;
@@ -20,12 +19,9 @@ use crate::domain::command::Command;
     request_body = Reason, responses((status = 200, body = RunView)))]
 pub async fn pause_pack_run(
     state: State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    body: OptionalJson<Reason>,
+    change: Change<RunId>,
 ) -> Result<Answer<RunView>, ApiError> {
-    pause(state, caller, id, headers, body).await
+    pause(state, change).await
 }
 
 /// Lets a paused run go on.
@@ -33,45 +29,28 @@ pub async fn pause_pack_run(
     request_body = Reason, responses((status = 200, body = RunView)))]
 pub async fn resume_pack_run(
     state: State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    body: OptionalJson<Reason>,
+    change: Change<RunId>,
 ) -> Result<Answer<RunView>, ApiError> {
-    resume(state, caller, id, headers, body).await
+    resume(state, change).await
 }
 
 /// Pauses a run: nothing more of it starts; what runs goes on, and so does its time.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/pause", tag = "runs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = RunView)))]
-pub async fn pause(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Answer<RunView>, ApiError> {
-    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    let reason = reason_of(body.reason, &headers);
-    change(&api, &caller, Command::PauseRun { run, reason }).await
+pub async fn pause(State(api): State<Arc<Api>>, change: Change<RunId>) -> Result<Answer<RunView>, ApiError> {
+    let Change { caller, id, reason } = change;
+    act(&api, &caller, Command::PauseRun { run: id, reason }).await
 }
 
 /// Lets a paused run go on.
 #[utoipa::path(post, path = "/api/v1/runs/{id}/resume", tag = "runs", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = RunView)))]
-pub async fn resume(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<RunId>, ApiError>,
-    headers: HeaderMap,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Answer<RunView>, ApiError> {
-    let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    let reason = reason_of(body.reason, &headers);
-    change(&api, &caller, Command::ResumeRun { run, reason }).await
+pub async fn resume(State(api): State<Arc<Api>>, change: Change<RunId>) -> Result<Answer<RunView>, ApiError> {
+    let Change { caller, id, reason } = change;
+    act(&api, &caller, Command::ResumeRun { run: id, reason }).await
 }
 
-async fn change(api: &Arc<Api>, caller: &Caller, command: Command) -> Result<Answer<RunView>, ApiError> {
+async fn act(api: &Arc<Api>, caller: &Caller, command: Command) -> Result<Answer<RunView>, ApiError> {
     let tenant = caller.tenant()?;
     let receipt = api.engine().submit(tenant, &caller.actor(), command).await?;
     let (run, _) = api.run_told(tenant, receipt).await?;
