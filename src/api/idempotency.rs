@@ -15,7 +15,7 @@ use super::Api;
 use super::error::ApiError;
 use super::request::{parse_whole, read_body};
 use crate::domain::apply::apply;
-use crate::domain::canonical::Payload;
+use crate::domain::canonical::Intake;
 use crate::domain::event::{Event, EventBody};
 use crate::domain::idempotency::Idempotency;
 use crate::domain::job::Job;
@@ -35,7 +35,7 @@ pub struct Keyed<T> {
     /// The body.
     pub body: T,
     /// The same, as it was read.
-    pub whole: Payload,
+    pub whole: Intake,
     header: Option<String>,
 }
 
@@ -75,7 +75,7 @@ impl<T> Keyed<T> {
 }
 
 /// Binds a key to a route and to the body that it came with.
-pub fn bind(api: &Api, route: &str, key: &str, body: &Payload) -> Idempotency {
+pub fn bind(api: &Api, route: &str, key: &str, body: &Intake) -> Idempotency {
     let secret = api.engine().keys().log().derive(SECRET_LABEL);
     Idempotency {
         body: secret.authenticate(&[route.as_bytes(), b"\n", &body.bytes()].concat()),

@@ -331,7 +331,7 @@ impl JobView {
 pub fn raw_payload(row: &PayloadRow) -> Result<Box<RawValue>, ApiError> {
     let broken = |_| ApiError::internal("a stored payload is not JSON");
     match (&row.payload, &row.payload_text) {
-        (Some(value), _) => to_raw_value(value).map_err(broken),
+        (Some(text), _) => Ok(text.to_raw()),
         (None, Some(text)) => RawValue::from_string(text.clone()).map_err(broken),
         (None, None) => to_raw_value(&()).map_err(broken),
     }

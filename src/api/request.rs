@@ -14,7 +14,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 
 use super::error::{ApiError, FieldError};
-use crate::domain::canonical::Payload;
+use crate::domain::canonical::Intake;
 use crate::domain::decide;
 use crate::limits;
 
@@ -79,8 +79,8 @@ pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
 ///
 /// # Errors
 /// As [`parse_json`].
-pub fn parse_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Payload), ApiError> {
-    let whole = Payload::parse(bytes)?;
+pub fn parse_whole<T: DeserializeOwned>(bytes: &[u8]) -> Result<(T, Intake), ApiError> {
+    let whole = Intake::parse(bytes)?;
     Ok((parse_shape(bytes)?, whole))
 }
 

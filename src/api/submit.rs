@@ -17,7 +17,7 @@ use super::job_view::JobView;
 use super::jobs::alone;
 use super::reading::Texts;
 use super::request::{Json, check_label, parse_whole};
-use crate::domain::canonical::{Payload, Value};
+use crate::domain::canonical::{Intake, Payload, Value};
 use crate::domain::command::{Command, Reply, SubmitJob};
 use crate::domain::concurrency::Concurrency;
 use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
@@ -91,7 +91,7 @@ impl NewJob {
     }
 
     /// Checks what the domain cannot: the payload's JSON.
-    fn into_submit(self, whole: Payload, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
+    fn into_submit(self, whole: Intake, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
         check_reserved(&self.job_type, &self.queue)?;
         let payload = payload_in(whole, self.payload.as_deref())?;
         if let Some(correlation_id) = &self.correlation_id {
@@ -140,12 +140,9 @@ pub fn payload_of(raw: Option<&RawValue>) -> Result<Payload, ApiError> {
 }
 
 /// The payload of a body that was read already; where not all of the body fits the profile, by its own text.
-fn payload_in(whole: Payload, raw: Option<&RawValue>) -> Result<Payload, ApiError> {
-    if let Payload::Json(body) = whole
-        && let Value::Object(mut members) = Arc::unwrap_or_clone(body)
-    {
-        let payload = members.remove("payload").unwrap_or(Value::Null);
-        return Ok(Payload::Json(Arc::new(payload)));
+fn payload_in(whole: Intake, raw: Option<&RawValue>) -> Result<Payload, ApiError> {
+    if let Intake::Value(Value::Object(members)) = &whole {
+        return Ok(Payload::of(members.get("payload").unwrap_or(&Value::Null)));
     }
     payload_of(raw)
 }

@@ -13,7 +13,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Id, Json, parse_json};
 use super::worker_calls::{Holder, Recorded, record};
-use crate::domain::canonical::{Payload, Value};
+use crate::domain::canonical::Payload;
 use crate::domain::command::Command;
 use crate::domain::report::{AiArtifactCreated, AiTokensUsed, AiToolCalled, Report, XReported};
 use crate::domain::{ArtifactName, Digest, JobId, ReportName};
@@ -160,8 +160,8 @@ fn own_report(name: &str, payload: Option<&RawValue>, epoch: u64) -> Result<XRep
         return Err(ApiError::body_too_large(limits::REPORT_BYTES_MAX));
     }
     let (payload, payload_text) = match Payload::parse(text.as_bytes())? {
-        Payload::Json(value) if *value == Value::Null => (None, None),
-        Payload::Json(value) => (Some(value), None),
+        Payload::Json(text) if text.is_null() => (None, None),
+        Payload::Json(text) => (Some(text), None),
         Payload::Text(text) => (None, Some(text)),
     };
     Ok(XReported {

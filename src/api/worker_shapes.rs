@@ -1,7 +1,5 @@
 //! What workers send and get.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -10,7 +8,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::job_view::raw_payload;
 use super::request::{check_label, check_range};
-use crate::domain::canonical::{Payload, Value, key_fits, text_fits};
+use crate::domain::canonical::{Intake, Value, key_fits, text_fits};
 use crate::domain::command::{CompleteJob, Leased, Outcome};
 use crate::domain::decide::STEP_QUEUE;
 use crate::domain::job::{Failure, FailureClass};
@@ -278,9 +276,9 @@ impl ResultBody {
 }
 
 fn output(raw: &RawValue) -> Result<Value, ApiError> {
-    match Payload::parse(raw.get().as_bytes()).map_err(ApiError::from)? {
-        Payload::Json(value) => Ok(Arc::unwrap_or_clone(value)),
-        Payload::Text(_) => {
+    match Intake::parse(raw.get().as_bytes()).map_err(ApiError::from)? {
+        Intake::Value(value) => Ok(value),
+        Intake::Text(_) => {
             let detail = "an output is canonical JSON: no floats, no integers beyond 2^53, plain keys";
             Err(ApiError::field("invalid_field", "/output", detail))
         }

@@ -14,12 +14,14 @@ mod parse;
 mod payload;
 mod scalar;
 mod serial;
+mod text;
 mod value;
 mod write;
 
 pub use error::{CanonicalError, CanonicalErrorKind};
 pub use parse::parse;
-pub use payload::Payload;
+pub use payload::{Intake, Payload};
+pub use text::CanonicalText;
 pub use value::{Value, key_fits, text_fits};
 pub use write::{to_canonical, with_record, write, write_record};
 

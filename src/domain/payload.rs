@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::Value;
+use super::canonical::{CanonicalText, Value};
 use super::dead_letter::{Fingerprint, Resolution};
 use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
@@ -52,7 +52,7 @@ payload!(
         node: Option<u32>,
         /// The payload, where it fits the canonical profile.
         #[serde(default, skip_serializing_if = "Option::is_none")]
-        payload: Option<Arc<Value>>,
+        payload: Option<CanonicalText>,
         /// The payload's exact text, where it does not.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         payload_text: Option<String>,

@@ -4,11 +4,10 @@
 //! of the one type `x.reported`, and its own name is a field of it: a reader knows every type, and replay stays strict.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::canonical::Value;
+use super::canonical::CanonicalText;
 use super::event::EventBody;
 use super::{ArtifactName, Digest, ReportName};
 
@@ -130,7 +129,7 @@ pub struct XReported {
     pub name: ReportName,
     /// What it says, where that fits the canonical profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Arc<Value>>,
+    pub payload: Option<CanonicalText>,
     /// The exact text of it, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_text: Option<String>,

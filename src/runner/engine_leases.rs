@@ -8,7 +8,7 @@ use super::leases::{
     ClaimAsk, FailureClass, LeaseError, LeasedJob, Leases, NeededArtifact, NoSecret, Outcome, OutputSummary,
     Renewal,
 };
-use crate::domain::canonical::{Value, key_fits, text_fits, to_canonical};
+use crate::domain::canonical::{Value, key_fits, text_fits};
 use crate::domain::command::{self, Command, CompleteJob, Leased};
 use crate::domain::event::Actor;
 use crate::domain::job::{self, Artifact, AttemptLogs, Failure, OutputDigest};
@@ -260,7 +260,7 @@ impl Leases for EngineLeases {
 
 fn leased_job(leased: Leased) -> LeasedJob {
     let payload = match (&leased.payload.payload, &leased.payload.payload_text) {
-        (Some(value), _) => Bytes::from(to_canonical(value)),
+        (Some(text), _) => Bytes::copy_from_slice(text.as_str().as_bytes()),
         (None, Some(text)) => Bytes::from(text.clone()),
         (None, None) => Bytes::from_static(b"null"),
     };

@@ -31,7 +31,7 @@ pub fn plain_job() -> SubmitJob {
             ..JobSpec::of_type("scan")
         }
         .into(),
-        payload: Payload::Json(Value::from("x").into()),
+        payload: Payload::of(&Value::from("x")),
         correlation_id: None,
         idempotency: None,
         replay_of: None,
@@ -120,7 +120,7 @@ impl World {
                     .filter(|_| random.once_in(2))
                     .map(|need| format!("g{need}").parse().unwrap())
                     .collect(),
-                payload: Payload::Json(Value::from("x").into()),
+                payload: Payload::of(&Value::from("x")),
                 spec: job.into(),
             }
         });

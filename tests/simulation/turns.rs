@@ -523,7 +523,7 @@ impl World {
         let node = GraphJob {
             name: "a".parse().unwrap(),
             needs: Vec::new(),
-            payload: Payload::Json(Value::from("x").into()),
+            payload: Payload::of(&Value::from("x")),
             spec: JobSpec {
                 job_type: "letters".to_owned(),
                 ..JobSpec::clone(&plain_job().spec)

@@ -140,7 +140,7 @@ fn a_trip_of_many_large_payloads_is_taken_whole() {
     let mut world = World::full_size(4);
     let tenant = world.tenants[0].clone();
     let mut job = plain_job();
-    job.payload = fastness::domain::canonical::Payload::Json(Value::from("x".repeat(500_000)).into());
+    job.payload = fastness::domain::canonical::Payload::of(&Value::from("x".repeat(500_000)));
     let commands = vec![Command::SubmitJob(Box::new(job)); 30];
     let trip = (tenant.clone(), Actor::system("test"), commands, None);
     let answer = world.batch(vec![trip]).remove(0);

@@ -14,7 +14,7 @@ use crate::domain::payload::{
 use crate::domain::report::AiArtifactCreated;
 use crate::domain::run::{GraphNode, RunNode};
 use crate::domain::state::{ArtifactRow, Key, PayloadRow, Row};
-use crate::domain::{Digest, JobId, canonical};
+use crate::domain::{Digest, JobId};
 
 impl Fold<'_> {
     pub(super) fn job_created(&mut self, payload: &JobCreated) -> Result<(), ApplyError> {
@@ -26,7 +26,7 @@ impl Fold<'_> {
             payload_text: payload.payload_text.clone(),
         };
         let payload_sha256 = match (&row.payload, &row.payload_text) {
-            (Some(value), None) => canonical::with_record(value, Digest::of),
+            (Some(text), None) => Digest::of(text.as_str().as_bytes()),
             (None, Some(text)) => Digest::of(text.as_bytes()),
             _ => return Err(self.illegal("a job has exactly one payload")),
         };

@@ -20,22 +20,12 @@ pub fn parse(bytes: &[u8]) -> Result<Value, CanonicalError> {
     parser.document().map_err(|fault| fault.locate(bytes))
 }
 
-/// What the intake of a user's JSON comes to.
-pub(super) enum Accepted<'a> {
-    Value(Value),
-    Text(&'a str),
-}
-
-/// Parses any JSON text and tells whether it fits the profile.
-pub(super) fn accept(bytes: &[u8]) -> Result<Accepted<'_>, CanonicalError> {
+/// Parses any JSON text; its value, where it fits the profile, else the text itself.
+pub(super) fn accept(bytes: &[u8]) -> Result<Result<Value, &str>, CanonicalError> {
     let text = decode(bytes)?;
     let mut parser = Parser::new(text, Mode::AnyJson);
     let value = parser.document().map_err(|fault| fault.locate(bytes))?;
-    if parser.is_outside {
-        Ok(Accepted::Text(text))
-    } else {
-        Ok(Accepted::Value(value))
-    }
+    Ok(if parser.is_outside { Err(text) } else { Ok(value) })
 }
 
 /// What happens to JSON that is valid but outside the profile.

@@ -1,7 +1,5 @@
 //! What canonical bytes must be: tables, properties, and programs of others as oracles.
 
-use std::sync::Arc;
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -157,7 +155,7 @@ fn random_bytes_never_panic_and_agree_with_serde_json_on_what_is_json() {
     runner(20_000)
         .run(&strategy, |bytes| {
             let is_json = serde_json::from_slice::<serde_json::Value>(&bytes).is_ok();
-            let taken = Payload::parse(&bytes);
+            let taken = Intake::parse(&bytes);
             // What the oracle takes beyond us: duplicates (last wins) and a raw U+007F.
             let stricter = [
                 CanonicalErrorKind::DuplicateKey,
@@ -165,14 +163,14 @@ fn random_bytes_never_panic_and_agree_with_serde_json_on_what_is_json() {
             ];
             match &taken {
                 // serde_json refuses a number beyond the range of a double.
-                Ok(payload) => prop_assert!(is_json || matches!(payload, Payload::Text(_)), "{:?}", payload),
+                Ok(payload) => prop_assert!(is_json || matches!(payload, Intake::Text(_)), "{:?}", payload),
                 Err(error) => prop_assert!(!is_json || stricter.contains(&error.kind), "{}", error),
             }
             prop_assert_eq!(
                 parse(&bytes).ok(),
                 match taken {
-                    Ok(Payload::Json(value)) => Some(Arc::unwrap_or_clone(value)),
-                    Ok(Payload::Text(_)) | Err(_) => None,
+                    Ok(Intake::Value(value)) => Some(value),
+                    Ok(Intake::Text(_)) | Err(_) => None,
                 }
             );
             Ok(())
@@ -343,12 +341,8 @@ fn a_payload_keeps_its_value_or_its_exact_text_or_is_refused() {
     let kept = [r#"{"b": [1, "x"], "a": null}"#, &nested(24), "0"];
     for text in kept {
         let payload = Payload::parse(text.as_bytes()).unwrap();
-        assert_eq!(
-            payload,
-            Payload::Json(Arc::new(parse(text.as_bytes()).unwrap())),
-            "{text}"
-        );
-        assert!(check(&payload.bytes()).is_ok());
+        assert_eq!(payload, Payload::of(&parse(text.as_bytes()).unwrap()), "{text}");
+        assert!(check(payload.bytes()).is_ok());
     }
     let texts = [
         r#"{ "cvss": 9.8 }"#,
@@ -473,4 +467,15 @@ fn a_record_with_fields_out_of_order_is_caught_in_debug_builds() {
         a: u8,
     }
     to_canonical(&Wrong { b: 1, a: 2 });
+}
+
+#[test]
+fn a_canonical_text_is_read_only_from_canonical_bytes() {
+    let text = r#"{"a":[1,"x"],"b":null}"#;
+    let read: CanonicalText = serde_json::from_str(text).unwrap();
+    assert_eq!(read, CanonicalText::of(&parse(text.as_bytes()).unwrap()));
+    assert_eq!(to_canonical(&read), text.as_bytes());
+    for bad in [r#"{"b":1,"a":2}"#, r#"{"a": 1}"#, "1.0", r#"{"a":1,"a":1}"#] {
+        assert!(serde_json::from_str::<CanonicalText>(bad).is_err(), "{bad}");
+    }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::bounds::{check_idempotency, check_submit, clip};
 use super::{Draft, Labels};
-use crate::domain::canonical::{Payload, Value};
+use crate::domain::canonical::Payload;
 use crate::domain::command::{Reply, SubmitJob};
 use crate::domain::dead_letter::Resolution;
 use crate::domain::event::{EventBody, Subject};
@@ -73,8 +73,8 @@ impl Draft<'_> {
         };
         let (payload, payload_text) = match &request.payload {
             // A recorded `null` reads back as nothing recorded.
-            Payload::Json(value) if **value == Value::Null => (None, Some("null".to_owned())),
-            Payload::Json(value) => (Some(value.clone()), None),
+            Payload::Json(text) if text.is_null() => (None, Some("null".to_owned())),
+            Payload::Json(text) => (Some(text.clone()), None),
             Payload::Text(text) => (None, Some(text.clone())),
         };
         let subject = Subject {
@@ -197,7 +197,7 @@ impl Draft<'_> {
         let row = self.read(|view| view.payload(id))?;
         let row = row.ok_or_else(|| Rejection::not_found("payload"))?;
         let payload = match (row.payload, row.payload_text) {
-            (Some(value), _) => Payload::Json(value),
+            (Some(text), _) => Payload::Json(text),
             (None, text) => Payload::Text(text.unwrap_or_else(|| "null".to_owned())),
         };
         let request = SubmitJob {

@@ -94,7 +94,7 @@ impl Draft<'_> {
         let row = self.read(|view| view.payload(id))?;
         let row = row.ok_or_else(|| Rejection::not_found("payload"))?;
         let payload = match (row.payload, row.payload_text) {
-            (Some(value), _) => Payload::Json(value),
+            (Some(text), _) => Payload::Json(text),
             (None, text) => Payload::Text(text.unwrap_or_else(|| "null".to_owned())),
         };
         Ok(GraphJob {
@@ -112,7 +112,7 @@ fn later_again(node: &GraphNode) -> GraphJob {
     GraphJob {
         name: node.name.clone(),
         needs: Vec::new(),
-        payload: Payload::Json(Arc::new(Value::Null)),
+        payload: Payload::of(&Value::Null),
         spec: Arc::new(JobSpec::of_type(STEP_JOB_TYPE)),
     }
 }

@@ -3,7 +3,6 @@
 use super::Draft;
 use super::bounds::{check_artifacts, check_range, check_text, clip};
 use crate::domain::JobId;
-use crate::domain::canonical::with_record;
 use crate::domain::command::{Reply, ReportStep, StepPhase};
 use crate::domain::event::EventBody;
 use crate::domain::job::{Artifact, Job};
@@ -115,7 +114,7 @@ fn check(job: &Job, report: &Report) -> Result<(), Rejection> {
 
 fn check_own(own: &XReported) -> Result<(), Rejection> {
     let bytes = match (&own.payload, &own.payload_text) {
-        (Some(value), None) => with_record(value, <[u8]>::len),
+        (Some(text), None) => text.as_str().len(),
         (None, Some(text)) => text.len(),
         (None, None) => 0,
         (Some(_), Some(_)) => {

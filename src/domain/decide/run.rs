@@ -68,11 +68,11 @@ impl Draft<'_> {
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
-            payload: Payload::Json(Arc::new(if step.is_dynamic() {
+            payload: Payload::of(&if step.is_dynamic() {
                 Value::Null
             } else {
                 pack.spec.task(step, &inputs).value()
-            })),
+            }),
             spec: Arc::new(step_spec(step)),
         });
         let jobs: Vec<GraphJob> = jobs.collect();

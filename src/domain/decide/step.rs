@@ -275,7 +275,7 @@ fn placed<'a>(run: &Run, node: u32, name: &'a crate::domain::StepName) -> Place<
 fn job_of(run: &Run, step: &StepSpec, task: &StepTask) -> SubmitJob {
     SubmitJob {
         correlation_id: run.correlation_id.clone(),
-        ..SubmitJob::new(step_spec(step), Payload::Json(Arc::new(task.value())))
+        ..SubmitJob::new(step_spec(step), Payload::of(&task.value()))
     }
 }
 

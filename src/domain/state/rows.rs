@@ -1,10 +1,8 @@
 //! Rows that belong to no noun of their own.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use crate::domain::canonical::Value;
+use crate::domain::canonical::CanonicalText;
 use crate::domain::pack::PackSpec;
 use crate::domain::{Digest, PackName, Seq, Timestamp};
 
@@ -34,7 +32,7 @@ pub struct Pack {
 pub struct PayloadRow {
     /// Where it fits the canonical profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub payload: Option<Arc<Value>>,
+    pub payload: Option<CanonicalText>,
     /// Its exact text, where it does not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload_text: Option<String>,
@@ -43,8 +41,8 @@ pub struct PayloadRow {
 impl PayloadRow {
     /// Bytes that it takes in memory, about.
     pub fn weight(&self) -> usize {
-        let value = self.payload.as_ref().map_or(0, |value| value.weight());
-        value + self.payload_text.as_ref().map_or(0, String::len)
+        let text = self.payload.as_ref().map_or(0, |text| text.as_str().len());
+        text + self.payload_text.as_ref().map_or(0, String::len)
     }
 }
 
