@@ -29,6 +29,9 @@ pub fn run(jobs: usize, sizes: Sizes) -> Result<()> {
     let finished_megabytes = large.resident_bytes()? / 1e6;
     let other = measure(&small, &large, "probe", "probe", true)?;
     let finished_only = measure(&small, &large, "default", "default", true)?;
+    large.kill()?;
+    let large = Server::start(System::Fastness, large_dir.path(), sizes)?;
+    let ready_finished_s = large.ready.as_secs_f64();
     load::submit(large.target(), jobs, BATCH)?;
     let waiting_megabytes = large.resident_bytes()? / 1e6;
     let not_matching = measure(&small, &large, "probe", "probe", true)?;
@@ -59,6 +62,12 @@ pub fn run(jobs: usize, sizes: Sizes) -> Result<()> {
         "MB",
         1,
         &[waiting_megabytes],
+    );
+    line(
+        &format!("start to ready after kill -9, {jobs} finished"),
+        "s",
+        2,
+        &[ready_finished_s],
     );
     small.stop()?;
     large.kill()?;

@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::domain::concurrency::KeyUse;
 use crate::domain::{JobId, RunId, Seq};
+use crate::limits;
 
 /// What workers choose by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -20,12 +21,24 @@ pub(super) struct Class {
     pub(super) requires: BTreeMap<String, String>,
 }
 
-/// Where a job stands: the most urgent first, then by arrival.
+/// When it is a job's turn: the most urgent first, then by arrival. One number, for there may be millions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn(u64);
+
+impl Turn {
+    /// Arrivals have 56 bits: a ledger of a million events a second would fill them in two thousand years.
+    const ARRIVAL_BITS: u32 = 56;
+
+    pub(super) fn new(priority: u8, arrival: Seq) -> Self {
+        let urgency = u64::from(limits::PRIORITY_MAX.saturating_sub(priority));
+        Turn(urgency << Self::ARRIVAL_BITS | arrival.0)
+    }
+}
+
+/// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
-    /// Priority turned round.
-    pub(super) urgency: u8,
-    pub(super) arrival: Seq,
+    pub(super) turn: Turn,
     pub(super) job: JobId,
 }
 
@@ -317,8 +330,7 @@ mod tests {
 
     fn place(arrival: u64) -> Place {
         Place {
-            urgency: 4,
-            arrival: Seq(arrival),
+            turn: Turn::new(limits::PRIORITY_DEFAULT, Seq(arrival)),
             job: JobId::derive(Timestamp::from_ms(0), arrival, 0),
         }
     }
@@ -332,7 +344,7 @@ mod tests {
 
     /// What went out and what came in, by arrival.
     fn told(changes: &[Moved]) -> Vec<(Option<u64>, Option<u64>)> {
-        let arrival = |place: &Option<Place>| place.map(|place| place.arrival.0);
+        let arrival = |place: &Option<Place>| place.map(|place| place.turn.0 & 0xffff_ffff);
         changes
             .iter()
             .map(|moved| (arrival(&moved.out), arrival(&moved.into)))

@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::ops::Bound;
 use std::sync::Arc;
 
-use super::lanes::{Class, Group, Lanes, Moved, Place};
+use super::lanes::{Class, Group, Lanes, Moved, Place, Turn};
 use crate::domain::job::Job;
 use crate::domain::run::Run;
 use crate::domain::{JobId, RunId, TenantName};
-use crate::limits;
 
 /// The ready order of all tenants.
 #[derive(Debug, Default)]
@@ -27,9 +26,12 @@ pub(super) struct Ready {
 struct TenantReady {
     order: Order,
     lanes: Lanes,
-    entries: HashMap<JobId, Entry>,
+    /// Every eligible job. Not a hash table: there may be millions, and one of those would stop the writer when it grows.
+    entries: BTreeMap<JobId, Entry>,
     /// Paused runs, and their jobs that were eligible at some time of the pause.
     paused: HashMap<RunId, HashSet<JobId>>,
+    /// Jobs of paused runs: they stand in no lane.
+    aside: HashSet<JobId>,
     /// The bounds of runs that have one.
     runs: HashMap<RunId, u32>,
     /// The bounds that running jobs are counted under; only of jobs that have any.
@@ -38,11 +40,15 @@ struct TenantReady {
 
 #[derive(Debug)]
 struct Entry {
+    kind: Arc<Stand>,
+    turn: Turn,
+}
+
+/// What jobs have in common: shared by all of a class that have no bounds.
+#[derive(Debug)]
+struct Stand {
     class: Arc<Class>,
     groups: Arc<[Group]>,
-    place: Place,
-    /// Its run is paused: it stands in no lane.
-    is_aside: bool,
 }
 
 /// What stands in the order: by queue, type and requirements.
@@ -60,6 +66,8 @@ type Shelves = BTreeMap<BTreeMap<String, String>, Shelf>;
 #[derive(Debug)]
 struct Shelf {
     class: Arc<Class>,
+    /// Of its jobs without bounds.
+    unbound: Arc<Stand>,
     places: BTreeSet<Place>,
 }
 
@@ -108,12 +116,16 @@ impl Ready {
         let mut aside = ready.paused.remove(&run).unwrap_or_default();
         let mut moved = Vec::new();
         for job in jobs {
-            let Some(entry) = ready.entries.get_mut(job) else {
+            let Some(entry) = ready.entries.get(job) else {
                 continue;
             };
             aside.insert(*job);
-            if !std::mem::replace(&mut entry.is_aside, true) {
-                moved.extend(ready.lanes.remove(&entry.groups, &entry.class, entry.place));
+            if ready.aside.insert(*job) {
+                moved.extend(
+                    ready
+                        .lanes
+                        .remove(&entry.kind.groups, &entry.kind.class, entry.place(*job)),
+                );
             }
         }
         ready.paused.insert(run, aside);
@@ -125,11 +137,15 @@ impl Ready {
         let ready = self.tenant(tenant);
         let mut moved = Vec::new();
         for job in ready.paused.remove(&run).into_iter().flatten() {
-            let Some(entry) = ready.entries.get_mut(&job) else {
+            let Some(entry) = ready.entries.get(&job) else {
                 continue;
             };
-            if std::mem::replace(&mut entry.is_aside, false) {
-                moved.extend(ready.lanes.insert(&entry.groups, &entry.class, entry.place));
+            if ready.aside.remove(&job) {
+                moved.extend(
+                    ready
+                        .lanes
+                        .insert(&entry.kind.groups, &entry.kind.class, entry.place(job)),
+                );
             }
         }
         self.change(tenant, moved);
@@ -139,27 +155,19 @@ impl Ready {
     pub(super) fn insert(&mut self, tenant: &TenantName, job: &Job) {
         self.remove(tenant, job.id);
         let ready = self.tenant(tenant);
-        let groups = ready.groups_of(job);
-        let place = Place {
-            urgency: limits::PRIORITY_MAX - job.spec.priority,
-            arrival: job.ready_seq.unwrap_or(job.seq),
-            job: job.id,
+        let entry = Entry {
+            kind: ready.order.standing(job, ready.groups_of(job)),
+            turn: Turn::new(job.spec.priority, job.ready_seq.unwrap_or(job.seq)),
         };
-        let class = ready.order.class_of(job);
-        let aside = job.run.and_then(|run| ready.paused.get_mut(&run));
-        let is_aside = aside.is_some();
-        let moved = match aside {
+        let moved = match job.run.and_then(|run| ready.paused.get_mut(&run)) {
             Some(aside) => {
                 aside.insert(job.id);
+                ready.aside.insert(job.id);
                 Vec::new()
             }
-            None => ready.lanes.insert(&groups, &class, place),
-        };
-        let entry = Entry {
-            class,
-            groups,
-            place,
-            is_aside,
+            None => ready
+                .lanes
+                .insert(&entry.kind.groups, &entry.kind.class, entry.place(job.id)),
         };
         ready.entries.insert(job.id, entry);
         self.change(tenant, moved);
@@ -171,9 +179,11 @@ impl Ready {
             return;
         };
         if let Some(entry) = ready.entries.remove(&job)
-            && !entry.is_aside
+            && !ready.aside.remove(&job)
         {
-            let moved = ready.lanes.remove(&entry.groups, &entry.class, entry.place);
+            let moved = ready
+                .lanes
+                .remove(&entry.kind.groups, &entry.kind.class, entry.place(job));
             self.change(tenant, moved);
         }
     }
@@ -271,6 +281,12 @@ impl Ready {
     }
 }
 
+impl Entry {
+    fn place(&self, job: JobId) -> Place {
+        Place { turn: self.turn, job }
+    }
+}
+
 impl TenantReady {
     fn groups_of(&self, job: &Job) -> Arc<[Group]> {
         let run = job.run.and_then(|run| {
@@ -281,28 +297,32 @@ impl TenantReady {
             key: bound.key.clone(),
             limit: bound.limit,
         });
-        run.into_iter().chain(key).collect()
+        match (run, key) {
+            // Shared by all: nothing is allocated.
+            (None, None) => Arc::default(),
+            (run, key) => run.into_iter().chain(key).collect(),
+        }
     }
 }
 
 impl Order {
-    /// The class of a job, shared with those that are there.
-    fn class_of(&self, job: &Job) -> Arc<Class> {
+    /// How a job under these bounds stands; its class is shared with those that are there.
+    fn standing(&self, job: &Job, groups: Arc<[Group]>) -> Arc<Stand> {
         let (queue, job_type, requires) = (&job.spec.queue, &job.spec.job_type, &job.spec.requires);
         let shelf = self
             .queues
             .get(queue)
             .and_then(|types| types.get(job_type)?.get(requires));
-        shelf.map_or_else(
-            || {
-                Arc::new(Class {
-                    queue: queue.clone(),
-                    job_type: job_type.clone(),
-                    requires: requires.clone(),
-                })
-            },
-            |shelf| shelf.class.clone(),
-        )
+        let class = match shelf {
+            Some(shelf) if groups.is_empty() => return shelf.unbound.clone(),
+            Some(shelf) => shelf.class.clone(),
+            None => Arc::new(Class {
+                queue: queue.clone(),
+                job_type: job_type.clone(),
+                requires: requires.clone(),
+            }),
+        };
+        Arc::new(Stand { class, groups })
     }
 
     fn change(&mut self, moved: Vec<Moved>) {
@@ -324,6 +344,10 @@ impl Order {
         let requires = types.entry(class.job_type.clone()).or_default();
         let shelf = requires.entry(class.requires.clone()).or_insert_with(|| Shelf {
             class: class.clone(),
+            unbound: Arc::new(Stand {
+                class: class.clone(),
+                groups: Arc::default(),
+            }),
             places: BTreeSet::new(),
         });
         shelf.places.insert(place);

@@ -5,6 +5,7 @@
 //! never let the projection say more than the journal holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -20,6 +21,7 @@ impl Writer {
     pub(super) fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
         if !trial.events.is_empty() {
             self.record(trial)?;
+            self.last_flush.1 = owed.len();
         }
         self.answer(owed);
         Ok(())
@@ -84,9 +86,9 @@ impl Writer {
             .journal
             .append(self.term, self.position, &records)
             .map_err(|error| fatal("the journal", &error))?;
-        self.shared
-            .stats
-            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
+        let flush_ns = self.clock.monotonic_ns() - flush_from_ns;
+        self.shared.stats.flushed(flush_ns, records.len());
+        self.last_flush.0 = Duration::from_nanos(flush_ns);
         for event in &committed {
             self.shared
                 .ledgers
