@@ -1,11 +1,10 @@
-//! Dead letters and error clusters: list, count, replay, resolve.
+//! Dead letters and error clusters: list, count, resolve.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -13,14 +12,10 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::job_view::ErrorView;
-use super::jobs::reason_of;
-use super::letter_choice;
-use super::preview::Asker;
 use super::reading::{Asked, List, Reading, list_rows};
 use super::request::{Id, Json, Query, bad_parameter};
-use crate::domain::command::{Choice, Command, ReplayRun, Reply};
+use crate::domain::command::Command;
 use crate::domain::dead_letter::{DeadLetter, ErrorCluster, Fingerprint, Resolution, Resolved};
-use crate::domain::rejection::Rejection;
 use crate::domain::state::Kind;
 use crate::domain::{JobId, RunId, StepName, Timestamp};
 use crate::engine::matches;
@@ -242,152 +237,6 @@ pub async fn clusters(
         })
     });
     Ok(Answer(list.await?))
-}
-
-/// Which letters to replay: exactly one of `ids`, `filter`, `cluster`.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-#[schema(example = json!({"cluster": "0123456789abcdef", "dryRun": true}))]
-pub struct ReplayLetters {
-    #[schema(value_type = Option<String>)]
-    pub cluster: Option<Fingerprint>,
-    /// True: nothing is done, the answer tells what would be.
-    #[serde(default)]
-    dry_run: bool,
-    pub filter: Option<Filter>,
-    /// At most 1,000.
-    #[schema(value_type = Option<Vec<String>>)]
-    pub ids: Option<Vec<JobId>>,
-    /// Recorded with it.
-    reason: Option<String>,
-}
-
-/// What is, or would be, replayed.
-#[derive(Debug, Default, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Replayed {
-    /// How many letters were chosen. A replay of a run answers its other letters too.
-    count: usize,
-    /// The letters, in a preview; else the new jobs.
-    #[schema(value_type = Vec<String>)]
-    jobs: Vec<JobId>,
-    /// There are more: ask again.
-    more: bool,
-    /// Letters that were not replayed, and why.
-    refused: Vec<RefusedLetter>,
-    /// Jobs of runs are replayed by one replay of their run, which does everything anew that did not complete, whatever
-    /// letters were chosen: the runs, in a preview; else the new runs.
-    #[schema(value_type = Vec<String>)]
-    runs: Vec<RunId>,
-}
-
-/// A letter that was not replayed.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct RefusedLetter {
-    code: String,
-    detail: String,
-    /// The letter, or the run that it belongs to.
-    id: String,
-}
-
-/// Replays dead letters: jobs that stand alone as new jobs, jobs of a run by one replay of the run.
-#[utoipa::path(post, path = "/api/v1/dead-letters/replay", tag = "dead letters", request_body = ReplayLetters,
-    responses((status = 200, body = Replayed)))]
-pub async fn replay(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    headers: HeaderMap,
-    Json(body): Json<ReplayLetters>,
-) -> Result<Answer<Replayed>, ApiError> {
-    let reason = reason_of(body.reason.clone(), &headers);
-    let chosen = letter_choice::chosen(&api, &caller, &body).await?;
-    let mut runs: BTreeMap<RunId, Vec<StepName>> = BTreeMap::new();
-    let mut alone = Vec::new();
-    for letter in &chosen.letters {
-        match (letter.run, &letter.step) {
-            (Some(run), Some(step)) => runs.entry(run).or_default().push(step.clone()),
-            _ => alone.push(letter.job),
-        }
-    }
-    let mut answer = Replayed {
-        count: chosen.letters.len(),
-        more: chosen.more,
-        ..Replayed::default()
-    };
-    let jobs = alone.into_iter().map(|job| {
-        let reason = reason.clone();
-        (Meant::Job(job), Command::ReplayDeadLetter { job, reason })
-    });
-    let runs = runs.into_iter().map(|(run, steps)| {
-        let replay = ReplayRun {
-            choice: Choice::Letters(steps),
-            idempotency: None,
-            run,
-        };
-        (Meant::Run(run), Command::ReplayRun(Box::new(replay)))
-    });
-    let asked: Vec<(Meant, Command)> = jobs.chain(runs).collect();
-    if body.dry_run {
-        return Ok(Answer(preview(&api, &caller, asked, answer).await?));
-    }
-    let (ids, commands): (Vec<Meant>, Vec<Command>) = asked.into_iter().unzip();
-    if commands.is_empty() {
-        return Ok(Answer(answer));
-    }
-    let done = api
-        .engine()
-        .trip(caller.tenant()?, &caller.actor(), commands, None)
-        .await?;
-    for (id, result) in ids.into_iter().zip(done.results) {
-        match result.map(|receipt| receipt.reply) {
-            Ok(Reply::Job(job)) => answer.jobs.push(job.id),
-            Ok(Reply::Run(run)) => answer.runs.push(run.id),
-            Ok(_) => return Err(ApiError::internal("the writer answered something else")),
-            Err(rejection) => answer.refused.push(RefusedLetter::new(id, rejection)),
-        }
-    }
-    Ok(Answer(answer))
-}
-
-/// What one command of a replay is about.
-#[derive(Debug, Clone, Copy)]
-enum Meant {
-    Job(JobId),
-    Run(RunId),
-}
-
-impl RefusedLetter {
-    fn new(meant: Meant, rejection: Rejection) -> Self {
-        RefusedLetter {
-            code: rejection.code.as_str().to_owned(),
-            detail: rejection.detail,
-            id: match meant {
-                Meant::Job(job) => job.to_string(),
-                Meant::Run(run) => run.to_string(),
-            },
-        }
-    }
-}
-
-/// What would become of each, told by the rules that decide it.
-async fn preview(
-    api: &Arc<Api>,
-    caller: &Caller,
-    asked: Vec<(Meant, Command)>,
-    mut answer: Replayed,
-) -> Result<Replayed, ApiError> {
-    let asker = Asker::new(api, caller.actor());
-    let read = api.read(caller.tenant()?, move |reading| {
-        for (meant, command) in asked {
-            match (asker.refusal(reading, &command)?, meant) {
-                (Some(rejection), _) => answer.refused.push(RefusedLetter::new(meant, rejection)),
-                (None, Meant::Job(job)) => answer.jobs.push(job),
-                (None, Meant::Run(run)) => answer.runs.push(run),
-            }
-        }
-        Ok(answer)
-    });
-    read.await
 }
 
 /// What somebody says of a letter.

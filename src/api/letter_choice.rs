@@ -1,12 +1,13 @@
 //! Which dead letters a replay means, found without walking over those that it does not.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Api;
 use super::auth::Caller;
-use super::dead_letters::{Filter, ReplayLetters};
+use super::dead_letters::Filter;
 use super::error::ApiError;
+use super::letter_replay::ReplayLetters;
 use super::reading::{Asked, Reading, list_rows, read_hex};
 use crate::domain::dead_letter::{DeadLetter, Fingerprint};
 use crate::domain::standing::Standing;
@@ -15,35 +16,45 @@ use crate::domain::{JobId, RunId};
 use crate::limits;
 use crate::store::{Direction, Page};
 
-/// The letters of one request: at most [`limits::BATCH_ITEMS_MAX`], of runs with at most [`limits::REPLAY_JOBS_MAX`] jobs.
+/// The letters of one request: at most [`limits::BATCH_ITEMS_MAX`] and those that go with them, since a run is replayed
+/// with all of its letters; of runs with at most [`limits::REPLAY_JOBS_MAX`] jobs.
 #[derive(Debug, Default)]
 pub struct Chosen {
-    pub letters: Vec<DeadLetter>,
-    /// There are more.
+    /// Letters of jobs that stand alone.
+    pub alone: Vec<JobId>,
+    /// There are letters that belong to none of these.
     pub more: bool,
-    runs: BTreeSet<RunId>,
+    /// Letters by their run.
+    pub runs: BTreeMap<RunId, Vec<JobId>>,
+    /// Letters that asked for a place of their own: those alone, and the first of each run.
+    places: usize,
     /// Jobs of these runs.
     jobs: u64,
 }
 
 impl Chosen {
     /// Takes a letter up. False when it is one too many.
-    fn take(&mut self, reading: &Reading, letter: DeadLetter) -> Result<bool, ApiError> {
+    fn take(&mut self, reading: &Reading, letter: &DeadLetter) -> Result<bool, ApiError> {
+        if let Some(known) = letter.run.and_then(|run| self.runs.get_mut(&run)) {
+            known.push(letter.job);
+            return Ok(true);
+        }
         let mut jobs = self.jobs;
-        if let Some(run) = letter.run
-            && !self.runs.contains(&run)
-        {
+        if let Some(run) = letter.run {
             let row = reading.view().run(run)?;
             jobs += row.map_or(0, |row| u64::from(row.counts.total));
         }
         let is_first = self.runs.is_empty();
-        if self.letters.len() >= limits::BATCH_ITEMS_MAX || (jobs > limits::REPLAY_JOBS_MAX && !is_first) {
+        if self.places >= limits::BATCH_ITEMS_MAX || (jobs > limits::REPLAY_JOBS_MAX && !is_first) {
             self.more = true;
             return Ok(false);
         }
         self.jobs = jobs;
-        self.runs.extend(letter.run);
-        self.letters.push(letter);
+        self.places += 1;
+        match letter.run {
+            Some(run) => self.runs.entry(run).or_default().push(letter.job),
+            None => self.alone.push(letter.job),
+        }
         Ok(true)
     }
 }
@@ -85,7 +96,7 @@ async fn named(api: &Arc<Api>, caller: &Caller, mut ids: Vec<JobId>) -> Result<C
                 let detail = format!("the dead letter {id} is resolved");
                 return Err(ApiError::conflict("illegal_transition", detail));
             }
-            if !chosen.take(reading, letter)? {
+            if !chosen.take(reading, &letter)? {
                 let detail = format!(
                     "their runs have more than {} jobs together",
                     limits::REPLAY_JOBS_MAX
@@ -111,7 +122,7 @@ fn of_run(reading: &Reading, run: RunId, filter: &Filter) -> Result<Chosen, ApiE
             let letter = view.dead_letter(job.id)?;
             let meant = letter.filter(|letter| letter.resolved.is_none() && filter.admits(letter));
             if let Some(letter) = meant
-                && !chosen.take(reading, letter)?
+                && !chosen.take(reading, &letter)?
             {
                 return Ok(chosen);
             }
@@ -171,7 +182,7 @@ fn of_cluster(
         for id in ids {
             let letter = reading.view().dead_letter(id)?;
             if let Some(letter) = letter.filter(|letter| filter.admits(letter))
-                && !chosen.take(reading, letter)?
+                && !chosen.take(reading, &letter)?
             {
                 return Ok(false);
             }

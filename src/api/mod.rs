@@ -23,6 +23,7 @@ mod jobs;
 mod keys;
 mod ledger;
 mod letter_choice;
+mod letter_replay;
 mod logs;
 mod metrics;
 mod openapi;
@@ -172,7 +173,7 @@ fn job_routes() -> Vec<Route> {
         post("/api/v1/jobs/{id}/replay", OPERATE, jobs::replay),
         get("/api/v1/dead-letters", READ, dead_letters::list),
         get("/api/v1/dead-letters/stats", READ, dead_letters::stats),
-        post("/api/v1/dead-letters/replay", OPERATE, dead_letters::replay),
+        post("/api/v1/dead-letters/replay", OPERATE, letter_replay::replay),
         post(
             "/api/v1/dead-letters/{id}/resolve",
             OPERATE,

@@ -62,7 +62,7 @@ mod tests {
         crate::api::jobs::replay,
         crate::api::dead_letters::list,
         crate::api::dead_letters::stats,
-        crate::api::dead_letters::replay,
+        crate::api::letter_replay::replay,
         crate::api::dead_letters::resolve,
         crate::api::dead_letters::clusters,
         crate::api::packs::register,

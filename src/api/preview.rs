@@ -3,7 +3,7 @@
 use super::Api;
 use super::error::ApiError;
 use super::reading::Reading;
-use crate::domain::command::Command;
+use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Stamp, decide};
 use crate::domain::event::Actor;
 use crate::domain::rejection::{Refusal, Rejection};
@@ -26,11 +26,11 @@ impl Asker {
         }
     }
 
-    /// Why a command would be refused in the state that is read; none when it would be accepted.
+    /// What would be answered in the state that is read, or why the command would be refused.
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn refusal(&self, reading: &Reading, command: &Command) -> Result<Option<Rejection>, ApiError> {
+    pub fn reply(&self, reading: &Reading, command: &Command) -> Result<Result<Reply, Rejection>, ApiError> {
         let stamp = Stamp {
             tenant: reading.tenant().clone(),
             actor: self.actor.clone(),
@@ -39,8 +39,8 @@ impl Asker {
             next: Seq(reading.as_of.unsigned_abs() + 1),
         };
         match decide(&*reading.view(), &stamp, command) {
-            Ok(_) => Ok(None),
-            Err(Refusal::Rejected(rejection)) => Ok(Some(rejection)),
+            Ok(decision) => Ok(Ok(decision.reply)),
+            Err(Refusal::Rejected(rejection)) => Ok(Err(rejection)),
             Err(Refusal::Unavailable(error)) => Err(error.into()),
             Err(illegal @ Refusal::Illegal(_)) => Err(ApiError::internal(illegal.to_string())),
         }

@@ -98,8 +98,8 @@ async fn preview(api: &Arc<Api>, caller: &Caller, run: RunId, choice: Choice) ->
             idempotency,
             run,
         }));
-        let refused = asker.refusal(reading, &command)?;
-        if let Some(refused) = refused.filter(|refused| refused.code == Code::TooLarge) {
+        let reply = asker.reply(reading, &command)?;
+        if let Some(refused) = reply.err().filter(|refused| refused.code == Code::TooLarge) {
             return Err(refused.into());
         }
         let names = |wanted: bool| {

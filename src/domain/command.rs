@@ -323,8 +323,8 @@ pub struct ReplayRun {
 pub enum Choice {
     /// Those named.
     Named(Vec<StepName>),
-    /// Those named, as long as one of them has an open dead letter.
-    Letters(Vec<StepName>),
+    /// Those that left these dead letters, as long as one of them is open.
+    Letters(Vec<JobId>),
     /// Those that did not complete.
     NotCompleted,
 }

@@ -6,6 +6,7 @@ mod gates;
 mod jobs;
 mod large_runs;
 mod ledger;
+mod letters;
 mod lifecycle;
 pub mod packs;
 mod pauses;

@@ -186,6 +186,10 @@ impl World {
                     .is_some_and(|due| due.as_ms() <= self.ledger_ms(tenant)) => {}
             Reply::Job(job) => assert!(self.jobs(tenant).contains(job), "{job:?}"),
             Reply::Run(run) => assert!(self.runs(tenant).contains(run), "{run:?}"),
+            Reply::LettersReplayed { run, letters, again } => {
+                assert!(self.runs(tenant).iter().any(|row| row.id == *run), "{run:?}");
+                assert!(!letters.is_empty() && *again > 0, "{letters:?} {again}");
+            }
             Reply::Before(seq) => assert!(seq.0 < self.size(tenant)),
             Reply::Leased(_)
             | Reply::Pack(..)
@@ -552,7 +556,7 @@ impl World {
             self.ask(vec![(tenant.clone(), actor.clone(), vec![command], None)]);
             self.let_go(&tenant, job);
             let again = Command::ReplayRun(Box::new(ReplayRun {
-                choice: Choice::Letters(vec!["a".parse().unwrap()]),
+                choice: Choice::Letters(vec![job]),
                 idempotency: None,
                 run,
             }));

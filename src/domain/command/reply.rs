@@ -6,7 +6,7 @@ use crate::domain::secret::Secret;
 use crate::domain::state::{Pack, PayloadRow};
 use crate::domain::token::Token;
 use crate::domain::worker::Worker;
-use crate::domain::{Seq, StepName, TenantName};
+use crate::domain::{JobId, RunId, Seq, StepName, TenantName};
 
 /// What an accepted command answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,6 +17,15 @@ pub enum Reply {
     Leased(Box<Leased>),
     /// The run as it stands after the command.
     Run(Box<Run>),
+    /// A run was made for dead letters.
+    LettersReplayed {
+        /// The new run.
+        run: RunId,
+        /// Every letter that it resolved, whichever of them were chosen.
+        letters: Vec<JobId>,
+        /// How many jobs of the run are done again.
+        again: u64,
+    },
     /// The pack version, and whether it is new.
     Pack(Box<Pack>, PackNovelty),
     /// The token.

@@ -40,10 +40,7 @@ impl Draft<'_> {
         }
         let again = closure(graph, &steps, &request.choice)?;
         let letters = self.open_letters(&steps, &again)?;
-        if matches!(request.choice, Choice::Letters(_)) && letters.is_empty() {
-            let detail = "none of these dead letters is open";
-            return Err(Rejection::new(Code::IllegalTransition, detail).into());
-        }
+        let told = letters_told(&request.choice, &letters, &again)?;
         let mut nodes: Vec<GraphNode> = Vec::with_capacity(graph.nodes.len());
         for (index, node) in graph.nodes.iter().enumerate() {
             nodes.push(GraphNode {
@@ -72,7 +69,15 @@ impl Draft<'_> {
             replay_of: Some(old.id),
             timeout_ms: old.timeout_ms,
         };
-        self.create_run(created, made, old.correlation_id.as_deref())
+        let made = self.create_run(created, made, old.correlation_id.as_deref())?;
+        Ok(match (told, made) {
+            (Some((letters, again)), Reply::Run(run)) => Reply::LettersReplayed {
+                run: run.id,
+                letters,
+                again,
+            },
+            (_, made) => made,
+        })
     }
 
     /// The jobs of what is done again that have an open dead letter.
@@ -105,6 +110,27 @@ impl Draft<'_> {
             spec: Arc::new(job.spec.again()),
         })
     }
+}
+
+/// What is answered to whoever chose letters: those that are resolved, and how many jobs of the run are done again.
+///
+/// # Errors
+/// When somebody else has seen to all of the chosen ones.
+fn letters_told(
+    choice: &Choice,
+    open: &[JobId],
+    again: &[bool],
+) -> Result<Option<(Vec<JobId>, u64)>, Rejection> {
+    let Choice::Letters(chosen) = choice else {
+        return Ok(None);
+    };
+    let resolved: BTreeSet<&JobId> = open.iter().collect();
+    if !chosen.iter().any(|letter| resolved.contains(letter)) {
+        let detail = "none of these dead letters is open";
+        return Err(Rejection::new(Code::IllegalTransition, detail));
+    }
+    let again = again.iter().filter(|again| **again).count() as u64;
+    Ok(Some((open.to_vec(), again)))
 }
 
 /// What it comes to is worked out anew.
@@ -160,7 +186,12 @@ fn chosen(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<u
             let open = |index: &usize| !steps[*index].status.is_good();
             return Ok((0..graph.nodes.len()).filter(open).collect());
         }
-        Choice::Named(names) | Choice::Letters(names) => names,
+        Choice::Letters(letters) => {
+            let letters: BTreeSet<&JobId> = letters.iter().collect();
+            let is_chosen = |index: &usize| steps[*index].jobs.iter().any(|job| letters.contains(&job.id));
+            return Ok((0..graph.nodes.len()).filter(is_chosen).collect());
+        }
+        Choice::Named(names) => names,
     };
     if names.len() > limits::RUN_JOBS_MAX {
         let detail = format!("at most {} jobs", limits::RUN_JOBS_MAX);
@@ -174,13 +205,7 @@ fn chosen(graph: &RunGraph, steps: &[Standing], choice: &Choice) -> Result<Vec<u
         .collect();
     let mut found = BTreeSet::new();
     for name in names {
-        let text = name.as_str();
-        // The letter of a mapped job stands for its step, which is mapped anew.
-        let mapped = text
-            .split_once('[')
-            .filter(|_| matches!(choice, Choice::Letters(_)));
-        let known = places.get(text).or_else(|| places.get(mapped?.0));
-        let place = known.ok_or_else(|| {
+        let place = places.get(name.as_str()).ok_or_else(|| {
             Rejection::field(Code::InvalidField, "/steps", format!("the run has no job {name}"))
         })?;
         found.insert(*place);
