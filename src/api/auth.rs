@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::ApiError;
-use super::request::header_text;
-
+use super::parameters::Names;
+use super::request::{Query, header_text};
 use super::sessions::SessionKey;
 use super::{Access, Api};
 use crate::domain::event::{Actor, ActorKind};
@@ -85,20 +85,29 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 pub struct Door {
     api: Arc<Api>,
     access: Access,
+    parameters: Names,
 }
 
 impl Door {
-    /// One that asks what a row of the table says.
-    pub fn new(api: &Arc<Api>, access: Access) -> Self {
-        let api = api.clone();
-        Door { api, access }
+    /// One that asks what a row of the table says, and lets these query parameters through.
+    pub fn new(api: &Arc<Api>, access: Access, parameters: Names) -> Self {
+        Door {
+            api: api.clone(),
+            access,
+            parameters,
+        }
     }
 }
 
 /// Lets a request through to its handler, or refuses it.
 pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Result<Response, ApiError> {
-    let Door { api, access } = door;
+    let Door {
+        api,
+        access,
+        parameters,
+    } = door;
     if access == Access::Open {
+        Query::check(request.uri(), &parameters)?;
         return Ok(next.run(request).await);
     }
     let (token, session) = identify(&api, request.method(), request.headers())?;
@@ -119,6 +128,8 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         (Access::Tenant(_) | Access::Tenants(_), asked) => Some(choose_tenant(&api, &token, asked).await?),
         (Access::Open | Access::Signed | Access::Appliance(_), _) => None,
     };
+    // Only to those who may ask is it said what may be asked.
+    Query::check(request.uri(), &parameters)?;
     request.extensions_mut().insert(Caller {
         token,
         tenant,

@@ -3,7 +3,7 @@
 //! A handler authenticates nothing and knows no rule of the domain: it turns a request into a command or a read, and the
 //! answer into JSON. Statuses come from `error` alone. What has no row in the table is no route.
 //!
-//! Reading order: this file; `auth`, `request`, `error`; one file per noun; `sse`; `server`, `connection`.
+//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `sse`; `server`, `connection`.
 
 mod artifacts;
 mod assets;
@@ -30,6 +30,7 @@ mod openapi;
 mod pack_plan;
 mod pack_runs;
 mod packs;
+mod parameters;
 mod preview;
 mod reading;
 mod request;
@@ -68,6 +69,7 @@ use axum::routing::{self, MethodRouter};
 use tokio::sync::watch;
 
 pub use self::assets::{Asset, FindAsset};
+use self::parameters::Described;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::domain::token::Scope;
@@ -411,15 +413,19 @@ impl Api {
 }
 
 /// The routes, each behind what its row of the table asks.
-fn router(api: &Arc<Api>) -> Router {
+///
+/// # Errors
+/// When the description of the routes cannot be read.
+fn router(api: &Arc<Api>) -> Result<Router, serde_json::Error> {
+    let described = Described::read()?;
     let mut router = Router::new();
     for route in routes() {
-        let door = auth::Door::new(api, route.access);
+        let door = auth::Door::new(api, route.access, described.of(&route));
         let admit = from_fn_with_state(door, auth::admit);
         router = router.route(route.path, route.service.route_layer(admit));
     }
-    router
+    Ok(router
         .method_not_allowed_fallback(async || error::ApiError::method_not_allowed())
         .fallback(assets::serve)
-        .with_state(api.clone())
+        .with_state(api.clone()))
 }

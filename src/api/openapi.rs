@@ -7,7 +7,7 @@ use axum::http::{HeaderName, header};
 use axum::response::Redirect;
 
 /// The whole description.
-const DOCUMENT: &str = include_str!("../../docs/openapi.json");
+pub const DOCUMENT: &str = include_str!("../../docs/openapi.json");
 
 /// This description.
 #[utoipa::path(get, path = "/openapi/orchestrator.json", tag = "discovery",

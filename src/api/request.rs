@@ -2,13 +2,14 @@
 //!
 //! Unknown fields and parameters are errors that name the spot; duplicate keys are refused wherever they stand.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Uri, header};
 use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
@@ -139,13 +140,30 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(&parts.uri)
-            .map(|query| Query(query.0))
-            .map_err(|error| ApiError::malformed("invalid_query", error.body_text()))
+        Query::read(&parts.uri)
     }
 }
 
 impl Query {
+    fn read(uri: &Uri) -> Result<Self, ApiError> {
+        axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri)
+            .map(|query| Query(query.0))
+            .map_err(|error| ApiError::malformed("invalid_query", error.body_text()))
+    }
+
+    /// Looks whether a route that takes these parameters is asked for no others.
+    ///
+    /// # Errors
+    /// A parameter that is none of them; a query that cannot be read.
+    pub fn check(uri: &Uri, names: &BTreeSet<String>) -> Result<(), ApiError> {
+        if uri.query().is_none_or(str::is_empty) {
+            return Ok(());
+        }
+        let query = Query::read(uri)?;
+        let unknown = query.0.iter().find(|(name, _)| !names.contains(name));
+        unknown.map_or(Ok(()), |(name, _)| Err(unknown_parameter(name)))
+    }
+
     /// All values of a parameter, at most [`limits::CLAIM_NAMES_MAX`].
     pub fn all(&mut self, name: &str) -> Result<Vec<String>, ApiError> {
         let mut found = Vec::new();
@@ -200,20 +218,19 @@ impl Query {
         Ok(limit.map_or(limits::PAGE_ITEMS_DEFAULT, |limit| limit as usize))
     }
 
-    /// Ends the reading.
+    /// Ends the reading. The door refused what is not described; here the handler shows that it took what is.
     ///
     /// # Errors
     /// A parameter that nobody took.
     pub fn finish(self) -> Result<(), ApiError> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(ApiError::field(
-                "unknown_parameter",
-                format!("/query/{name}"),
-                format!("there is no parameter {name:?} here"),
-            )),
-        }
+        let left = self.0.first();
+        left.map_or(Ok(()), |(name, _)| Err(unknown_parameter(name)))
     }
+}
+
+fn unknown_parameter(name: &str) -> ApiError {
+    let detail = format!("there is no parameter {name:?} here");
+    ApiError::field("unknown_parameter", format!("/query/{name}"), detail)
 }
 
 /// A parameter that cannot be what it is.

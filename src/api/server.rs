@@ -79,7 +79,7 @@ pub fn serve(listener: BoundListener, context: ApiContext) -> io::Result<Server>
     let api = Api::new(context);
     let (deadline, ending) = watch::channel(None);
     let acceptor = Acceptor {
-        router: router(&api),
+        router: router(&api)?,
         api: api.clone(),
         places: Arc::new(Semaphore::new(api.context.bounds.connections)),
         connections: JoinSet::new(),

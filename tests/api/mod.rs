@@ -9,6 +9,7 @@ mod ledger;
 mod letters;
 mod lifecycle;
 pub mod packs;
+mod parameters;
 mod pauses;
 mod runs;
 mod scopes;

@@ -9,10 +9,8 @@ use fastness::domain::token::Scope;
 use crate::support::appliance::{Ask, TestAppliance};
 
 /// A path of the route that leads to nothing.
-fn path_of(route: &Route) -> String {
-    route
-        .path
-        .replace("{id}", "0190d7c4-0000-7000-8000-000000000000")
+pub fn path_of(path: &str) -> String {
+    path.replace("{id}", "0190d7c4-0000-7000-8000-000000000000")
         .replace("{sha256}", &"0".repeat(64))
         .replace("{name}", "nothing")
         .replace("{step}", "nothing")
@@ -27,7 +25,7 @@ fn refusal(
     token: Option<&str>,
     tenant: Option<&str>,
 ) -> Option<String> {
-    let path = path_of(route);
+    let path = path_of(route.path);
     let mut asked = Ask::new(route.method.as_str(), &path, b"").header("content-type", "application/json");
     if let Some(token) = token {
         asked = asked.token(token);
