@@ -3,11 +3,12 @@
 //! A handler authenticates nothing and knows no rule of the domain: it turns a request into a command or a read, and the
 //! answer into JSON. Statuses come from `error` alone. What has no row in the table is no route.
 //!
-//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `sse`; `server`, `connection`.
+//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `sse`; `server`, `body`, `connection`.
 
 mod artifacts;
 mod assets;
 mod auth;
+mod body;
 mod bundles;
 mod change;
 mod connection;

@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderName, HeaderValue, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +21,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
+use super::body;
 use super::connection::Guarded;
 use super::error::{self, ApiError};
 use super::request::{BodyPatience, header_text};
@@ -163,7 +163,15 @@ async fn converse(
     let bounds = api.context.bounds;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (router, api) = (router.clone(), api.clone());
-        async move { Ok::<_, Infallible>(answer(&api, router, request.map(Body::new)).await) }
+        async move {
+            let (request, rest) = body::watch(request);
+            let mut response = answer(&api, router, request).await;
+            if !rest.lets_go_on().await {
+                let headers = response.headers_mut();
+                headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, Infallible>(response)
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

@@ -1,6 +1,7 @@
 //! Peers that are silent, slow or too many, and the end of the server.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
 use fastness::api::Bounds;
@@ -165,4 +166,63 @@ fn an_open_request_is_answered_before_the_end_and_cut_off_after_its_deadline() {
         assert_eq!(drain(never), 0);
     });
     assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+/// Sends bytes and reads one answer, with its body; the connection stays open.
+fn converse(reader: &mut BufReader<TcpStream>, bytes: &[u8]) -> Reply {
+    reader.get_mut().write_all(bytes).unwrap();
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let read = reader.read_until(b'\n', &mut head).unwrap();
+        assert!(read > 0, "the connection ended within a head");
+    }
+    let text = String::from_utf8(head.clone()).unwrap().to_ascii_lowercase();
+    let length = text.split("content-length: ").nth(1).unwrap();
+    let length: usize = length.split("\r\n").next().unwrap().parse().unwrap();
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).unwrap();
+    head.extend(body);
+    Reply::read(head.as_slice())
+}
+
+#[test]
+fn an_answer_before_the_body_says_whether_the_connection_ends() {
+    let appliance = TestAppliance::start();
+    let admin = format!("authorization: Bearer {}\r\n", appliance.admin);
+    let head = |path: &str, more: &str| {
+        let address = appliance.address;
+        format!("POST {path} HTTP/1.1\r\nhost: {address}\r\ncontent-type: application/json\r\n{more}\r\n")
+    };
+    let large = "content-length: 50000000\r\n";
+    let over = format!("content-length: 2000000\r\n{admin}");
+    let (chunked, waiting) = (
+        "transfer-encoding: chunked\r\n",
+        format!("{large}expect: 100-continue\r\n"),
+    );
+    for (asked, status) in [
+        (head("/api/v1/jobs", large) + "{", 401),
+        (head("/api/v1/jobs", chunked) + "1\r\n{\r\n", 401),
+        (head("/api/v1/jobs", &waiting), 401),
+        (head("/api/v1/jobs?nonsense=1", &(large.to_owned() + &admin)), 422),
+        (head("/api/v1/jobs", &over) + &" ".repeat(1_999_000), 413),
+    ] {
+        let mut reader = BufReader::new(appliance.connect());
+        let reply = converse(&mut reader, asked.as_bytes());
+        assert_eq!(reply.status, status, "{}", &asked[..60]);
+        assert_eq!(reply.header("connection"), Some("close"), "{status}");
+        assert!(!reply.headers.iter().any(|(_, value)| value == "100"));
+        assert_eq!(drain(reader), 0, "and it does end");
+    }
+    // What is here already is taken in, and the connection goes on.
+    let mut reader = BufReader::new(appliance.connect());
+    for asked in [
+        head("/api/v1/jobs", "content-length: 12\r\n") + r#"{"type":"a"}"#,
+        head("/api/v1/jobs", chunked) + "1\r\n{\r\n0\r\n\r\n",
+        head("/api/v1/jobs", &format!("content-length: 20000\r\n{admin}")) + &" ".repeat(20_000),
+        head("/api/v1/jobs", &format!("content-length: 12\r\n{admin}")) + r#"{"type":"a"}"#,
+        head("/api/v1/jobs", ""),
+    ] {
+        let reply = converse(&mut reader, asked.as_bytes());
+        assert_eq!(reply.header("connection"), None, "{}", reply.status);
+    }
 }
