@@ -48,6 +48,8 @@ pub struct RunView {
     inputs: BTreeMap<String, Value>,
     /// Null for a run of jobs that no pack defines.
     pack: Option<PackOfRun>,
+    /// Why it is paused, while it is.
+    pause_reason: Option<String>,
     /// Nothing more of it starts until it is resumed.
     paused: bool,
     progress: Progress,
@@ -75,6 +77,7 @@ impl RunView {
                 plan_hash: pack.plan_hash,
                 version: pack.version,
             }),
+            pause_reason: run.paused.clone(),
             paused: run.paused.is_some(),
             progress: Progress {
                 done: run.counts.ended(),
@@ -167,8 +170,6 @@ pub struct RunDetail {
     as_of: i64,
     /// Why cancelling was asked for.
     cancel_requested: Option<String>,
-    /// Why it is paused, while it is.
-    pause_reason: Option<String>,
     #[serde(flatten)]
     run: RunView,
     steps: Vec<StepView>,
@@ -186,7 +187,6 @@ impl RunDetail {
         Ok(RunDetail {
             as_of,
             cancel_requested: run.cancel_requested.clone(),
-            pause_reason: run.paused.clone(),
             run: RunView::new(run),
             steps: steps(run, graph, view, earlier)?,
         })

@@ -318,6 +318,7 @@ fn a_run_is_shown_with_its_steps_graph_and_timeline() {
         "id",
         "inputs",
         "pack",
+        "pauseReason",
         "paused",
         "progress",
         "replayOf",

@@ -58,6 +58,9 @@ fn nothing_of_a_paused_run_starts_and_what_runs_goes_on() {
         (&paused["paused"], &paused["status"]),
         (&json!(true), &json!("running"))
     );
+    assert_eq!(paused["pauseReason"], "a look at the host");
+    let listed = |name: &str| appliance.get("/api/v1/runs").expect(200)["items"][0][name].clone();
+    assert_eq!(listed("pauseReason"), "a look at the host");
     end(&appliance, &first[0], "completed");
 
     assert_eq!(take(&appliance, 8), Vec::<Value>::new());
@@ -83,7 +86,10 @@ fn nothing_of_a_paused_run_starts_and_what_runs_goes_on() {
     assert_eq!(read(&appliance, &other)["status"], "completed");
 
     let resumed = say(&appliance, &run, "resume", "all is well").expect(200);
-    assert_eq!(resumed["paused"], false);
+    assert_eq!(
+        (&resumed["paused"], &resumed["pauseReason"]),
+        (&json!(false), &Value::Null)
+    );
     let rest = take(&appliance, 8);
     assert_eq!(
         names(&rest),

@@ -116,7 +116,7 @@ async function signIn(request, response) {
 }
 
 const view = ({ csrfToken, tenant, person, scopes }) => ({ csrfToken, tenant, person, scopes });
-const summary = ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused }) => ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused });
+const summary = ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused, pauseReason }) => ({ id, pack, status, progress, createdAt, startedAt, endedAt, correlationId, inputs, paused, pauseReason });
 const stepView = ({ spans, retrying, claimed, ...step }) => step;
 
 function found(id) {

@@ -55,6 +55,7 @@ export class World extends EventEmitter {
   pause(run, paused, at = Date.now()) {
     if (ended(run) || run.paused === paused) return false;
     run.paused = paused;
+    run.pauseReason = paused ? 'requested' : null;
     this.runEvent(run, paused ? 'run.paused' : 'run.resumed', { reason: 'requested' }, at);
     return true;
   }
@@ -68,6 +69,7 @@ export class World extends EventEmitter {
   finish(run, status, at) {
     run.status = status;
     run.paused = false;
+    run.pauseReason = null;
     run.endedAt = iso(at);
     this.runEvent(run, `run.${status}`, {}, at);
   }
@@ -114,6 +116,7 @@ function newRun(pack, inputs, correlationId, at) {
     endedAt: null,
     correlationId,
     paused: false,
+    pauseReason: null,
     inputs: { ...defaults, ...inputs },
     steps: pack.steps.map((step, index) => ({
       id: step.id, index, status: 'pending', jobId: step.gate ? null : newId(at), attempt: 0, startedAt: null, endedAt: null, exitCode: null,

@@ -21,6 +21,7 @@ export function run(steps: Step[], change: Partial<PackRun> = {}): PackRun {
     endedAt: null,
     correlationId: null,
     paused: false,
+    pauseReason: null,
     asOf: 10,
     ...change,
   };

@@ -42,10 +42,11 @@ test('a run that has ended stays ended', () => {
 });
 
 test('a pause is a flag, which ends with the run', () => {
-  const paused = fold([event(11, 'run.started', null), event(12, 'run.paused', null)]);
-  expect(paused).toMatchObject({ status: 'running', paused: true });
-  expect(foldRun(paused, event(13, 'run.resumed', null))).toMatchObject({ status: 'running', paused: false });
-  expect(foldRun(paused, event(13, 'run.failed', null))).toMatchObject({ status: 'failed', paused: false });
+  const paused = fold([event(11, 'run.started', null), event(12, 'run.paused', null, { reason: 'a look' })]);
+  expect(paused).toMatchObject({ status: 'running', paused: true, pauseReason: 'a look' });
+  const free = { paused: false, pauseReason: null };
+  expect(foldRun(paused, event(13, 'run.resumed', null))).toMatchObject({ status: 'running', ...free });
+  expect(foldRun(paused, event(13, 'run.failed', null))).toMatchObject({ status: 'failed', ...free });
 });
 
 test('a step is found by its job where its name is not given', () => {

@@ -56,6 +56,8 @@ export interface RunSummary {
   inputs: Inputs;
   /** Nothing more of it starts until it is resumed. */
   paused: boolean;
+  /** Why, while it is paused. */
+  pauseReason: string | null;
 }
 
 export interface StepError {

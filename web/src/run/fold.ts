@@ -33,13 +33,18 @@ export function foldRun(run: PackRun, event: Envelope): PackRun {
 
 function foldRunEvent(run: PackRun, event: Envelope): PackRun {
   if (hasEnded(run.status) || (event.subject.run !== undefined && event.subject.run !== run.id)) return run;
-  if (event.type === 'run.paused' || event.type === 'run.resumed') return { ...run, paused: event.type === 'run.paused' };
+  if (event.type === 'run.resumed') return { ...run, paused: false, pauseReason: null };
+  if (event.type === 'run.paused') {
+    const { reason } = event.payload;
+    return { ...run, paused: true, pauseReason: typeof reason === 'string' ? reason : null };
+  }
   const status = RUN_STATUS[event.type];
   if (!status) return run;
   return {
     ...run,
     status,
     paused: run.paused && !hasEnded(status),
+    pauseReason: hasEnded(status) ? null : run.pauseReason,
     startedAt: run.startedAt ?? event.at,
     endedAt: hasEnded(status) ? event.at : null,
   };
