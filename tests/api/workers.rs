@@ -453,6 +453,49 @@ fn a_report_sent_again_is_answered_as_it_was_and_only_its_holder_may_be_late() {
 }
 
 #[test]
+fn a_report_that_is_not_the_same_is_no_report_sent_again() {
+    let appliance = TestAppliance::start();
+    let report = |job: &str, change: &dyn Fn(&mut Value)| {
+        let error = json!({"class": "exit", "code": "E7", "message": "m", "retryable": false});
+        let mut result =
+            json!({"jobId": job, "epoch": 1, "outcome": "failed", "exitCode": 7, "error": error});
+        change(&mut result);
+        complete(&appliance, json!({"worker": "w-1", "results": [result]}))["results"][0].clone()
+    };
+    type Change<'c> = &'c dyn Fn(&mut Value);
+    let changes: [(&str, Change<'_>); 6] = [
+        ("message", &|result| result["error"]["message"] = json!("other")),
+        ("retryable", &|result| result["error"]["retryable"] = json!(true)),
+        ("code", &|result| result["error"]["code"] = json!("E8")),
+        ("class", &|result| result["error"]["class"] = json!("timeout")),
+        ("exit code", &|result| result["exitCode"] = json!(8)),
+        ("outcome", &|result| {
+            result["outcome"] = json!("completed");
+            result.as_object_mut().unwrap().remove("error");
+        }),
+    ];
+    for (what, change) in changes {
+        let job = leased(&appliance);
+        let first = report(&job, &|_| {});
+        assert_eq!(first["status"], "failed", "{first}");
+        assert_eq!(report(&job, &|_| {}), first, "the same again");
+        let other = report(&job, change);
+        assert_eq!(
+            (&other["accepted"], &other["code"]),
+            (&json!(false), &json!("stale_epoch")),
+            "{what}: {other}"
+        );
+        assert_eq!(report(&job, &|_| {}), first, "{what}: the same is still the same");
+    }
+    // What is cut when it is recorded is the same when it comes again.
+    let job = leased(&appliance);
+    let long = |result: &mut Value| result["error"]["message"] = json!("x".repeat(20_000));
+    let first = report(&job, &long);
+    assert_eq!(report(&job, &long), first);
+    assert_eq!(first["accepted"], true);
+}
+
+#[test]
 fn a_claim_may_name_several_tenants_within_the_token() {
     let appliance = TestAppliance::start();
     appliance.create_tenant("acme");

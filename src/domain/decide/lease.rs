@@ -176,7 +176,7 @@ impl Draft<'_> {
         let past = past.filter(|past| past.epoch == report.epoch && self.may_be(&past.worker));
         let noted = job.late_report_epoch.is_some_and(|epoch| epoch >= report.epoch);
         match past.map(|past| past.reported) {
-            Some(Some(status)) if is_same(job, status, &report.outcome) => {
+            Some(Some(status)) if is_same(job, status, report) => {
                 return Ok(Reply::Reported(status));
             }
             Some(_) if !noted => {}
@@ -262,10 +262,7 @@ impl Draft<'_> {
             delay_ms,
             epoch: job.epoch,
             exit_code: ended.exit_code,
-            failure: Failure {
-                message: clip(&failure.message),
-                ..failure
-            },
+            failure: as_recorded(failure),
             failures,
             logs: ended.logs,
             next_attempt_at: delay_ms.map(|delay| self.stamp.at.plus_ms(delay)),
@@ -305,16 +302,27 @@ impl Draft<'_> {
     }
 }
 
-/// Whether a report says what was recorded: how the attempt ended and, of success, what it gave back.
-fn is_same(job: &Job, recorded: JobStatus, outcome: &Outcome) -> bool {
-    recorded.as_str() == outcome.as_str()
-        && match outcome {
+/// Whether a report says what was recorded: how the attempt ended and with which exit code; of success, what it gave back;
+/// of failure, the error. The wish for a later retry is not recorded as such and is not compared.
+fn is_same(job: &Job, recorded: JobStatus, report: &CompleteJob) -> bool {
+    recorded.as_str() == report.outcome.as_str()
+        && job.exit_code == report.exit_code
+        && match &report.outcome {
             Outcome::Completed(output) => {
                 let output = output.as_ref().filter(|output| **output != Value::Null);
                 output == job.output.as_ref()
             }
-            Outcome::Failed(..) | Outcome::Cancelled => true,
+            Outcome::Failed(failure, _) => job.failure.as_ref() == Some(&as_recorded(failure.clone())),
+            Outcome::Cancelled => true,
         }
+}
+
+/// A failure as its event tells it.
+fn as_recorded(failure: Failure) -> Failure {
+    Failure {
+        message: clip(&failure.message),
+        ..failure
+    }
 }
 
 fn stale(job: &Job, epoch: u64) -> Refusal {
