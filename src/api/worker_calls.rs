@@ -14,6 +14,7 @@ use super::error::{ApiError, no_content};
 use super::request::{Id, Json, check_range};
 use super::worker_shapes::check_worker;
 use crate::domain::command::{Command, Reply, ReportStep, StepPhase};
+use crate::domain::decide::was_granted;
 use crate::domain::event::Actor;
 use crate::domain::job::JobStatus;
 use crate::domain::{JobId, Seq, StepName, TenantName, Timestamp};
@@ -83,6 +84,7 @@ impl Holder {
     pub async fn refusal(&self, api: &Api, lost: Lost) -> ApiError {
         match lost {
             Lost::Stale => stale(),
+            Lost::NeverGranted => never_granted(self.epoch),
             Lost::OutputClosed => ApiError::conflict("log_closed", "the end of the attempt was reported"),
             Lost::TooManyReports => {
                 let detail = format!(
@@ -92,13 +94,15 @@ impl Holder {
                 ApiError::too_many(detail)
             }
             Lost::NotRunning => {
-                let job = self.job;
-                let known = api.read(&self.tenant, move |reading| {
-                    Ok(reading.view().job(job)?.is_some())
+                let (job, epoch) = (self.job, self.epoch);
+                let granted = api.read(&self.tenant, move |reading| {
+                    let row = reading.view().job(job)?;
+                    Ok(row.map(|job| was_granted(&job, epoch)))
                 });
-                match known.await {
-                    Ok(true) => stale(),
-                    Ok(false) => ApiError::not_found("job"),
+                match granted.await {
+                    Ok(Some(true)) => stale(),
+                    Ok(Some(false)) => never_granted(epoch),
+                    Ok(None) => ApiError::not_found("job"),
                     Err(error) => error,
                 }
             }
@@ -109,6 +113,12 @@ impl Holder {
 /// The lease named is over.
 pub fn stale() -> ApiError {
     ApiError::conflict("stale_epoch", "the lease is over; stop the work and forget it")
+}
+
+/// No lease of the job has this number, or had it.
+fn never_granted(epoch: u64) -> ApiError {
+    let detail = format!("epoch {epoch} was never granted; name that of the lease");
+    ApiError::conflict("stale_epoch", detail)
 }
 
 /// How far the work is.

@@ -111,6 +111,8 @@ pub enum Lost {
     NotRunning,
     /// It runs under another epoch or worker.
     Stale,
+    /// It runs, and no lease of it had this epoch yet.
+    NeverGranted,
     /// The lease is good, but its output was closed by a report of its end.
     OutputClosed,
     /// The lease is good, but as much was reported under it as may be.
@@ -223,6 +225,10 @@ impl Leases {
     fn held(&mut self, named: Named<'_>) -> Result<&mut Held, Lost> {
         let place = (named.tenant.clone(), named.job);
         let held = self.held.get_mut(&place).ok_or(Lost::NotRunning)?;
+        // Epochs count up from 1.
+        if !(1..=held.epoch).contains(&named.epoch) {
+            return Err(Lost::NeverGranted);
+        }
         if held.epoch != named.epoch || held.worker != named.worker {
             return Err(Lost::Stale);
         }

@@ -453,6 +453,38 @@ fn a_report_sent_again_is_answered_as_it_was_and_only_its_holder_may_be_late() {
 }
 
 #[test]
+fn an_epoch_that_never_was_is_not_over() {
+    let appliance = TestAppliance::start();
+    let job = leased(&appliance);
+    let beat = |epoch: u64| {
+        let body = json!({"worker": "w-1", "epoch": epoch}).to_string();
+        let reply = appliance.post(&format!("/api/v1/workers/jobs/{job}/heartbeat"), body);
+        assert_eq!(reply.problem(409), "stale_epoch");
+        reply.json()["detail"].as_str().unwrap().to_owned()
+    };
+    let report = |epoch: u64| {
+        let result = json!({"jobId": job, "epoch": epoch, "outcome": "completed", "output": epoch});
+        let answer = complete(&appliance, json!({"worker": "w-1", "results": [result]}));
+        answer["results"][0].clone()
+    };
+    let never = |epoch: u64| format!("epoch {epoch} was never granted");
+    for epoch in [0, 2, 9] {
+        assert!(beat(epoch).starts_with(&never(epoch)));
+        let refused = report(epoch);
+        assert_eq!(refused["code"], "stale_epoch");
+        let detail = refused["detail"].as_str().unwrap();
+        assert!(detail.starts_with(&never(epoch)), "{detail}");
+    }
+    assert_eq!(report(1)["accepted"], true);
+    assert!(beat(1).starts_with("the lease is over"), "{}", beat(1));
+    assert!(
+        beat(2).starts_with(&never(2)),
+        "the job is not running: {}",
+        beat(2)
+    );
+}
+
+#[test]
 fn a_report_that_is_not_the_same_is_no_report_sent_again() {
     let appliance = TestAppliance::start();
     let report = |job: &str, change: &dyn Fn(&mut Value)| {

@@ -325,11 +325,16 @@ fn as_recorded(failure: Failure) -> Failure {
     }
 }
 
+/// Whether a lease of the job had this epoch; they count up from 1.
+pub fn was_granted(job: &Job, epoch: u64) -> bool {
+    (1..=job.epoch).contains(&epoch)
+}
+
 fn stale(job: &Job, epoch: u64) -> Refusal {
-    let detail = format!(
-        "epoch {epoch} is over; the latest is {} and the job is {}",
-        job.epoch,
-        job.status.as_str()
-    );
+    let (latest, status) = (job.epoch, job.status.as_str());
+    let detail = match was_granted(job, epoch) {
+        true => format!("epoch {epoch} is over; the latest is {latest} and the job is {status}"),
+        false => format!("epoch {epoch} was never granted; the latest is {latest} and the job is {status}"),
+    };
     Rejection::new(Code::StaleEpoch, detail).into()
 }

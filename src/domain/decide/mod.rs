@@ -19,6 +19,7 @@ mod step;
 mod worker;
 
 pub use self::bounds::check_label;
+pub use self::lease::was_granted;
 pub use self::replay::closure;
 pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
 
