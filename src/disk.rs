@@ -41,6 +41,8 @@ pub trait Disk: Send + Sync + std::fmt::Debug {
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Names of the folders in a folder, sorted. A missing folder is empty.
     fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>>;
+    /// Names of what is neither file nor folder (symbolic links, sockets and the like), sorted. A missing folder is empty.
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Flushes the names in a folder.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 }
@@ -155,6 +157,10 @@ impl Disk for OsDisk {
 
     fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
         names(dir, |kind| kind.is_dir())
+    }
+
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
+        names(dir, |kind| !kind.is_file() && !kind.is_dir())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

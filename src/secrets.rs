@@ -8,6 +8,10 @@
 //! that replaces or ends it: whatever the moment of a crash, the file that the ledger names is whole. What no event names
 //! is removed at the next start. Values are kept as they are given; nothing here seals them.
 //!
+//! A start refuses what is no plain file or folder here, such as a symbolic link, and names it. Nothing here makes one: a value
+//! would be read from, or written to, a place that other eyes may see. To remove it would be as silent as to follow it: it may
+//! be all that is left of a value that the ledger names, or of how somebody meant this folder to lie. So a person decides.
+//!
 //! Promises: a value is in no text of an error and no `Debug`. It must never write anywhere else.
 
 use std::collections::BTreeSet;
@@ -47,6 +51,14 @@ pub enum SecretError {
     /// The tenant has as many as it may.
     #[error("a tenant has at most {} secrets", limits::SECRETS_MAX)]
     Full,
+    /// Something lies in the folder that is no value, and is not touched.
+    #[error("{} is no plain {expected}: values are read through nothing else; move it away", path.display())]
+    Odd {
+        /// What should be there.
+        expected: &'static str,
+        /// Where it lies.
+        path: PathBuf,
+    },
     /// The disk said no.
     #[error("cannot {attempted} {}: {cause}", path.display())]
     Disk {
@@ -170,11 +182,13 @@ impl Secrets {
     /// Removes every value that `counts` does not know.
     ///
     /// # Errors
-    /// What the disk said, or `counts`.
+    /// [`SecretError::Odd`] before anything is removed when there is something that nothing here made; what the disk said, or
+    /// `counts`.
     pub fn sweep<E: From<SecretError>>(
         &self,
         mut counts: impl FnMut(&TenantName, &SecretName, SecretVersion) -> Result<bool, E>,
     ) -> Result<(), E> {
+        self.check_plain()?;
         let tenants = self.disk.list_dirs(&self.dir);
         for tenant in tenants.map_err(SecretError::disk("list", &self.dir))? {
             let dir = self.dir.join(&tenant);
@@ -187,6 +201,29 @@ impl Secrets {
                 {
                     self.remove(&tenant, &name, version)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks that tenants are folders, and what is in them files.
+    fn check_plain(&self) -> Result<(), SecretError> {
+        let odd = |dir: &Path, names: Vec<String>, expected: &'static str| match names.first() {
+            None => Ok(()),
+            Some(name) => Err(SecretError::Odd {
+                expected,
+                path: dir.join(name),
+            }),
+        };
+        let others = |dir: &Path| self.disk.list_others(dir).map_err(SecretError::disk("list", dir));
+        let folders = |dir: &Path| self.disk.list_dirs(dir).map_err(SecretError::disk("list", dir));
+        odd(&self.dir, others(&self.dir)?, "folder")?;
+        for tenant in folders(&self.dir)? {
+            // Folders of other names are none of ours and never looked into.
+            if tenant.parse::<TenantName>().is_ok() {
+                let dir = self.dir.join(&tenant);
+                odd(&dir, others(&dir)?, "file")?;
+                odd(&dir, folders(&dir)?, "file")?;
             }
         }
         Ok(())
@@ -250,6 +287,50 @@ mod tests {
         assert_eq!(secrets.get(&tenant, &name, version(1)).unwrap(), None);
         assert!(secrets.get(&tenant, &name, version(2)).unwrap().is_some());
         secrets.remove(&tenant, &name, version(1)).unwrap();
+    }
+
+    #[test]
+    fn what_is_no_plain_file_is_left_alone_and_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let secrets = Secrets::new(folder.path().join("secrets"), Arc::new(OsDisk));
+        let (tenant, name) = ("acme".parse().unwrap(), "KEY".parse().unwrap());
+        let sweep =
+            || secrets.sweep(|_: &TenantName, _: &SecretName, _: SecretVersion| Ok::<_, SecretError>(false));
+        sweep().unwrap();
+        let elsewhere = folder.path().join("elsewhere");
+        std::fs::write(&elsewhere, "not ours").unwrap();
+        let link = |path: &Path| std::os::unix::fs::symlink(&elsewhere, path).unwrap();
+        let dir = folder.path().join("secrets/acme");
+        type Make<'m> = &'m dyn Fn(&Path);
+        let makes: [(PathBuf, Make<'_>); 5] = [
+            (dir.join(format!("KEY.{}", version(2))), &link),
+            (dir.join("note"), &link),
+            (dir.join(format!("KEY.{}", version(3))), &|path| {
+                std::fs::create_dir(path).unwrap();
+            }),
+            (dir.join("socket"), &|path| {
+                std::os::unix::net::UnixListener::bind(path).unwrap();
+            }),
+            (folder.path().join("secrets/other"), &|path| {
+                std::os::unix::fs::symlink(folder.path(), path).unwrap();
+            }),
+        ];
+        for (path, make) in makes {
+            secrets.put(&tenant, &name, version(1), &value("x")).unwrap();
+            make(&path);
+            let refused = sweep().unwrap_err();
+            assert!(matches!(&refused, SecretError::Odd { path: named, .. } if *named == path));
+            assert!(refused.to_string().contains("move it away"), "{refused}");
+            assert!(std::fs::symlink_metadata(&path).is_ok(), "it is not touched");
+            let kept = secrets.get(&tenant, &name, version(1)).unwrap();
+            assert!(kept.is_some(), "nothing is removed before");
+            std::fs::remove_file(&path)
+                .or_else(|_| std::fs::remove_dir(&path))
+                .unwrap();
+            sweep().unwrap();
+            assert_eq!(secrets.get(&tenant, &name, version(1)).unwrap(), None);
+        }
+        assert_eq!(std::fs::read(elsewhere).unwrap(), b"not ours");
     }
 
     #[test]

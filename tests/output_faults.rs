@@ -85,6 +85,10 @@ impl Disk for FailingDisk {
         OsDisk.list_dirs(dir)
     }
 
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list_others(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         self.0.step()?;
         OsDisk.sync_dir(dir)

@@ -184,7 +184,7 @@ fn bad_name() -> ApiError {
 fn refused(error: &SecretError) -> ApiError {
     match error {
         SecretError::Full => ApiError::conflict("limit_reached", error.to_string()),
-        SecretError::Disk { .. } => {
+        SecretError::Odd { .. } | SecretError::Disk { .. } => {
             tracing::error!(%error, "a secret could not be kept");
             ApiError::internal("the value could not be kept")
         }

@@ -81,6 +81,10 @@ impl Disk for FailingDisk {
         OsDisk.list_dirs(dir)
     }
 
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list_others(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         step(&self.left)?;
         OsDisk.list(dir).map(drop)

@@ -266,6 +266,10 @@ impl Disk for Interrupted {
         OsDisk.list_dirs(dir)
     }
 
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
+        OsDisk.list_others(dir)
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         OsDisk.sync_dir(dir)
     }

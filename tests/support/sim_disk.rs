@@ -224,6 +224,11 @@ impl Disk for SimDisk {
         self.lock().list(dir, |entry| matches!(entry, Entry::Folder))
     }
 
+    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.lock()
+            .list(dir, |entry| !matches!(entry, Entry::File(_) | Entry::Folder))
+    }
+
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.lock();
         let step = state.step_change()?;
