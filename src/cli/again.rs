@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::json;
 
+use super::change::change;
 use super::client::{Ask, Client, Server, escaped, online};
 use super::exit::{Exit, Failure, exit_of};
 use super::listing;
@@ -58,16 +59,9 @@ pub fn schedule(arguments: OfJob, format: Format) -> Result<Exit> {
     act("schedule", arguments, format)
 }
 
-fn act(verb: &'static str, arguments: OfJob, format: Format) -> Result<Exit> {
-    let server = arguments.server.clone();
-    online(&server, async move |mut client: Client| {
-        let path = format!("/api/v1/jobs/{}/{verb}", escaped(&arguments.id));
-        let answer = client
-            .ask(Ask::post(path, &json!({"reason": arguments.reason}))?)
-            .await?;
-        listing::show_one(&answer, format)?;
-        Ok(Exit::Good)
-    })
+fn act(verb: &str, of: OfJob, format: Format) -> Result<Exit> {
+    let path = format!("/api/v1/jobs/{}/{verb}", escaped(&of.id));
+    change(&of.server, path, of.reason, format)
 }
 
 /// Does a run, a part of it, or a job again.

@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use serde_json::{Value, json};
 
+use super::change::ask_one;
 use super::client::{Ask, Client, Server, escaped, online};
 use super::exit::{Exit, Failure};
 use super::listing::{self, Listing};
@@ -106,24 +107,16 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
             listing::show(&clusters, format, &columns)?;
             Ok(Exit::Good)
         }),
-        Verb::Stats { server } => one(&server, Ask::get("/api/v1/dead-letters/stats"), format),
+        Verb::Stats { server } => ask_one(&server, Ask::get("/api/v1/dead-letters/stats"), format),
         Verb::Replay(replay) => {
             let ask = Ask::post("/api/v1/dead-letters/replay", &replay.body()?)?;
-            one(&replay.server, ask, format)
+            ask_one(&replay.server, ask, format)
         }
         Verb::Resolve { id, note, server } => {
             let path = format!("/api/v1/dead-letters/{}/resolve", escaped(&id));
-            one(&server, Ask::post(path, &json!({ "note": note }))?, format)
+            ask_one(&server, Ask::post(path, &json!({ "note": note }))?, format)
         }
     }
-}
-
-fn one(server: &Server, ask: Ask, format: Format) -> Result<Exit> {
-    online(server, async move |mut client: Client| {
-        let answer = client.ask(ask).await?;
-        listing::show_one(&answer, format)?;
-        Ok(Exit::Good)
-    })
 }
 
 impl Replay {

@@ -8,6 +8,7 @@
 mod again;
 mod cancel;
 mod canon;
+mod change;
 mod client;
 mod completions;
 mod demo;

@@ -2,11 +2,10 @@
 
 use anyhow::Result;
 use clap::Args;
-use serde_json::json;
 
-use super::client::{Ask, Client, Server, escaped, online};
+use super::change::change;
+use super::client::{Server, escaped};
 use super::exit::Exit;
-use super::listing;
 use super::print::Format;
 
 /// Which run, and why.
@@ -37,13 +36,7 @@ pub fn resume(arguments: OfRun, format: Format) -> Result<Exit> {
     act("resume", arguments, format)
 }
 
-fn act(verb: &'static str, arguments: OfRun, format: Format) -> Result<Exit> {
-    let server = arguments.server.clone();
-    online(&server, async move |mut client: Client| {
-        let path = format!("/api/v1/runs/{}/{verb}", escaped(&arguments.run));
-        let ask = Ask::post(path, &json!({"reason": arguments.reason}))?;
-        let answer = client.ask(ask).await?;
-        listing::show_one(&answer, format)?;
-        Ok(Exit::Good)
-    })
+fn act(verb: &str, of: OfRun, format: Format) -> Result<Exit> {
+    let path = format!("/api/v1/runs/{}/{verb}", escaped(&of.run));
+    change(&of.server, path, of.reason, format)
 }
