@@ -7,6 +7,7 @@ use axum::extract::State;
 use axum::http::{HeaderName, header};
 
 use super::Api;
+use crate::engine::StatsNow;
 
 /// States a job can enter, by the event that says so.
 const ENTERED: [(&str, &str); 5] = [
@@ -64,12 +65,7 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         stats.flush_ns as f64 / 1e9,
     );
     page.sample("fastness_journal_fsync_seconds_count", &[], stats.batches as f64);
-    page.single(
-        "fastness_projection_rebuilds_total",
-        "counter",
-        "Times that the projection was folded anew.",
-        stats.rebuilds as f64,
-    );
+    tell_projection(&mut page, &stats);
     page.single(
         "fastness_stream_subscribers",
         "gauge",
@@ -80,6 +76,33 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         page.0,
     )
+}
+
+fn tell_projection(page: &mut Page, stats: &StatsNow) {
+    page.single(
+        "fastness_projection_backlog_batches",
+        "gauge",
+        "Batches of the journal that were answered and are not in the projection yet.",
+        stats.backlog.batches as f64,
+    );
+    page.single(
+        "fastness_projection_backlog_bytes",
+        "gauge",
+        "Bytes of their events.",
+        stats.backlog.bytes as f64,
+    );
+    page.single(
+        "fastness_projection_backlog_age_seconds",
+        "gauge",
+        "How long the oldest of them waits; 0 when there is none.",
+        stats.backlog.age_ms as f64 / 1e3,
+    );
+    page.single(
+        "fastness_projection_rebuilds_total",
+        "counter",
+        "Times that the projection was folded anew.",
+        stats.rebuilds as f64,
+    );
 }
 
 struct Page(String);

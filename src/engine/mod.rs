@@ -56,6 +56,7 @@ pub use self::feed::{Committed, CommittedBatch, Feed};
 pub use self::floor::read_floor;
 pub use self::fold::{FoldError, Folder, catch_up_one};
 pub use self::leases::{LeaseNow, LeaseOver, Lost, Named, Progress, Renewed};
+pub use self::projector::Backlog;
 pub use self::ready::{Wanted, matches};
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};
 pub use self::request::{Answer, Claim, Claimed, Reach, Receipt, SubmitError};
@@ -255,7 +256,7 @@ impl Handle {
 
     /// Counters.
     pub fn stats(&self) -> StatsNow {
-        self.shared.stats.now()
+        self.shared.stats_now()
     }
 
     /// Time and randomness.

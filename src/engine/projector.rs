@@ -66,6 +66,10 @@ struct Queue {
     batches: Vec<Arc<Durable>>,
     /// Of their events.
     bytes: usize,
+    /// When the first of them came, by the monotonic clock.
+    since_ms: Option<u64>,
+    /// What a pass is writing, or could not write.
+    taken: Taken,
     /// How many readers wait.
     readers: usize,
     /// Committed, and lost in a crash unless flushed.
@@ -73,6 +77,25 @@ struct Queue {
     durable_at_ms: u64,
     failed: Option<StoreError>,
     ended: bool,
+}
+
+/// Batches that left the queue and are not shown yet.
+#[derive(Debug, Default)]
+struct Taken {
+    batches: usize,
+    bytes: usize,
+    since_ms: Option<u64>,
+}
+
+/// What was answered and is not in the projection yet.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Batches of the journal.
+    pub batches: usize,
+    /// Of their events.
+    pub bytes: usize,
+    /// How long the oldest of them waits; 0 when there is none.
+    pub age_ms: u64,
 }
 
 impl Projector {
@@ -83,6 +106,8 @@ impl Projector {
             queue: Mutex::new(Queue {
                 batches: Vec::new(),
                 bytes: 0,
+                since_ms: None,
+                taken: Taken::default(),
                 readers: 0,
                 dirty: false,
                 durable_at_ms: now_ms,
@@ -100,8 +125,9 @@ impl Projector {
     }
 
     /// Takes a durable batch. To be called before anybody is answered: readers wait for it from now on.
-    pub(super) fn push(&self, batch: Arc<Durable>) {
+    pub(super) fn push(&self, batch: Arc<Durable>, now_ms: u64) {
         let mut queue = self.queue();
+        queue.since_ms.get_or_insert(now_ms);
         self.committed.store(batch.position, Ordering::Release);
         let before = queue.bytes;
         queue.bytes += batch.bytes();
@@ -151,6 +177,17 @@ impl Projector {
         }
     }
 
+    /// What the projection does not show yet.
+    pub(super) fn backlog(&self, now_ms: u64) -> Backlog {
+        let queue = self.queue();
+        let since_ms = queue.taken.since_ms.or(queue.since_ms);
+        Backlog {
+            batches: queue.taken.batches + queue.batches.len(),
+            bytes: queue.taken.bytes + queue.bytes,
+            age_ms: since_ms.map_or(0, |since_ms| now_ms.saturating_sub(since_ms)),
+        }
+    }
+
     /// Why the last pass failed, when it did.
     pub(super) fn failure(&self) -> Option<StoreError> {
         self.queue().failed.clone()
@@ -175,7 +212,11 @@ impl Projector {
             } else {
                 Commit::Visible
             };
-            queue.bytes = 0;
+            queue.taken = Taken {
+                batches: queue.batches.len(),
+                bytes: std::mem::take(&mut queue.bytes),
+                since_ms: queue.since_ms.take(),
+            };
             (std::mem::take(&mut queue.batches), commit)
         };
         let written = catch_unwind(AssertUnwindSafe(|| {
@@ -192,6 +233,7 @@ impl Projector {
                 if let Some(last) = batches.last() {
                     self.projected.store(last.position, Ordering::Release);
                 }
+                queue.taken = Taken::default();
                 queue.dirty = commit == Commit::Visible;
                 if commit == Commit::Durable {
                     queue.durable_at_ms = now_ms;
@@ -225,6 +267,8 @@ impl Projector {
         let mut queue = self.queue();
         queue.batches.clear();
         queue.bytes = 0;
+        queue.since_ms = None;
+        queue.taken = Taken::default();
         queue.failed = None;
         queue.dirty = false;
         queue.durable_at_ms = now_ms;
@@ -320,4 +364,29 @@ fn write(store: &Store, batches: &[Arc<Durable>], commit: Commit) -> Result<(), 
         }
     }
     transaction.commit(batches.last().map(|last| last.position), commit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backlog_is_as_old_as_its_oldest_batch() {
+        let projector = Projector::new(0, 100);
+        assert_eq!(projector.backlog(5_000), Backlog::default());
+        for (position, now_ms) in [(1, 200), (2, 250)] {
+            let batch = Durable {
+                position,
+                at: Timestamp::from_ms(1),
+                events: Vec::new().into(),
+                changes: BTreeMap::new(),
+            };
+            projector.push(Arc::new(batch), now_ms);
+        }
+        let found = projector.backlog(270);
+        assert_eq!((found.batches, found.age_ms), (2, 70));
+        let built: Result<(), ()> = projector.rebuild((2, 300), || Ok(()));
+        assert_eq!(built, Ok(()));
+        assert_eq!(projector.backlog(5_000), Backlog::default());
+    }
 }

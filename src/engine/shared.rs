@@ -10,7 +10,7 @@ use super::auth::Auth;
 use super::feed::Feed;
 use super::fold;
 use super::leases::{LeaseOver, Lost, Named, Renewed};
-use super::projector::Projector;
+use super::projector::{Backlog, Projector};
 use super::request::SubmitError;
 use super::workers::{SharedWorkers, Workers};
 use tokio::sync::mpsc;
@@ -39,6 +39,8 @@ pub struct Stats {
 /// The counters at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StatsNow {
+    /// What was answered and is not in the projection yet.
+    pub backlog: Backlog,
     /// Batches flushed since the start.
     pub batches: u64,
     /// Events committed since the start.
@@ -66,8 +68,9 @@ impl Stats {
     }
 
     /// The counters now.
-    pub fn now(&self) -> StatsNow {
+    fn now(&self, backlog: Backlog) -> StatsNow {
         StatsNow {
+            backlog,
             batches: self.batches.load(Ordering::Relaxed),
             events: self.events.load(Ordering::Relaxed),
             flush_ns: self.flush_ns.load(Ordering::Relaxed),
@@ -158,6 +161,11 @@ impl Shared {
             Some(why) => SubmitError::Ended(why.clone()),
             None => SubmitError::Stopped,
         }
+    }
+
+    /// The counters now. Looks at the backlog, and begins no pass.
+    pub(super) fn stats_now(&self) -> StatsNow {
+        self.stats.now(self.projector.backlog(self.clock.monotonic_ms()))
     }
 
     /// The projection as it is, unless it is being rebuilt; for the writer, who knows what is not in it yet.

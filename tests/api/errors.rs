@@ -229,6 +229,27 @@ fn every_answer_says_version_and_mode_and_is_not_kept() {
 }
 
 #[test]
+fn the_metrics_tell_what_the_projection_does_not_show_yet() {
+    let appliance = TestAppliance::start();
+    let gauge = |name: &str| -> f64 {
+        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
+        let begin = format!("fastness_projection_backlog_{name} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
+        line.unwrap_or_else(|| panic!("{name}: {metrics}"))
+            .parse()
+            .unwrap()
+    };
+    appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    // Whoever reads waits until everything answered is shown.
+    appliance.get("/api/v1/jobs").expect(200);
+    for name in ["batches", "bytes", "age_seconds"] {
+        while gauge(name) > 0.0 {
+            std::thread::yield_now();
+        }
+    }
+}
+
+#[test]
 fn the_console_stands_at_the_root_under_a_strict_policy() {
     let appliance = TestAppliance::start();
     for path in ["/", "/runs/some-run", "/jobs"] {

@@ -104,7 +104,7 @@ impl Writer {
             changes: trial.changes,
         });
         self.cache.absorb(&batch);
-        self.shared.projector.push(batch);
+        self.shared.projector.push(batch, self.clock.monotonic_ms());
         let ready = self.active.ready.depth();
         self.shared
             .stats
