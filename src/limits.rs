@@ -199,8 +199,8 @@ pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
 pub const DUE_ITEMS_MAX: usize = 512;
 /// Rows kept in memory from batch to batch, and the bytes of the events that wrote them, in each of two generations: when
 /// the young one is full it becomes the old one.
-pub const CACHE_ROWS_MAX: usize = 32_768;
-pub const CACHE_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
+pub const CACHE_ROWS_MAX: usize = 16_384;
+pub const CACHE_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 /// Nodes of graphs kept in memory, in two generations as well. At least one graph always fits.
 pub const GRAPH_NODES_KEPT_MAX: usize = 200_000;
 /// Largest snapshot file read back, and largest key or value in it.

@@ -32,7 +32,7 @@ const HEAD: &[u8] = b"head/";
 /// Bumped whenever rows, keys or values change their form: an older file is then rebuilt.
 const FORMAT_NOW: u64 = 3;
 /// Page cache. The working set is the active jobs.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 
 /// Why the projection could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
