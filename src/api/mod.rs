@@ -16,6 +16,7 @@ mod error;
 mod events;
 mod gates;
 mod health;
+mod hold;
 mod idempotency;
 mod job_history;
 mod job_view;
