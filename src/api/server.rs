@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
-use super::connection::Guarded;
+use super::connection::{Guarded, Handover};
 use super::error::{self, ApiError};
 use super::request::{BodyPatience, header_text};
 use super::{Api, ApiContext, router};
@@ -158,19 +158,35 @@ async fn converse(
     socket: TcpStream,
     router: Router,
     api: Arc<Api>,
+    ending: watch::Receiver<Option<Duration>>,
+) {
+    let handover = Handover::default();
+    answer_requests(socket, (router, api), ending, handover.clone()).await;
+    if let Some(takeover) = handover.take() {
+        takeover.await;
+    }
+}
+
+async fn answer_requests(
+    socket: TcpStream,
+    (router, api): (Router, Arc<Api>),
     mut ending: watch::Receiver<Option<Duration>>,
+    handover: Handover,
 ) {
     let bounds = api.context.bounds;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (router, api) = (router.clone(), api.clone());
-        async move { Ok::<_, Infallible>(answer(&api, router, request.map(Body::new)).await) }
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(handover.clone());
+        async move { Ok::<_, Infallible>(answer(&api, router, request).await) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.head)
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
         .max_headers(limits::HEADER_FIELDS_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service);
+        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {
