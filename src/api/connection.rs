@@ -21,6 +21,8 @@ pub struct Guarded {
     timer: Option<Pin<Box<Sleep>>>,
     /// Writes that waited and then went on.
     resumed: u64,
+    /// Bytes read.
+    taken: u64,
 }
 
 impl Guarded {
@@ -31,12 +33,18 @@ impl Guarded {
             stall,
             timer: None,
             resumed: 0,
+            taken: 0,
         }
     }
 
     /// Writes that waited and then went on: so often the peer is known to have taken something.
     pub fn resumed(&self) -> u64 {
         self.resumed
+    }
+
+    /// Bytes that were read.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Passes on what a write came to, and looks at the time while it waits.
@@ -69,7 +77,10 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        self.taken += (buffer.filled().len() - before) as u64;
+        read
     }
 }
 

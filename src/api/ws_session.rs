@@ -208,7 +208,12 @@ impl Session {
                 let next = after.map(|cursor| cursor.next);
                 self.enter(place, &name, next).await
             }
-            (Verb::Unsubscribe, Some(index)) => Ok(self.rooms.leave(self.open.remove(index).key)),
+            (Verb::Unsubscribe, Some(index)) => {
+                let key = self.open.remove(index).key;
+                self.rooms
+                    .leave(key)
+                    .ok_or_else(|| ApiError::internal("the room was not open"))
+            }
             (Verb::Unsubscribe, None) => Err(ApiError::conflict(
                 "not_subscribed",
                 format!("{name} is not open"),

@@ -3,8 +3,10 @@
 //! The frames themselves are the library's (RFC 6455). What it leaves open stands here: how much a client may send, how
 //! long messages go out without being held, and an end that the client gets to see.
 
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -53,7 +55,7 @@ impl Closing {
             Closing::Stopping => (1001, "the server is stopping"),
             Closing::Protocol => (1002, "not a frame that may come here"),
             Closing::NotUtf8 => (1007, "the text is not UTF-8"),
-            Closing::TooMany => (1008, "too many frames in a second"),
+            Closing::TooMany => (1008, "too much in a second"),
             Closing::TooBig => (1009, "the message is too long"),
             Closing::Failed => (1011, "the events cannot be read now; resume"),
             Closing::Revoked => (4401, "the token or session is over"),
@@ -107,6 +109,8 @@ pub struct Socket {
     second: u64,
     frames: u32,
     messages: u32,
+    /// Bytes that had been read when it began.
+    taken_before: u64,
 }
 
 impl Socket {
@@ -127,6 +131,7 @@ impl Socket {
             second: 0,
             frames: 0,
             messages: 0,
+            taken_before: 0,
         }
     }
 
@@ -135,14 +140,15 @@ impl Socket {
     /// # Errors
     /// Why the connection must end.
     pub async fn hear(&mut self) -> Result<Heard, Closing> {
-        let message = match self.stream.next().await {
-            None => return Err(Closing::Left),
-            Some(message) => message?,
-        };
-        let second = self.clock.monotonic_ms() / 1_000;
-        if second != self.second {
-            (self.second, self.frames, self.messages) = (second, 0, 0);
-        }
+        let message = poll_fn(|context| match self.stream.poll_next_unpin(context) {
+            Poll::Ready(None) => Poll::Ready(Err(Closing::Left)),
+            Poll::Ready(Some(message)) => Poll::Ready(message.map_err(Closing::from)),
+            // The library goes on by itself through fragments that come to nothing.
+            Poll::Pending if self.is_flooded() => Poll::Ready(Err(Closing::TooMany)),
+            Poll::Pending => Poll::Pending,
+        });
+        let message = message.await?;
+        self.turn_second();
         self.frames += 1;
         if self.frames > limits::WS_FRAMES_PER_SECOND_MAX {
             return Err(Closing::TooMany);
@@ -158,6 +164,19 @@ impl Socket {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => Heard::Life,
             Message::Close(_) => return Err(Closing::Left),
         })
+    }
+
+    fn turn_second(&mut self) {
+        let second = self.clock.monotonic_ms() / 1_000;
+        if second != self.second {
+            (self.second, self.frames, self.messages) = (second, 0, 0);
+            self.taken_before = self.stream.get_ref().taken();
+        }
+    }
+
+    fn is_flooded(&mut self) -> bool {
+        self.turn_second();
+        self.stream.get_ref().taken() - self.taken_before > limits::WS_BYTES_PER_SECOND_MAX
     }
 
     /// Gathers a message whose end is shared with others; [`Socket::flush`] sends what is gathered.

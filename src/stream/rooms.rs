@@ -157,11 +157,13 @@ impl Rooms {
         Ok((key, last_before(end)))
     }
 
-    /// Closes a room. The last event that was looked at comes back.
-    pub fn leave(&mut self, key: RoomKey) -> i64 {
+    /// Closes a room. The last event that it has seen or passed over comes back; none when it is not open.
+    pub fn leave(&mut self, key: RoomKey) -> Option<i64> {
+        let at = self.source.rooms.iter().position(|room| room.key == key)?;
         self.reading = None;
-        Arc::make_mut(&mut self.source.rooms).retain(|room| room.key != key);
-        self.as_of()
+        let room = Arc::make_mut(&mut self.source.rooms).remove(at);
+        // Others may be read from further back.
+        Some(last_before(room.from.max(self.next)))
     }
 
     /// The last event that was looked at; −1 before the first.
