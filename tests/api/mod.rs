@@ -14,5 +14,7 @@ mod scopes;
 mod secrets;
 mod sessions;
 mod streams;
+mod websocket;
+mod websocket_frames;
 mod worker_output;
 mod workers;
