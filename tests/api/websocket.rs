@@ -30,6 +30,15 @@ fn ledger(appliance: &TestAppliance) -> Vec<String> {
         .collect()
 }
 
+/// Readers of streams that the server holds.
+fn subscribers(appliance: &TestAppliance) -> u64 {
+    let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
+    let line = metrics
+        .lines()
+        .find_map(|line| line.strip_prefix("fastness_stream_subscribers "));
+    line.unwrap().parse().unwrap()
+}
+
 fn seqs(events: &[Received]) -> Vec<u64> {
     events.iter().map(Received::seq).collect()
 }
@@ -567,21 +576,28 @@ fn one_that_does_not_read_is_closed_with_4408_and_resumes() {
     let mut other = Client::open(&appliance);
     other.subscribe(json!({"type": "subscribe:events"}));
     let payload = "x".repeat(900_000);
-    for seq in 1..=EVENTS {
-        let body = json!({"type": "a", "payload": {"text": payload}}).to_string();
-        appliance.post("/api/v1/jobs", body).expect(201);
-        // Long messages come in several frames; nobody waits for the other one.
-        assert_eq!(other.event().seq(), seq as u64);
-    }
-    // It begins to read when the server has given it up, but not yet the connection.
-    std::thread::sleep(Duration::from_millis(800));
-    let mut seen = 0;
-    let code = loop {
-        match slow.next() {
-            Ok(_) => seen += 1,
-            Err(code) => break code,
+    let (mut seen, mut code) = (0, None);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            for seq in 1..=EVENTS {
+                let body = json!({"type": "a", "payload": {"text": payload}}).to_string();
+                appliance.post("/api/v1/jobs", body).expect(201);
+                // Long messages come in several frames; nobody waits for the other one.
+                assert_eq!(other.event().seq(), seq as u64);
+            }
+        });
+        // It begins to read when the server has given it up, but not yet the connection.
+        while subscribers(&appliance) > 1 {
+            std::thread::sleep(Duration::from_millis(20));
         }
-    };
+        while code.is_none() {
+            match slow.next() {
+                Ok(_) => seen += 1,
+                Err(closed) => code = Some(closed),
+            }
+        }
+    });
+    let code = code.unwrap();
     assert_eq!(code, Some(4408));
     assert!(seen < EVENTS, "{seen} were read");
     let mut again = Client::open(&appliance);

@@ -267,7 +267,11 @@ fn one_message_too_many_in_a_second_is_refused_alone() {
         .write_all(&frame(TEXT, true, message).repeat(count as usize))
         .unwrap();
     let codes: Vec<String> = (0..count)
-        .map(|_| answer(&mut socket)["code"].as_str().unwrap().to_owned())
+        .map(|_| {
+            let answer = answer(&mut socket);
+            assert_eq!(answer["id"], 1, "{answer}");
+            answer["code"].as_str().unwrap().to_owned()
+        })
         .collect();
     let refused = codes.iter().filter(|code| *code == "rate_limited").count() as u32;
     // They may lie in two seconds.
