@@ -12,7 +12,7 @@ use tokio_tungstenite::tungstenite::Message;
 use super::jobs::{claim, complete};
 use super::packs::{done, run_step, start_run};
 use super::streams::submit_many;
-use crate::support::appliance::{Ask, Reply, TestAppliance};
+use crate::support::appliance::{Ask, TestAppliance};
 use crate::support::random::Random;
 use crate::support::websocket::{Client, HANDSHAKE, Received, raw, read_frame, shake};
 
@@ -178,20 +178,17 @@ fn the_handshake_asks_who_and_from_where() {
         (without("sec-websocket-protocol"), 400, "subprotocol_required"),
         (without("sec-websocket-key"), 400, "invalid_handshake"),
     ] {
-        let mut asked = Ask::get(path);
-        for (name, value) in &headers {
-            asked = asked.header(name, value);
-        }
-        // What is refused here is answered like any request.
-        let mut socket = appliance.connect();
-        let bytes = String::from_utf8(asked.bytes(appliance.address)).unwrap();
-        let bytes = bytes.replace("connection: close\r\n", "");
-        std::io::Write::write_all(&mut socket, bytes.as_bytes()).unwrap();
-        socket.shutdown(std::net::Shutdown::Write).unwrap();
-        let reply = Reply::read(std::io::BufReader::new(socket));
-        assert_eq!(reply.problem(status), code, "{headers:?}");
+        let (mut socket, found, fields) = shake(&appliance, path, &headers);
+        let field = |name: &str| {
+            let found = fields.iter().find(|(known, _)| known == name);
+            found.map(|(_, value)| value.as_str())
+        };
+        let mut body = vec![0; field("content-length").unwrap().parse().unwrap()];
+        std::io::Read::read_exact(&mut socket, &mut body).unwrap();
+        let problem: Value = serde_json::from_slice(&body).unwrap();
+        assert_eq!((found, &problem["code"]), (status, &json!(code)), "{headers:?}");
         if status == 426 {
-            assert_eq!(reply.header("sec-websocket-version"), Some("13"));
+            assert_eq!(field("sec-websocket-version"), Some("13"));
         }
     }
     let in_url = format!("/api/v1/ws?token={}", appliance.admin);
