@@ -207,11 +207,7 @@ impl Fields {
         let job = self.parsed("job")?.map(Watched::Job);
         let run = self.parsed("run")?.map(Watched::Run);
         let pack_run = self.parsed("packRun")?.map(Watched::Run);
-        let mut asked = [job, run, pack_run].into_iter().flatten();
-        let watched = asked.next();
-        if asked.next().is_some() {
-            return Err(bad("job", "one of job, run, packRun"));
-        }
+        let watched = Watched::one_of([job, run, pack_run]).map_err(|error| bad("job", error.to_string()))?;
         Ok(Filter {
             types,
             correlation_id: self.text("correlationId")?,

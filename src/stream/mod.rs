@@ -15,7 +15,7 @@ mod rooms;
 
 pub use cursor::{Cursor, CursorError};
 pub use events::{Chunk, Delivered, Form, StreamError, Subscription};
-pub use filter::{EventHead, Filter, Watched};
+pub use filter::{EventHead, Filter, SeveralWatched, Watched};
 pub use hub::{Encode, EncodePart, Forms, Hub, Published};
 pub use lines::{LineBatch, Lines};
 pub use rooms::{RoomChunk, RoomEvent, RoomGap, RoomKey, Rooms};
