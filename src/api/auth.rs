@@ -9,8 +9,8 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::ApiError;
+use super::idempotency;
 use super::request::header_text;
-
 use super::sessions::SessionKey;
 use super::{Access, Api};
 use crate::domain::event::{Actor, ActorKind};
@@ -98,6 +98,8 @@ impl Door {
 /// Lets a request through to its handler, or refuses it.
 pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let Door { api, access } = door;
+    // Only here is the route known: one that does not exist says so first.
+    idempotency::check_header(request.method(), request.uri().path(), request.headers())?;
     if access == Access::Open {
         return Ok(next.run(request).await);
     }

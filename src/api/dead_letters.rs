@@ -395,6 +395,7 @@ async fn preview(
 #[serde(deny_unknown_fields)]
 pub struct Note {
     /// Recorded with it.
+    #[schema(min_length = 1)]
     note: String,
 }
 

@@ -18,6 +18,7 @@ mod gates;
 mod health;
 mod idempotency;
 mod job_history;
+mod job_shapes;
 mod job_view;
 mod jobs;
 mod keys;

@@ -98,8 +98,7 @@ impl Guard {
     /// # Errors
     /// An interval out of its bounds.
     pub fn new(api: &Arc<Api>, caller: &Caller, query: &mut Query) -> Result<Self, ApiError> {
-        let (min, max) = (limits::HEARTBEAT_STREAM_MS_MIN, limits::HEARTBEAT_STREAM_MS_MAX);
-        let asked = query.number("heartbeatMs", min, max)?;
+        let asked = heartbeat_ms(query)?;
         let every = |ms: u64| {
             let period = Duration::from_millis(ms);
             let mut interval = tokio::time::interval(period);
@@ -178,6 +177,15 @@ impl Guard {
         });
         end.await
     }
+}
+
+/// Takes the heartbeat's interval out of the query.
+///
+/// # Errors
+/// An interval out of its bounds.
+pub fn heartbeat_ms(query: &mut Query) -> Result<Option<u64>, ApiError> {
+    let (min, max) = (limits::HEARTBEAT_STREAM_MS_MIN, limits::HEARTBEAT_STREAM_MS_MAX);
+    query.number("heartbeatMs", min, max)
 }
 
 /// Where a stream starts: after `Last-Event-ID`, else after `?after=`; none is now.
