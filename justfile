@@ -5,6 +5,7 @@ set shell := ["bash", "-euo", "pipefail", "-c"]
 
 target := arch() + "-unknown-linux-gnu"
 dist_binary := justfile_directory() / "target" / target / "dist" / "fastness"
+contract_python := "target/contract/venv/bin/python"
 dist_bytes_max := "15000000"
 here := just_executable() + " --justfile " + quote(justfile())
 
@@ -31,7 +32,7 @@ test: _tools _test-packages _web-modules
     set -euo pipefail
     logs=target/check
     rm -rf "$logs" && mkdir -p "$logs"
-    for step in web-test fmt-check lint unit docs audit dist test-browser; do
+    for step in web-test fmt-check lint unit docs audit dist test-contract test-browser; do
         printf '\n==> %s\n' "$step"
         begin=$SECONDS
         if ! {{ here }} "$step" 2>&1 | tee "$logs/$step.log"; then
@@ -42,8 +43,8 @@ test: _tools _test-packages _web-modules
     done
     # What the test runners themselves said at their end, together.
     printf '\n==> all steps passed in %s s\n' "$SECONDS"
-    cat "$logs"/{web-test,unit,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
-        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )'
+    cat "$logs"/{web-test,unit,test-contract,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
+        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )|^contract: '
 
 # What CI runs: the same
 check: test
@@ -101,6 +102,15 @@ dist: _web
 # The console in a real browser, against the binary that ships
 test-browser: _test-packages _web-modules dist
     FASTNESS_BIN={{ quote(dist_binary) }} npm --prefix web run e2e
+
+# The interface against its own description: the binary that ships, asked by schemathesis with a fixed seed
+test-contract: _contract-tools dist
+    FASTNESS_BIN={{ quote(dist_binary) }} {{ contract_python }} tests/contract/run.py --seed 1
+
+# The same for longer, with a drawn seed that it prints; `--seed N` and `--examples N` say otherwise
+fuzz-contract *arguments: _contract-tools build
+    FASTNESS_BIN=target/release/fastness {{ contract_python }} tests/contract/run.py \
+        --seconds-max 7200 --examples 150 --chain-seconds 600 {{ arguments }}
 
 # The measured workloads
 bench *arguments: _web
@@ -170,6 +180,8 @@ _test-packages:
         binutils:readelf chromium:chromium; do
         command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
     done
+    # Debian keeps what makes a virtual environment apart from Python.
+    python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ "${#missing[@]}" -gt 0 ] || exit 0
     if ! command -v apt-get >/dev/null; then
         as_root=none
@@ -188,6 +200,22 @@ _test-packages:
     echo "installing Debian packages: ${missing[*]}"
     $as_root apt-get update -qq
     $as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes -qq --no-install-recommends "${missing[@]}" >/dev/null
+
+# Installs what the API test runs on, as locked and by digest, into an environment below target.
+_contract-tools: _test-packages
+    #!/usr/bin/env bash
+    set -euo pipefail
+    venv=target/contract/venv
+    wanted="$(python3 --version) $(sha256sum tests/contract/requirements.txt)"
+    [ "$(cat "$venv/installed" 2>/dev/null)" != "$wanted" ] || exit 0
+    rm -rf "$venv"
+    python3 -m venv "$venv"
+    if ! "$venv/bin/pip" install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+        --requirement tests/contract/requirements.txt; then
+        echo "the API test cannot run: pip could not install tests/contract/requirements.txt" >&2
+        exit 1
+    fi
+    echo "$wanted" >"$venv/installed"
 
 # Installs the console's packages, as locked, running none of their scripts.
 _web-modules: _tools

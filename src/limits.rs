@@ -80,6 +80,11 @@ pub const TEXT_BYTES_MAX: usize = 4_096;
 pub const PAGE_ITEMS_DEFAULT: usize = 50;
 pub const PAGE_ITEMS_MAX: usize = 500;
 
+/// Largest sequence, size or epoch that is asked for: what an `int64` holds.
+pub const COUNT_MAX: u64 = i64::MAX as u64;
+/// Largest attempt that is asked for: what an `int32` holds.
+pub const ATTEMPT_MAX: u64 = i32::MAX as u64;
+
 /// Priorities run from 0 to this, higher first.
 pub const PRIORITY_MAX: u8 = 9;
 pub const PRIORITY_DEFAULT: u8 = 5;

@@ -19,7 +19,7 @@ use crate::output::BlobReader;
 
 /// The content of an artifact.
 #[utoipa::path(get, path = "/api/v1/artifacts/{sha256}", tag = "pack runs", params(("sha256" = String, Path)),
-    responses((status = 200, description = "All of it", body = Vec<u8>, content_type = "application/octet-stream"),
+    responses((status = 200, description = "All of it", body = Vec<u8>, content_type = "*/*"),
         (status = 206, description = "The range asked for"), (status = 304, description = "Not modified")))]
 pub async fn content(
     State(api): State<Arc<Api>>,

@@ -9,6 +9,7 @@ use axum::middleware::Next;
 use axum::response::Response;
 
 use super::error::ApiError;
+use super::idempotency;
 use super::parameters::Names;
 use super::request::{Query, header_text};
 use super::sessions::SessionKey;
@@ -106,6 +107,8 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         access,
         parameters,
     } = door;
+    // Only here is the route known: one that does not exist says so first.
+    idempotency::check_header(request.method(), request.uri().path(), request.headers())?;
     if access == Access::Open {
         Query::check(request.uri(), &parameters)?;
         return Ok(next.run(request).await);

@@ -244,6 +244,7 @@ pub async fn clusters(
 #[serde(deny_unknown_fields)]
 pub struct Note {
     /// Recorded with it.
+    #[schema(min_length = 1)]
     note: String,
 }
 

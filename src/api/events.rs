@@ -39,7 +39,8 @@ pub struct EventPage {
 
 /// Events, oldest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "ledger",
-    params(("after" = Option<i64>, Query, description = "Exclusive; -1 is before the first"),
+    params(("after" = Option<String>, Query, pattern = "^(-1|[0-9]{1,16})([.](-1|[0-9]{1,16}))?$",
+            description = "Exclusive: the number of an event, -1 for before the first, or the id of a message of a stream"),
         ("type" = Option<String>, Query, description = "Glob; repeatable"),
         ("correlationId" = Option<String>, Query), ("project" = Option<String>, Query),
         ("job" = Option<String>, Query), ("run" = Option<String>, Query),
@@ -268,7 +269,7 @@ pub async fn read(
 ) -> Result<Response, ApiError> {
     let Id(seq) = seq.map_err(|_| ApiError::not_found("event"))?;
     let with_proof = query.number("proof", 0, 1)? == Some(1);
-    let size = query.parsed::<u64>("size")?;
+    let size = query.count("size")?;
     query.finish()?;
     let tenant = caller.tenant()?.clone();
     api.blocking(move |api| {

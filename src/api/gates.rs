@@ -24,6 +24,7 @@ pub struct Said {
     binding: Option<Digest>,
     /// Why; at most 2,048 bytes.
     #[serde(default)]
+    #[schema(required = true, min_length = 1)]
     reason: String,
 }
 

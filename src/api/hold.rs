@@ -78,9 +78,18 @@ impl Hold {
 /// # Errors
 /// An interval out of its bounds.
 pub fn heartbeat(query: &mut Query) -> Result<Interval, ApiError> {
+    Ok(every(
+        heartbeat_ms(query)?.unwrap_or(limits::HEARTBEAT_STREAM_MS_DEFAULT),
+    ))
+}
+
+/// Takes the heartbeat's interval out of a query, if it names one.
+///
+/// # Errors
+/// An interval out of its bounds.
+pub fn heartbeat_ms(query: &mut Query) -> Result<Option<u64>, ApiError> {
     let (min, max) = (limits::HEARTBEAT_STREAM_MS_MIN, limits::HEARTBEAT_STREAM_MS_MAX);
-    let asked = query.number("heartbeatMs", min, max)?;
-    Ok(every(asked.unwrap_or(limits::HEARTBEAT_STREAM_MS_DEFAULT)))
+    query.number("heartbeatMs", min, max)
 }
 
 fn every(ms: u64) -> Interval {

@@ -7,6 +7,7 @@ use serde_json::value::{RawValue, to_raw_value};
 use utoipa::ToSchema;
 
 use super::error::ApiError;
+use super::job_shapes::{ConcurrencyShape, RetryShape};
 use super::reading::{Reading, Texts};
 use super::worker_calls::ProgressView;
 use crate::domain::canonical::Value;
@@ -30,7 +31,7 @@ pub struct JobView {
     attempt: u32,
     /// Why cancelling was asked for, while it is not confirmed.
     cancel_requested: Option<String>,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ConcurrencyShape>)]
     concurrency: Option<Concurrency>,
     correlation_id: Option<String>,
     #[schema(value_type = String)]
@@ -71,7 +72,7 @@ pub struct JobView {
     replay_of: Option<JobId>,
     /// What a worker's labels must include.
     requires: Texts,
-    #[schema(value_type = Object)]
+    #[schema(value_type = RetryShape)]
     retries: RetryPolicy,
     #[schema(value_type = Option<String>)]
     run_id: Option<RunId>,

@@ -46,7 +46,7 @@ pub async fn checkpoint(
     caller: Caller,
     mut query: Query,
 ) -> Result<Response, ApiError> {
-    let asked = query.parsed::<u64>("size")?;
+    let asked = query.count("size")?;
     query.finish()?;
     let tenant = caller.tenant()?.clone();
     api.blocking(move |api| {
@@ -87,8 +87,8 @@ pub async fn inclusion(
     caller: Caller,
     mut query: Query,
 ) -> Result<Answer<Proof>, ApiError> {
-    let seq = query.parsed::<u64>("seq")?;
-    let asked = query.parsed::<u64>("size")?;
+    let seq = query.count("seq")?;
+    let asked = query.count("size")?;
     query.finish()?;
     let seq = seq.ok_or_else(|| bad_parameter("seq", "which event?"))?;
     let tenant = caller.tenant()?.clone();
@@ -115,8 +115,8 @@ pub async fn consistency(
     caller: Caller,
     mut query: Query,
 ) -> Result<Answer<Proof>, ApiError> {
-    let from = query.parsed::<u64>("from")?;
-    let to = query.parsed::<u64>("to")?;
+    let from = query.count("from")?;
+    let to = query.count("to")?;
     query.finish()?;
     let from = from.ok_or_else(|| bad_parameter("from", "from which size?"))?;
     let tenant = caller.tenant()?.clone();
@@ -157,7 +157,7 @@ pub async fn state(
     caller: Caller,
     mut query: Query,
 ) -> Result<Answer<StateView>, ApiError> {
-    let asked = query.parsed::<u64>("size")?;
+    let asked = query.count("size")?;
     query.finish()?;
     let tenant = caller.tenant()?.clone();
     let now = api.read(&tenant, move |reading| {

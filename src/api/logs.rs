@@ -14,11 +14,13 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::hold::heartbeat_ms;
 use super::pack_runs::pack_run;
 use super::request::{Id, Query, bad_parameter, header_text};
 use super::run_stream::{RunTail, Sending, line_position};
 use super::sse::{Guard, answer};
 use crate::domain::{RunId, StepName, Timestamp};
+use crate::limits;
 use crate::output::{Line, LineFilter, LineKind, RunScope};
 use crate::stream::{Filter, Form, Lines, Subscription, Watched};
 
@@ -60,7 +62,8 @@ impl LineView {
 #[utoipa::path(get, path = "/api/v1/pack-runs/{id}/logs", tag = "pack runs", params(("id" = String, Path),
         ("step" = Option<String>, Query), ("attempt" = Option<u32>, Query),
         ("after" = Option<String>, Query, description = "Position; exclusive"),
-        ("limit" = Option<u64>, Query), ("follow" = Option<bool>, Query), ("heartbeatMs" = Option<u64>, Query)),
+        ("limit" = Option<u64>, Query, minimum = 1), ("follow" = Option<bool>, Query),
+        ("heartbeatMs" = Option<u64>, Query)),
     responses((status = 200, content((LineView = "application/x-ndjson"), (String = "text/plain"),
         (String = "text/event-stream")))))]
 pub async fn read(
@@ -76,10 +79,10 @@ pub async fn read(
     let filter = LineFilter {
         step: query.parsed("step")?,
         job: None,
-        attempt: query.parsed("attempt")?,
+        attempt: query.attempt()?,
     };
     let follow = query.parsed::<bool>("follow")?.unwrap_or(false);
-    let limit = query.number("limit", 1, u64::MAX)?;
+    let limit = query.number("limit", 1, limits::COUNT_MAX)?;
     let after = query.text("after")?;
     let resumed = header_text(&headers, "last-event-id").filter(|id| follow && !id.is_empty());
     let pos = match resumed.or(after.as_deref()) {
@@ -109,6 +112,8 @@ pub async fn read(
             RunTail::new(guard, events, lines, run, Sending::Lines).into_stream(),
         ));
     }
+    // Known to the route, so no mistake, although nothing beats here.
+    heartbeat_ms(&mut query)?;
     query.finish()?;
     let lines = api
         .blocking(move |api| Ok(Lines::open(api.output(), scope, filter, Some(pos))?))

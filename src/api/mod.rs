@@ -21,6 +21,7 @@ mod health;
 mod hold;
 mod idempotency;
 mod job_history;
+mod job_shapes;
 mod job_view;
 mod jobs;
 mod keys;

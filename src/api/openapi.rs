@@ -33,17 +33,19 @@ pub async fn well_known() -> Redirect {
 mod tests {
     use std::path::Path;
 
-    use utoipa::openapi::path::Operation;
+    use utoipa::openapi::path::{Operation, Parameter};
     use utoipa::openapi::security::{
         ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityRequirement, SecurityScheme,
     };
     use utoipa::openapi::{
         Components, ContentBuilder, Info, License, OpenApi, OpenApiBuilder, Ref, RefOr, ResponseBuilder,
+        Schema,
     };
     use utoipa::{OpenApi as _, PartialSchema, ToSchema};
 
     use crate::api::error::{FieldError, Problem};
-    use crate::api::{Access, routes};
+    use crate::api::{Access, Route, routes};
+    use crate::limits;
 
     /// What the handlers say of themselves.
     #[derive(utoipa::OpenApi)]
@@ -191,13 +193,79 @@ mod tests {
             };
             let operation = operation.as_mut();
             let operation = operation.unwrap_or_else(|| panic!("{} has another method", route.path));
-            complete(operation, route.access);
+            complete(operation, &route);
         }
         document
     }
 
-    /// What every operation has: the error answer, and what the table asks.
-    fn complete(operation: &mut Operation, access: Access) {
+    /// Where a request needs no body although it may have one: `OptionalJson`, `Change`, and `Keyed` of what is optional.
+    const OPTIONAL_BODIES: &[&str] = &[
+        "/api/v1/bundles/export",
+        "/api/v1/jobs/{id}/cancel",
+        "/api/v1/jobs/{id}/schedule",
+        "/api/v1/jobs/{id}/retry",
+        "/api/v1/jobs/{id}/replay",
+        "/api/v1/packs/{name}/versions/{version}/simulate",
+        "/api/v1/pack-runs/{id}/cancel",
+        "/api/v1/pack-runs/{id}/pause",
+        "/api/v1/pack-runs/{id}/resume",
+        "/api/v1/pack-runs/{id}/replay",
+        "/api/v1/runs/{id}/cancel",
+        "/api/v1/runs/{id}/pause",
+        "/api/v1/runs/{id}/resume",
+        "/api/v1/runs/{id}/replay",
+    ];
+
+    /// `GET /api/v1/runs/{id}/at/{seq}` is `get_runs_by_id_at_by_seq`: one name for each operation, as OpenAPI asks.
+    fn name_of(method: &str, path: &str) -> String {
+        let path = path.strip_prefix("/api/v1").unwrap_or(path);
+        let part = |part: &str| {
+            let named = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+            let part = named.map_or(part.to_owned(), |name| format!("by_{name}"));
+            part.replace(['-', '.'], "_").trim_matches('_').to_owned()
+        };
+        let parts = path.split('/').filter(|part| !part.is_empty()).map(part);
+        let parts: Vec<String> = std::iter::once(method.to_lowercase()).chain(parts).collect();
+        parts.join("_")
+    }
+
+    /// What a number may be that has one meaning on every route.
+    fn bound(operation: &mut Operation) {
+        let found = operation.parameters.iter_mut().flatten();
+        let mut parameters: Vec<&mut Parameter> = found
+            .filter_map(|parameter| match parameter {
+                RefOr::T(parameter) => Some(parameter),
+                RefOr::Ref(_) => None,
+            })
+            .collect();
+        let is_list = parameters.iter().any(|parameter| parameter.name == "cursor");
+        for parameter in &mut parameters {
+            let Some(RefOr::T(Schema::Object(schema))) = &mut parameter.schema else {
+                continue;
+            };
+            let bounds = match parameter.name.as_str() {
+                "limit" if is_list => (1, limits::PAGE_ITEMS_MAX),
+                "proof" => (0, 1),
+                "heartbeatMs" => (
+                    limits::HEARTBEAT_STREAM_MS_MIN as usize,
+                    limits::HEARTBEAT_STREAM_MS_MAX as usize,
+                ),
+                _ => continue,
+            };
+            schema.minimum = Some(bounds.0.into());
+            schema.maximum = Some(bounds.1.into());
+        }
+    }
+
+    /// What every operation has: its name, the error answer, and what the table asks.
+    fn complete(operation: &mut Operation, route: &Route) {
+        operation.operation_id = Some(name_of(route.method.as_str(), route.path));
+        bound(operation);
+        if let Some(RefOr::T(body)) = &mut operation.request_body
+            && OPTIONAL_BODIES.contains(&route.path)
+        {
+            body.required = None;
+        }
         let content = ContentBuilder::new()
             .schema(Some(RefOr::Ref(Ref::from_schema_name(Problem::name()))))
             .build();
@@ -205,17 +273,29 @@ mod tests {
             .description("A refusal or failure, by its code.")
             .content("application/problem+json", content)
             .build();
-        operation
-            .responses
-            .responses
-            .insert("default".to_owned(), RefOr::T(problem));
-        let scope = match access {
+        let answers = &mut operation.responses.responses;
+        for answer in answers.values_mut() {
+            if let RefOr::T(answer) = answer
+                && let Some(RefOr::T(stream)) = answer.content.get_mut("text/event-stream")
+            {
+                // A schema would be of one message, and OpenAPI 3.1 has no way to tell messages apart.
+                stream.schema = None;
+            }
+        }
+        answers.insert("default".to_owned(), RefOr::T(problem));
+        let scope = match route.access {
             Access::Open => return,
             Access::Signed => None,
             Access::Tenant(scope) | Access::Tenants(scope) | Access::Appliance(scope) => Some(scope.as_str()),
         };
         let requirement = |scheme: &str| SecurityRequirement::new(scheme, scope);
-        operation.security = Some(vec![requirement("token"), requirement("session")]);
+        let is_of_session = route.access == Access::Signed;
+        let schemes = if is_of_session {
+            &["session"][..]
+        } else {
+            &["token", "session"]
+        };
+        operation.security = Some(schemes.iter().map(|scheme| requirement(scheme)).collect());
         if let Some(scope) = scope {
             let text = operation.description.get_or_insert_default();
             if !text.is_empty() {
@@ -223,6 +303,22 @@ mod tests {
             }
             text.push_str(&format!("Scope: `{scope}`."));
         }
+    }
+
+    #[test]
+    fn no_two_operations_have_one_name() {
+        let mut names: Vec<_> = routes()
+            .iter()
+            .map(|route| name_of(route.method.as_str(), route.path))
+            .collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+        assert!(
+            names.contains(&"get_runs_by_id_at_by_seq".to_owned()),
+            "{names:?}"
+        );
     }
 
     #[test]

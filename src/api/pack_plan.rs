@@ -227,7 +227,8 @@ pub async fn diff(
 
 /// The JSON Schema of pack files.
 #[utoipa::path(get, path = "/schemas/pack/v1", tag = "discovery",
-    responses((status = 200, description = "JSON Schema 2020-12", body = Object)))]
+    responses((status = 200, description = "JSON Schema 2020-12", body = Object,
+        content_type = "application/schema+json")))]
 pub async fn schema() -> ([(HeaderName, &'static str); 2], &'static str) {
     let headers = [
         (header::CONTENT_TYPE, "application/schema+json"),

@@ -37,7 +37,7 @@ pub struct Registered {
 
 /// Registers a pack. The same bytes again give the version that has them.
 #[utoipa::path(post, path = "/api/v1/packs", tag = "packs",
-    request_body(content((String = "application/yaml"), (Object = "application/json"))),
+    request_body(content((Object = "application/yaml"), (Object = "application/json"))),
     responses((status = 201, description = "A new version", body = Registered),
         (status = 200, description = "The version was there", body = Registered)))]
 pub async fn register(
@@ -256,7 +256,7 @@ pub async fn read_version(
 /// The source of a version, byte for byte.
 #[utoipa::path(get, path = "/api/v1/packs/{name}/versions/{version}/source", tag = "packs",
     params(("name" = String, Path), ("version" = u32, Path)),
-    responses((status = 200, content((String = "application/yaml"), (Object = "application/json")))))]
+    responses((status = 200, content((Object = "application/yaml"), (Object = "application/json")))))]
 pub async fn read_source(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -212,6 +212,17 @@ impl Query {
         }
     }
 
+    /// A sequence, a size, an epoch: what the description calls an `int64`.
+    pub fn count(&mut self, name: &str) -> Result<Option<u64>, ApiError> {
+        self.number(name, 0, limits::COUNT_MAX)
+    }
+
+    /// The number of an attempt, which the description calls an `int32`.
+    pub fn attempt(&mut self) -> Result<Option<u32>, ApiError> {
+        let found = self.number("attempt", 0, limits::ATTEMPT_MAX)?;
+        Ok(found.and_then(|attempt| u32::try_from(attempt).ok()))
+    }
+
     /// The size of a page.
     pub fn limit(&mut self) -> Result<usize, ApiError> {
         let limit = self.number("limit", 1, limits::PAGE_ITEMS_MAX as u64)?;

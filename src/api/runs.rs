@@ -15,6 +15,7 @@ use super::auth::Caller;
 use super::change::Change;
 use super::error::ApiError;
 use super::idempotency::{Keyed, decode, take};
+use super::job_shapes::{ConcurrencyShape, RetryShape};
 use super::jobs::Reason;
 use super::reading::{Asked, List, Reading, Texts, list_rows};
 use super::request::{Id, Ids, Query, bad_parameter, check_label};
@@ -96,7 +97,7 @@ pub struct NewNode {
     /// Runs even when what it needs has failed or was cancelled.
     #[serde(default)]
     always: bool,
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Option<ConcurrencyShape>)]
     concurrency: Option<Concurrency>,
     #[serde(default)]
     hold: bool,
@@ -112,7 +113,7 @@ pub struct NewNode {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = serde_json::Value, required = false)]
     payload: Option<Box<RawValue>>,
     priority: Option<u8>,
     project: Option<String>,
@@ -120,7 +121,7 @@ pub struct NewNode {
     #[serde(default)]
     requires: Texts,
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = RetryShape)]
     retries: RetryPolicy,
     timeout_ms: Option<u64>,
     #[serde(rename = "type")]
@@ -164,6 +165,7 @@ pub struct NewGraph {
     /// The key under which this is not done twice; the header `Idempotency-Key` says the same.
     idempotency_key: Option<String>,
     /// 1 to 10,000.
+    #[schema(min_items = 1)]
     jobs: Vec<NewNode>,
     /// Most of them at once.
     max_parallel: Option<u32>,

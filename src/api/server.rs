@@ -276,8 +276,7 @@ fn check(api: &Api, request: &Request) -> Result<(), ApiError> {
     if header_bytes > limits::HEADER_BYTES_MAX {
         return Err(ApiError::headers_too_large(limits::HEADER_BYTES_MAX));
     }
-    check_host(api, request.version(), uri, header_text(headers, "host"))?;
-    super::idempotency::check_header(request.method(), uri.path(), headers)
+    check_host(api, request.version(), uri, header_text(headers, "host"))
 }
 
 /// A page from elsewhere may point its own name at this address; it cannot make the browser name us.

@@ -13,6 +13,7 @@ use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, Problem, created};
 use super::idempotency::{Keyed, bind, mark};
+use super::job_shapes::{ConcurrencyShape, RetryShape};
 use super::job_view::JobView;
 use super::jobs::alone;
 use super::reading::Texts;
@@ -33,7 +34,7 @@ use crate::limits;
 #[schema(example = json!({"type": "scan.image", "payload": {"image": "a"}, "priority": 5}))]
 pub struct NewJob {
     /// Bounds the jobs that share a key and run at once.
-    #[schema(value_type = Option<Object>, example = json!({"key": "host-7", "limit": 1}))]
+    #[schema(value_type = Option<ConcurrencyShape>, example = json!({"key": "host-7", "limit": 1}))]
     concurrency: Option<Concurrency>,
     /// Ties what belongs together.
     correlation_id: Option<String>,
@@ -49,7 +50,7 @@ pub struct NewJob {
     #[schema(value_type = Option<String>)]
     not_before: Option<Timestamp>,
     /// Any JSON; kept exactly.
-    #[schema(value_type = serde_json::Value)]
+    #[schema(value_type = serde_json::Value, required = false)]
     payload: Option<Box<RawValue>>,
     /// 0 to 9, higher first.
     #[serde(default = "priority_default")]
@@ -64,7 +65,7 @@ pub struct NewJob {
     requires: Texts,
     /// When it is tried again.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = RetryShape)]
     retries: RetryPolicy,
     /// Longest time of one attempt.
     #[serde(default = "timeout_default")]

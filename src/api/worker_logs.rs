@@ -52,7 +52,7 @@ pub async fn receive(
         "stderr" => Stream::Stderr,
         _ => return Err(bad_parameter("stream", "it is stdout or stderr")),
     };
-    let offset = required(query.parsed::<u64>("offset")?, "offset")?;
+    let offset = required(query.count("offset")?, "offset")?;
     query.finish()?;
     let holder = Holder::new(&caller, id, epoch, worker)?;
     // Taken before the body, so that a lease that is over costs nothing; asked again under the lock of the log.
@@ -93,7 +93,7 @@ pub fn wrong_offset(expected: u64) -> ApiError {
 
 /// `epoch` and `worker`, where they stand in the query.
 pub fn lease_parameters(query: &mut Query) -> Result<(u64, String), ApiError> {
-    let epoch = required(query.parsed::<u64>("epoch")?, "epoch")?;
+    let epoch = required(query.count("epoch")?, "epoch")?;
     let worker = required(query.text("worker")?, "worker")?;
     Ok((epoch, worker))
 }
@@ -106,7 +106,7 @@ pub fn required<T>(found: Option<T>, name: &str) -> Result<T, ApiError> {
 /// The lines of a job, alone or in a run. `Accept: text/plain` gives them bare.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/logs", tag = "jobs", params(("id" = String, Path),
         ("attempt" = Option<u32>, Query),
-        ("after" = Option<String>, Query, description = "Position; exclusive"), ("limit" = Option<u64>, Query)),
+        ("after" = Option<String>, Query, description = "Position; exclusive"), ("limit" = Option<u64>, Query, minimum = 1)),
     responses((status = 200, content((LineView = "application/x-ndjson"), (String = "text/plain")))))]
 pub async fn read(
     State(api): State<Arc<Api>>,
@@ -119,9 +119,9 @@ pub async fn read(
     let filter = LineFilter {
         step: None,
         job: Some(id),
-        attempt: query.parsed("attempt")?,
+        attempt: query.attempt()?,
     };
-    let limit = query.number("limit", 1, u64::MAX)?;
+    let limit = query.number("limit", 1, limits::COUNT_MAX)?;
     let after = query.text("after")?;
     query.finish()?;
     let pos = after.as_deref().map_or(Some(0), line_position);

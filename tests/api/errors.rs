@@ -99,6 +99,11 @@ fn what_passes_a_bound_is_refused() {
         ("/api/v1/jobs?status=done", "invalid_parameter"),
         ("/api/v1/jobs?cursor=zz", "invalid_parameter"),
         ("/api/v1/jobs?colour=red", "unknown_parameter"),
+        (
+            "/api/v1/ledger/state?size=9223372036854775808",
+            "invalid_parameter",
+        ),
+        ("/api/v1/events/0?size=9223372036854775808", "invalid_parameter"),
         ("/api/v1/stream?heartbeatMs=999", "invalid_parameter"),
         ("/api/v1/stream?heartbeatMs=60001", "invalid_parameter"),
         ("/api/v1/stream?after=x", "invalid_parameter"),
@@ -220,6 +225,18 @@ fn every_answer_says_version_and_mode_and_is_not_kept() {
     let keyed = Ask::post("/api/v1/tenants", br#"{"name":"a"}"#).token(&appliance.admin);
     let keyed = keyed.header("idempotency-key", "k-1");
     assert_eq!(appliance.send(&keyed).problem(422), "idempotency_not_supported");
+    for (method, path, status) in [
+        ("TRACE", "/api/v1/jobs", 405),
+        ("DELETE", "/api/v1/jobs", 405),
+        ("POST", "/api/v1/no", 404),
+    ] {
+        let keyed = Ask::new(method, path, b"").token(&appliance.admin);
+        assert_eq!(
+            appliance.send(&keyed.header("idempotency-key", "k-1")).status,
+            status,
+            "{method} {path}"
+        );
+    }
     let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
     assert!(metrics.contains("fastness_build_info{version="), "{metrics}");
     assert!(

@@ -217,14 +217,16 @@ fn the_description_names_every_route_and_its_scope() {
     assert_eq!(described, table);
     for route in &routes() {
         let operation = &document["paths"][route.path][route.method.as_str().to_lowercase()];
-        let scope = match route.access {
+        let security = match route.access {
             Access::Open => continue,
-            Access::Signed => serde_json::json!([]),
+            // These are about the session, and a token is none.
+            Access::Signed => serde_json::json!([{"session": []}]),
             Access::Tenant(scope) | Access::Tenants(scope) | Access::Appliance(scope) => {
-                serde_json::json!([scope.as_str()])
+                let scope = scope.as_str();
+                serde_json::json!([{"token": [scope]}, {"session": [scope]}])
             }
         };
-        assert_eq!(operation["security"][0]["token"], scope, "{}", route.path);
+        assert_eq!(operation["security"], security, "{}", route.path);
     }
     let text = document.to_string();
     let schemas = document["components"]["schemas"].as_object().unwrap();

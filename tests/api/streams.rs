@@ -10,7 +10,7 @@ use fastness::domain::{TenantName, canonical};
 use serde_json::json;
 
 use super::jobs::{claim, complete};
-use super::packs::{done, run_step, start_run};
+use super::packs::{done, finished_pack_run, run_step, start_run};
 use crate::support::appliance::{Ask, Message, TestAppliance};
 use crate::support::random::Random;
 
@@ -237,6 +237,19 @@ fn a_pack_runs_lines_come_before_the_end_of_their_attempt() {
     assert_eq!(types, ["step.output", "end"]);
     assert_eq!(log[0].json()["line"], "two");
     assert_eq!(log[0].id, Some((count + 1).to_string()));
+}
+
+#[test]
+fn a_log_that_is_not_followed_takes_the_heartbeat_all_the_same() {
+    let appliance = TestAppliance::start();
+    let id = finished_pack_run(&appliance);
+    let ask = |beat: u32| appliance.get(&format!("/api/v1/pack-runs/{id}/logs?heartbeatMs={beat}"));
+    assert_eq!(ask(1_000).status, 200);
+    assert_eq!(ask(999).problem(422), "invalid_parameter");
+    for (attempt, status) in [("2147483647", 200), ("2147483648", 422)] {
+        let path = format!("/api/v1/pack-runs/{id}/logs?attempt={attempt}");
+        assert_eq!(appliance.get(&path).status, status, "{attempt}");
+    }
 }
 
 #[test]
