@@ -108,9 +108,10 @@ async fn page(
             next: from,
         };
         let end = u64::try_from(reading.as_of + 1).unwrap_or(0);
-        match found.filter.watched {
-            None => found.scan(&engine, reading.tenant(), end)?,
-            Some(watched) => found.follow(&engine, reading, watched, end)?,
+        if found.filter.is_indexed() {
+            found.follow(&engine, reading, end)?;
+        } else {
+            found.scan(&engine, reading.tenant(), end)?;
         }
         let more = found.next < end;
         Ok(EventPage {
@@ -160,23 +161,16 @@ impl Found {
         failed.map_or(Ok(()), Err)
     }
 
-    fn follow(
-        &mut self,
-        engine: &Handle,
-        reading: &Reading,
-        watched: Watched,
-        end: u64,
-    ) -> Result<(), ApiError> {
+    fn follow(&mut self, engine: &Handle, reading: &Reading, end: u64) -> Result<(), ApiError> {
         let tail = self.next.checked_sub(1).map(u64::to_be_bytes);
         let page = Page {
             after: tail.as_ref().map(|tail| tail.as_slice()),
             direction: Direction::Forward,
             limit: limits::STREAM_SCAN_EVENTS_MAX as usize,
         };
-        let found = match watched {
-            Watched::Job(job) => reading.snapshot().events_of_job(reading.tenant(), job, page)?,
-            Watched::Run(run) => reading.snapshot().events_of_run(reading.tenant(), run, page)?,
-        };
+        let found = self
+            .filter
+            .candidates(reading.snapshot(), reading.tenant(), page)?;
         let is_all = found.len() < page.limit;
         let ledger = engine.ledger(reading.tenant())?;
         for seq in found {

@@ -7,11 +7,33 @@ use std::sync::Arc;
 
 use redb::Durability;
 
-use super::codec::{Index, entries, event_key, prefix, row_key, seal_row, seal_value};
+use super::codec::{Index, correlation_mark, entries, event_key, prefix, row_key, seal_row, seal_value};
 use super::snapshot::get_row;
-use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
+use super::tables::Tables;
+use super::{Commit, Head, META, POSITION, StoreError, head_key};
 use crate::domain::state::{Key, Kind, Row};
 use crate::domain::{JobId, RunId, Seq, TenantName};
+
+/// What an event is filed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filing {
+    seq: Seq,
+    job: Option<JobId>,
+    run: Option<RunId>,
+    correlation: Option<[u8; 16]>,
+}
+
+impl Filing {
+    /// An event, by what it names.
+    pub fn new(seq: Seq, (job, run): (Option<JobId>, Option<RunId>), correlation_id: Option<&str>) -> Self {
+        Filing {
+            seq,
+            job,
+            run,
+            correlation: correlation_id.map(correlation_mark),
+        }
+    }
+}
 
 /// One batch of the writer: all or nothing.
 pub struct Batch {
@@ -34,11 +56,12 @@ impl Batch {
         tenant: &TenantName,
         changes: impl IntoIterator<Item = (&'c Key, Option<&'c Arc<Row>>)>,
     ) -> Result<(), StoreError> {
-        let mut rows = self.transaction.open_table(ROWS)?;
+        let mut tables = Tables::write(&self.transaction)?;
         for (key, row) in changes {
             let stored_key = row_key(tenant, key);
             let indexed = matches!(key.kind(), Kind::Job | Kind::Run | Kind::DeadLetter);
             let sealed = row.map(|row| seal_row(&stored_key, row));
+            let rows = tables.of_mut(&stored_key);
             let old = match &sealed {
                 Some(value) => rows.insert(stored_key.as_slice(), value.as_slice())?,
                 None => rows.remove(stored_key.as_slice())?,
@@ -50,33 +73,36 @@ impl Batch {
             let before = old.map(|old| of(old.value())).transpose()?.unwrap_or_default();
             let after = sealed.map(|value| of(&value)).transpose()?.unwrap_or_default();
             for gone in before.iter().filter(|key| !after.contains(key)) {
-                rows.remove(gone.as_slice())?;
+                tables.of_mut(gone).remove(gone.as_slice())?;
             }
             for new in after.iter().filter(|key| !before.contains(key)) {
-                rows.insert(new.as_slice(), [].as_slice())?;
+                tables.of_mut(new).insert(new.as_slice(), [].as_slice())?;
             }
         }
         Ok(())
     }
 
-    /// Files events under their jobs and runs.
+    /// Files events under their jobs, runs and correlation ids.
     ///
     /// # Errors
     /// What redb said.
     pub fn index_events(
         &mut self,
         tenant: &TenantName,
-        events: impl IntoIterator<Item = (Seq, Option<JobId>, Option<RunId>)>,
+        events: impl IntoIterator<Item = Filing>,
     ) -> Result<(), StoreError> {
-        let mut rows = self.transaction.open_table(ROWS)?;
-        for (seq, job, run) in events {
-            if let Some(job) = job {
-                let key = event_key(tenant, Index::EventByJob, job.as_bytes(), seq);
-                rows.insert(key.as_slice(), [].as_slice())?;
-            }
-            if let Some(run) = run {
-                let key = event_key(tenant, Index::EventByRun, run.as_bytes(), seq);
-                rows.insert(key.as_slice(), [].as_slice())?;
+        let mut tables = Tables::write(&self.transaction)?;
+        for event in events {
+            let orders = [
+                (Index::EventByJob, event.job.as_ref().map(JobId::as_bytes)),
+                (Index::EventByRun, event.run.as_ref().map(RunId::as_bytes)),
+                (Index::EventByCorrelation, event.correlation.as_ref()),
+            ];
+            for (index, subject) in orders {
+                if let Some(subject) = subject {
+                    let key = event_key(tenant, index, subject, event.seq);
+                    tables.of_mut(&key).insert(key.as_slice(), [].as_slice())?;
+                }
             }
         }
         Ok(())
@@ -104,8 +130,9 @@ impl Batch {
         start.pop();
         let mut end = start.clone();
         end.push(u8::MAX);
-        let mut rows = self.transaction.open_table(ROWS)?;
-        rows.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        for table in Tables::write(&self.transaction)?.each_mut() {
+            table.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        }
         let mut meta = self.transaction.open_table(META)?;
         meta.remove(head_key(tenant).as_slice())?;
         Ok(())
@@ -116,8 +143,7 @@ impl Batch {
     /// # Errors
     /// What redb said.
     pub fn get(&self, tenant: &TenantName, key: &Key) -> Result<Option<Arc<Row>>, StoreError> {
-        let rows = self.transaction.open_table(ROWS)?;
-        get_row(&rows, tenant, key)
+        get_row(&Tables::write(&self.transaction)?, tenant, key)
     }
 
     /// Ends the batch; `position` is the journal position up to which it is folded in, when that changes.

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::codec::{
-    Index, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key, run_status_prefix,
+    Index, correlation_mark, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key,
+    run_status_prefix,
 };
+use super::tables::{Reading, Tables};
 use super::{Head, POSITION, StoreError, head_key, open_u64};
 use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
@@ -20,7 +22,7 @@ use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
 
 /// A consistent view of everything, as of one batch.
 pub struct Snapshot {
-    pub(super) rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) tables: Tables<Reading>,
     pub(super) meta: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
 }
 
@@ -203,6 +205,20 @@ impl Snapshot {
         self.events(Index::EventByRun, tenant, run.as_bytes(), page)
     }
 
+    /// Sequences of the events that have a correlation id. It may, in theory, hold one that has another.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn events_of_correlation(
+        &self,
+        tenant: &TenantName,
+        correlation_id: &str,
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let mark = correlation_mark(correlation_id);
+        self.events(Index::EventByCorrelation, tenant, &mark, page)
+    }
+
     fn events(
         &self,
         index: Index,
@@ -240,7 +256,6 @@ impl Snapshot {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut end = start.to_vec();
-        // No prefix ends in 0xff: it ends in a kind, a status or an id behind them.
         increment(&mut end);
         let after = page.after.map(|after| [start, after].concat());
         let range = match (&after, page.direction) {
@@ -250,7 +265,7 @@ impl Snapshot {
             (Some(after), Direction::Backward) => (Bound::Included(start), Bound::Excluded(after.as_slice())),
             (None, _) => (Bound::Included(start), Bound::Excluded(end.as_slice())),
         };
-        let mut entries = self.rows.range::<&[u8]>(range)?;
+        let mut entries = self.tables.of(start).range::<&[u8]>(range)?;
         for _ in 0..page.limit {
             let entry = match page.direction {
                 Direction::Forward => entries.next(),
@@ -284,17 +299,17 @@ pub struct TenantView<'s> {
 
 impl View for TenantView<'_> {
     fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        Ok(get_row(&self.snapshot.rows, self.tenant, key)?)
+        Ok(get_row(&self.snapshot.tables, self.tenant, key)?)
     }
 }
 
-pub(super) fn get_row(
-    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+pub(super) fn get_row<T: ReadableTable<&'static [u8], &'static [u8]>>(
+    tables: &Tables<T>,
     tenant: &TenantName,
     key: &Key,
 ) -> Result<Option<Arc<Row>>, StoreError> {
     let stored_key = row_key(tenant, key);
-    let Some(value) = rows.get(stored_key.as_slice())? else {
+    let Some(value) = tables.of(&stored_key).get(stored_key.as_slice())? else {
         return Ok(None);
     };
     Ok(Some(Arc::new(open_row(key.kind(), &stored_key, value.value())?)))

@@ -12,7 +12,7 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::cursor::last_before;
-use super::filter::{EventHead, Filter, Watched};
+use super::filter::{EventHead, Filter};
 use super::hub::{Encode, Hub, Published};
 use crate::domain::{Seq, TenantName};
 use crate::engine::{Handle, SubmitError};
@@ -242,9 +242,10 @@ impl Source {
             events: Vec::new(),
             bytes: 0,
         };
-        let next = match self.filter.watched {
-            Some(watched) => self.read_index(watched, from, &mut reading),
-            None => self.read_range(from, &mut reading),
+        let next = if self.filter.is_indexed() {
+            self.read_index(from, &mut reading)
+        } else {
+            self.read_range(from, &mut reading)
         };
         let next = match next {
             Ok(next) => next,
@@ -281,7 +282,7 @@ impl Source {
         Ok(next)
     }
 
-    fn read_index(&self, watched: Watched, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
+    fn read_index(&self, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
         let snapshot = self.engine.read()?;
         let end = snapshot.head(&self.tenant)?.map_or(0, |head| head.size);
         let after = from.checked_sub(1).map(u64::to_be_bytes);
@@ -291,10 +292,7 @@ impl Source {
             direction: Direction::Forward,
             limit,
         };
-        let found = match watched {
-            Watched::Job(job) => snapshot.events_of_job(&self.tenant, job, page)?,
-            Watched::Run(run) => snapshot.events_of_run(&self.tenant, run, page)?,
-        };
+        let found = self.filter.candidates(&snapshot, &self.tenant, page)?;
         drop(snapshot);
         let ledger = self.engine.ledger(&self.tenant)?;
         let is_all = found.len() < limit;
