@@ -199,8 +199,8 @@ pub const BATCH_GATHER_BYTES_MAX: usize = 2 << 20;
 pub const DUE_ITEMS_MAX: usize = 512;
 /// Rows kept in memory from batch to batch, and the bytes of the events that wrote them, in each of two generations: when
 /// the young one is full it becomes the old one.
-pub const CACHE_ROWS_MAX: usize = 32_768;
-pub const CACHE_BYTES_MAX: usize = 2 * BACKLOG_BYTES_MAX;
+pub const CACHE_ROWS_MAX: usize = 16_384;
+pub const CACHE_BYTES_MAX: usize = BACKLOG_BYTES_MAX;
 /// Nodes of graphs kept in memory, in two generations as well. At least one graph always fits.
 pub const GRAPH_NODES_KEPT_MAX: usize = 200_000;
 /// Largest snapshot file read back, and largest key or value in it.
@@ -245,6 +245,23 @@ pub const HEARTBEAT_STREAM_MS_MAX: u64 = 60_000;
 pub const STREAM_RETRY_MS: u64 = 2_000;
 /// A stream reader that takes nothing for this long is closed; it can resume.
 pub const STREAM_STALL_MS: u64 = 30_000;
+
+/// WebSocket: rooms of one connection.
+pub const WS_ROOMS_MAX: usize = 100;
+/// Largest message of a client.
+pub const WS_MESSAGE_BYTES_MAX: usize = 16 * 1024;
+/// Messages of a client in one second that are acted upon; frames and bytes of any kind after which it is cut off.
+pub const WS_MESSAGES_PER_SECOND_MAX: u32 = 50;
+pub const WS_FRAMES_PER_SECOND_MAX: u32 = 500;
+pub const WS_BYTES_PER_SECOND_MAX: u64 = 2 << 20;
+/// Buffers of one connection: what is read at once, and what is gathered before it is written. A longer message is sent in
+/// several frames, so that no connection holds more than about twice that.
+pub const WS_READ_BYTES: usize = 4 * 1024;
+pub const WS_WRITE_BYTES: usize = STREAM_CHUNK_BYTES_MAX;
+/// How long the end of a connection may take once it was begun.
+pub const WS_CLOSE_MS_MAX: u64 = 2_000;
+/// Live signals that a reader may be behind; what is older it does not see.
+pub const LIVE_SIGNALS_MAX: usize = 256;
 
 /// How long running steps may go on after the server's end was asked for.
 pub const DRAIN_MS_DEFAULT: u64 = 10_000;
@@ -372,6 +389,9 @@ const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
 const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
 const _: () = assert!(CLAIMS_WAITING_PER_TENANT_MAX < CLAIMS_WAITING_MAX);
 const _: () = assert!(WORKERS_MAX <= CLAIMS_WAITING_PER_TENANT_MAX);
+const _: () = assert!(WS_MESSAGES_PER_SECOND_MAX < WS_FRAMES_PER_SECOND_MAX);
+const _: () =
+    assert!(WS_MESSAGES_PER_SECOND_MAX as u64 * WS_MESSAGE_BYTES_MAX as u64 <= WS_BYTES_PER_SECOND_MAX);
 const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
 const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
 const _: () = assert!(RUN_JOBS_MAX <= GRAPH_NODES_KEPT_MAX);

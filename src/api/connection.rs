@@ -1,8 +1,10 @@
-//! A connection that gives up on a peer which takes nothing for too long.
+//! A connection that gives up on a peer which takes nothing for too long, and what takes it over after an upgrade.
 
+use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -17,6 +19,10 @@ pub struct Guarded {
     stall: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Writes that waited and then went on.
+    resumed: u64,
+    /// Bytes read.
+    taken: u64,
 }
 
 impl Guarded {
@@ -26,13 +32,25 @@ impl Guarded {
             socket,
             stall,
             timer: None,
+            resumed: 0,
+            taken: 0,
         }
+    }
+
+    /// Writes that waited and then went on: so often the peer is known to have taken something.
+    pub fn resumed(&self) -> u64 {
+        self.resumed
+    }
+
+    /// Bytes that were read.
+    pub fn taken(&self) -> u64 {
+        self.taken
     }
 
     /// Passes on what a write came to, and looks at the time while it waits.
     fn watch<T>(&mut self, context: &mut Context<'_>, write: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if write.is_ready() {
-            self.timer = None;
+            self.resumed += u64::from(self.timer.take().is_some());
             return write;
         }
         let stall = self.stall;
@@ -40,10 +58,14 @@ impl Guarded {
             .timer
             .get_or_insert_with(|| Box::pin(tokio::time::sleep(stall)));
         match timer.as_mut().poll(context) {
-            Poll::Ready(()) => Poll::Ready(Err(io::Error::new(
-                io::ErrorKind::TimedOut,
-                "the peer takes nothing",
-            ))),
+            Poll::Ready(()) => {
+                // Whoever still has something to say, such as why it ends here, is given the same time again.
+                self.timer = None;
+                Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the peer takes nothing",
+                )))
+            }
             Poll::Pending => Poll::Pending,
         }
     }
@@ -55,7 +77,10 @@ impl AsyncRead for Guarded {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_read(context, buffer)
+        let before = buffer.filled().len();
+        let read = Pin::new(&mut self.socket).poll_read(context, buffer);
+        self.taken += (buffer.filled().len() - before) as u64;
+        read
     }
 }
 
@@ -88,5 +113,34 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+/// What goes on with a connection after an answer that upgrades it.
+pub type Takeover = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Where a handler leaves that. It runs in the task of the connection, so that the connection keeps its place and the
+/// end of the server waits for it. Laid into each request.
+#[derive(Clone, Default)]
+pub struct Handover(Arc<Mutex<Option<Takeover>>>);
+
+impl Handover {
+    /// Leaves what takes the connection over.
+    pub fn leave(&self, takeover: Takeover) {
+        *self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) = Some(takeover);
+    }
+
+    /// Takes what was left.
+    pub fn take(&self) -> Option<Takeover> {
+        self.0
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+            .take()
+    }
+}
+
+impl fmt::Debug for Handover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Handover")
     }
 }

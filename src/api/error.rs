@@ -81,7 +81,7 @@ struct Parts {
 }
 
 impl ApiError {
-    fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: impl Into<String>, detail: impl Into<String>) -> Self {
         ApiError(Box::new(Parts {
             status,
             code: code.into(),

@@ -3,7 +3,8 @@
 //! A handler authenticates nothing and knows no rule of the domain: it turns a request into a command or a read, and the
 //! answer into JSON. Statuses come from `error` alone. What has no row in the table is no route.
 //!
-//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `sse`; `server`, `body`, `connection`.
+//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `hold`, `sse`; `ws`,
+//! `ws_messages`, `ws_session`, `ws_socket`; `server`, `body`, `connection`.
 
 mod artifacts;
 mod assets;
@@ -17,6 +18,7 @@ mod error;
 mod events;
 mod gates;
 mod health;
+mod hold;
 mod idempotency;
 mod job_history;
 mod job_view;
@@ -25,6 +27,7 @@ mod keys;
 mod ledger;
 mod letter_choice;
 mod letter_replay;
+mod live;
 mod logs;
 mod metrics;
 mod openapi;
@@ -58,6 +61,10 @@ mod worker_logs;
 mod worker_registry;
 mod worker_shapes;
 mod workers;
+mod ws;
+mod ws_messages;
+mod ws_session;
+mod ws_socket;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,6 +77,7 @@ use axum::routing::{self, MethodRouter};
 use tokio::sync::watch;
 
 pub use self::assets::{Asset, FindAsset};
+use self::live::Signals;
 use self::parameters::Described;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
@@ -77,7 +85,7 @@ use crate::domain::token::Scope;
 use crate::engine::Handle;
 use crate::output::{Inbox, Output};
 use crate::secrets::Secrets;
-use crate::stream::Hub;
+use crate::stream::{Forms, Hub};
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -292,6 +300,7 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/stream/jobs/{id}", READ, streams::job),
         get("/api/v1/stream/runs/{id}", READ, streams::run),
         get("/api/v1/stream/pack-runs/{id}", READ, streams::pack_run_stream),
+        get("/api/v1/ws", READ, ws::open),
         post("/api/v1/tenants", ADMIN, tenants::create),
         get("/api/v1/tenants", ADMIN, tenants::list),
         get("/api/v1/secrets", SECRETS, secrets::list),
@@ -364,6 +373,8 @@ pub(crate) struct Api {
     context: ApiContext,
     sessions: Sessions,
     hub: Hub,
+    /// What no ledger keeps.
+    signals: Signals,
     /// Logs and artifacts that workers send.
     inbox: Inbox,
     /// Raised when a token was revoked or a session ended: streams look whether they may go on.
@@ -376,12 +387,17 @@ impl Api {
     /// Must be called within a runtime.
     fn new(context: ApiContext) -> Arc<Self> {
         let revocations = Arc::new(watch::Sender::new(0));
-        let hub = Hub::start(&context.engine, sse::encode_event, revocations.clone());
+        let forms = Forms {
+            whole: sse::encode_event,
+            part: ws_messages::encode_part,
+        };
+        let hub = Hub::start(&context.engine, forms, revocations.clone());
         let api = Arc::new(Api {
             inbox: Inbox::new(context.output.clone()),
             context,
             sessions: Sessions::default(),
             hub,
+            signals: Signals::default(),
             revocations,
             stopping: watch::Sender::new(false),
         });

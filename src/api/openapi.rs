@@ -124,6 +124,7 @@ mod tests {
         crate::api::streams::job,
         crate::api::streams::run,
         crate::api::streams::pack_run_stream,
+        crate::api::ws::open,
         crate::api::tenants::create,
         crate::api::tenants::list,
         crate::api::secrets::list,

@@ -239,7 +239,7 @@ enum Woken {
 }
 
 /// Whether all lines of the attempt must have been sent before this event.
-fn ends_attempt(type_name: &str) -> bool {
+pub fn ends_attempt(type_name: &str) -> bool {
     matches!(
         type_name,
         "job.completed" | "job.failed" | "job.cancelled" | "job.released" | "step.completed" | "step.failed"

@@ -22,7 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
 use super::body;
-use super::connection::Guarded;
+use super::connection::{Guarded, Handover};
 use super::error::{self, ApiError};
 use super::request::{BodyPatience, header_text};
 use super::{Api, ApiContext, router};
@@ -158,13 +158,28 @@ async fn converse(
     socket: TcpStream,
     router: Router,
     api: Arc<Api>,
+    ending: watch::Receiver<Option<Duration>>,
+) {
+    let handover = Handover::default();
+    answer_requests(socket, (router, api), ending, handover.clone()).await;
+    if let Some(takeover) = handover.take() {
+        takeover.await;
+    }
+}
+
+async fn answer_requests(
+    socket: TcpStream,
+    (router, api): (Router, Arc<Api>),
     mut ending: watch::Receiver<Option<Duration>>,
+    handover: Handover,
 ) {
     let bounds = api.context.bounds;
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (router, api) = (router.clone(), api.clone());
+        let handover = handover.clone();
         async move {
-            let (request, rest) = body::watch(request);
+            let (mut request, rest) = body::watch(request);
+            request.extensions_mut().insert(handover);
             let mut response = answer(&api, router, request).await;
             if !rest.lets_go_on().await {
                 let headers = response.headers_mut();
@@ -178,7 +193,8 @@ async fn converse(
         .header_read_timeout(bounds.head)
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
         .max_headers(limits::HEADER_FIELDS_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service);
+        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service)
+        .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {
         ended = connection.as_mut() => {

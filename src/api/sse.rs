@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, header};
@@ -10,20 +9,16 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::Stream;
 use serde::Serialize;
-use tokio::sync::watch;
-use tokio::time::{Interval, MissedTickBehavior};
+use tokio::time::Interval;
 
 use super::Api;
-use super::auth::{Caller, still_holds};
+use super::auth::Caller;
 use super::error::ApiError;
+use super::hold::{Hold, heartbeat};
 use super::request::{Query, bad_parameter, header_text};
-use super::sessions::SessionKey;
-use crate::domain::{Seq, TenantName, Timestamp, TokenId};
+use crate::domain::{Seq, TenantName, Timestamp};
 use crate::limits;
 use crate::stream::{Cursor, Subscription, Watched};
-
-/// How often a stream looks whether its token or session has run out.
-const LOOK_MS: u64 = 500;
 
 /// Writes an event: its exact canonical bytes are the data. They hold no line feed.
 pub fn encode_event(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>) {
@@ -73,13 +68,7 @@ pub struct End {
 pub struct Guard {
     api: Arc<Api>,
     tenant: TenantName,
-    token: TokenId,
-    session: Option<SessionKey>,
-    /// Whether time alone may end it.
-    runs_out: bool,
-    revocations: watch::Receiver<u64>,
-    stopping: watch::Receiver<bool>,
-    look: Interval,
+    hold: Hold,
     heart: Interval,
 }
 
@@ -98,49 +87,20 @@ impl Guard {
     /// # Errors
     /// An interval out of its bounds.
     pub fn new(api: &Arc<Api>, caller: &Caller, query: &mut Query) -> Result<Self, ApiError> {
-        let (min, max) = (limits::HEARTBEAT_STREAM_MS_MIN, limits::HEARTBEAT_STREAM_MS_MAX);
-        let asked = query.number("heartbeatMs", min, max)?;
-        let every = |ms: u64| {
-            let period = Duration::from_millis(ms);
-            let mut interval = tokio::time::interval(period);
-            // The first tick is one period from now, not at once.
-            interval.reset();
-            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            interval
-        };
-        let mut revocations = api.revocations.subscribe();
-        // Something may have changed since the request was admitted: look once.
-        revocations.mark_changed();
         Ok(Guard {
             api: api.clone(),
             tenant: caller.tenant()?.clone(),
-            token: caller.token.id,
-            session: caller.session.clone(),
-            runs_out: caller.token.expires_at.is_some() || caller.session.is_some(),
-            revocations,
-            stopping: api.stopping.subscribe(),
-            look: every(LOOK_MS),
-            heart: every(asked.unwrap_or(limits::HEARTBEAT_STREAM_MS_DEFAULT)),
+            hold: Hold::new(api, caller),
+            heart: heartbeat(query)?,
         })
     }
 
     /// Waits until there is something to say. Dropping the future loses nothing.
     pub async fn signal(&mut self) -> Signal {
-        loop {
-            let is_closed = tokio::select! {
-                _ = self.stopping.wait_for(|stopping| *stopping) => true,
-                changed = self.revocations.changed() => changed.is_err(),
-                _ = self.look.tick(), if self.runs_out => false,
-                _ = self.heart.tick() => return Signal::Beat,
-            };
-            if is_closed || !self.holds() {
-                return Signal::Over;
-            }
+        tokio::select! {
+            _ = self.hold.over() => Signal::Over,
+            _ = self.heart.tick() => Signal::Beat,
         }
-    }
-
-    fn holds(&self) -> bool {
-        still_holds(&self.api, self.token, self.session.as_ref())
     }
 
     /// A heartbeat at this place.

@@ -42,12 +42,7 @@ async fn follow(
             let job = query.parsed("job")?.map(Watched::Job);
             let run = query.parsed("run")?.map(Watched::Run);
             let pack_run = query.parsed("packRun")?.map(Watched::Run);
-            let mut asked = [job, run, pack_run].into_iter().flatten();
-            let first = asked.next();
-            if asked.next().is_some() {
-                return Err(bad_parameter("job", "one of job, run, packRun"));
-            }
-            first
+            Watched::one_of([job, run, pack_run]).map_err(|error| bad_parameter("job", error.to_string()))?
         }
     };
     let filter = filter(&mut query, asked)?;

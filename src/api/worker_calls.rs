@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, no_content};
+use super::live::tell_progress;
 use super::request::{Id, Json, check_range};
 use super::worker_shapes::check_worker;
 use crate::domain::command::{Command, Reply, ReportStep, StepPhase};
@@ -160,8 +161,11 @@ pub async fn progress(
         message: body.message,
         at_ms: api.now_ms(),
     };
-    match api.engine().set_progress(holder.named(), progress) {
-        Ok(()) => Ok(no_content()),
+    match api.engine().set_progress(holder.named(), progress.clone()) {
+        Ok(()) => {
+            tell_progress(&api, caller.tenant()?, holder.job, progress).await?;
+            Ok(no_content())
+        }
         Err(lost) => Err(holder.refusal(&api, lost).await),
     }
 }

@@ -195,7 +195,8 @@ impl Projector {
 
     /// Brings the projection up to everything committed; flushed when that is due, or asked for.
     pub(super) fn pass(&self, shared: &Shared, flush: bool) -> Result<(), StoreError> {
-        let writing = self.hold();
+        // Held until the outcome is told: two passes must not tell theirs in the wrong order.
+        let _writing = self.hold();
         let now_ms = shared.clock.monotonic_ms();
         let (batches, commit) = {
             let mut queue = self.queue();
@@ -226,7 +227,6 @@ impl Projector {
             write(&store, &batches, commit)
         }))
         .unwrap_or_else(|_| Err(StoreError::Damaged("writing it panicked".to_owned())));
-        drop(writing);
         let mut queue = self.queue();
         match &written {
             Ok(()) => {

@@ -18,8 +18,6 @@ use crate::limits;
 
 /// How often checkpoints are signed, when something is new.
 const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
-/// From here on a flush is slow: a disk that turns, or one far away.
-const SLOW_FLUSH: Duration = Duration::from_millis(1);
 /// Events since the last snapshot that make a clean stop write a new one.
 const SNAPSHOT_EVENTS_MIN: u64 = 50_000;
 
@@ -166,40 +164,13 @@ impl Loop {
         if !self.take(first)? {
             return Ok(false);
         }
+        // No pause to make batches larger: requests gather by themselves while the batch before is flushed and projected.
         while self.pending.len() < limits::BATCH_COMMANDS_MAX {
             let Ok(message) = self.messages.try_recv() else {
                 break;
             };
             if !self.take(message)? {
                 return Ok(false);
-            }
-        }
-        self.await_company()
-    }
-
-    /// On a fast disk requests gather by themselves while the batch before is flushed, and a pause costs more than it
-    /// brings. Where a flush takes long, those answered just now are worth a wait: most ask again at once, and would find
-    /// the next flush under way.
-    fn await_company(&mut self) -> Result<bool, Fatal> {
-        let (flush, answered) = self.writer.last_flush();
-        if flush < SLOW_FLUSH || self.pending.len() < 2 {
-            return Ok(true);
-        }
-        let wanted = (self.pending.len() + answered).min(limits::BATCH_COMMANDS_MAX);
-        let clock = self.writer.shared.clock.clone();
-        let until_ns = clock.monotonic_ns() + (flush / 4).as_nanos() as u64;
-        while self.pending.len() < wanted {
-            let left = Duration::from_nanos(until_ns.saturating_sub(clock.monotonic_ns()));
-            if left.is_zero() {
-                break;
-            }
-            match self.messages.recv_timeout(left) {
-                Ok(message) => {
-                    if !self.take(message)? {
-                        return Ok(false);
-                    }
-                }
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => break,
             }
         }
         Ok(true)

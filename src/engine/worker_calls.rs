@@ -43,7 +43,7 @@ impl Handle {
         self.shared.leases.lock().count_report(named)
     }
 
-    /// Keeps the latest progress of an attempt. No event, no flush. This is where a stream of live signals would begin.
+    /// Keeps the latest progress of an attempt. No event, no flush.
     ///
     /// # Errors
     /// [`Lost`] when the lease is not the one at work.

@@ -33,7 +33,7 @@ const HEAD: &[u8] = b"head/";
 /// Snapshots of the state hold the same and go with it.
 pub const FORMAT_NOW: u64 = 4;
 /// Page cache. The working set is the active jobs.
-const CACHE_BYTES: usize = 64 << 20;
+const CACHE_BYTES: usize = 32 << 20;
 
 /// Why the projection could not be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

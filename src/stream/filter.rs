@@ -31,6 +31,26 @@ pub enum Watched {
     Run(RunId),
 }
 
+/// A reader named several things to watch at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("one of job, run, packRun")]
+pub struct SeveralWatched;
+
+impl Watched {
+    /// The one thing that a reader named, if any.
+    ///
+    /// # Errors
+    /// Several were named.
+    pub fn one_of(named: [Option<Watched>; 3]) -> Result<Option<Watched>, SeveralWatched> {
+        let mut named = named.into_iter().flatten();
+        let watched = named.next();
+        match named.next() {
+            None => Ok(watched),
+            Some(_) => Err(SeveralWatched),
+        }
+    }
+}
+
 /// What filters look at, read from the bytes of an event.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -1,19 +1,31 @@
 //! One reader of the engine's feed for all subscribers: it brings each event into the form in which it is sent, once.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::domain::{Seq, TenantName};
+use crate::domain::{Digest, Seq, TenantName};
 use crate::engine::{CommittedBatch, Handle};
 use crate::limits;
 
 /// Writes one event in the form in which it is sent.
 pub type Encode = fn(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>);
+
+/// Writes the part of a message that is the same for every reader of an event: its bytes and its hash.
+pub type EncodePart = fn(event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
+
+/// Both forms in which events are sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Forms {
+    /// Whole messages.
+    pub whole: Encode,
+    /// Parts of messages that differ from reader to reader.
+    pub part: EncodePart,
+}
 
 /// A committed batch and its sent form.
 #[derive(Debug)]
@@ -25,15 +37,18 @@ pub struct Published {
     wire: Bytes,
     /// Where each event's form ends in `wire`.
     ends: Vec<usize>,
+    encode_part: EncodePart,
+    /// The parts one after the other, and where each ends: made for the first who asks, once for all.
+    parts: OnceLock<(Bytes, Vec<usize>)>,
 }
 
 impl Published {
-    fn new(batch: CommittedBatch, encode: Encode) -> Self {
+    fn new(batch: CommittedBatch, forms: Forms) -> Self {
         let size: usize = batch.iter().map(|event| event.bytes.len() + 64).sum();
         let mut wire = Vec::with_capacity(size);
         let mut ends = Vec::with_capacity(batch.len());
         for event in batch.iter() {
-            encode(event.seq, event.type_name, &event.bytes, &mut wire);
+            (forms.whole)(event.seq, event.type_name, &event.bytes, &mut wire);
             ends.push(wire.len());
         }
         let first = batch.first().map(|event| event.tenant.clone());
@@ -41,6 +56,8 @@ impl Published {
             tenant: first.filter(|tenant| batch.iter().all(|event| event.tenant == *tenant)),
             wire: wire.into(),
             ends,
+            encode_part: forms.part,
+            parts: OnceLock::new(),
             batch,
         }
     }
@@ -56,6 +73,23 @@ impl Published {
         self.wire.slice(self.start_of(index)..end)
     }
 
+    /// The part of one event that is the same for every reader.
+    pub fn part_of(&self, index: usize) -> Bytes {
+        let (parts, ends) = self.parts.get_or_init(|| {
+            let size: usize = self.batch.iter().map(|event| event.bytes.len() + 96).sum();
+            let mut parts = Vec::with_capacity(size);
+            let mut ends = Vec::with_capacity(self.batch.len());
+            for event in self.batch.iter() {
+                (self.encode_part)(&event.bytes, &event.leaf, &mut parts);
+                ends.push(parts.len());
+            }
+            (parts.into(), ends)
+        });
+        let start = index.checked_sub(1).and_then(|before| ends.get(before));
+        let end = ends.get(index).copied().unwrap_or(parts.len());
+        parts.slice(start.copied().unwrap_or(0)..end)
+    }
+
     fn start_of(&self, index: usize) -> usize {
         match index.checked_sub(1) {
             None => 0,
@@ -68,7 +102,7 @@ impl Published {
 #[derive(Debug)]
 pub struct Hub {
     sender: broadcast::Sender<Arc<Published>>,
-    encode: Encode,
+    forms: Forms,
     /// Events by type since the start. Held for one batch's additions, or for a copy.
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     task: JoinHandle<()>,
@@ -76,19 +110,19 @@ pub struct Hub {
 
 impl Hub {
     /// Begins to read the engine's feed. `revocations` is raised whenever a token was revoked.
-    pub fn start(engine: &Handle, encode: Encode, revocations: Arc<watch::Sender<u64>>) -> Self {
+    pub fn start(engine: &Handle, forms: Forms, revocations: Arc<watch::Sender<u64>>) -> Self {
         let sender = broadcast::Sender::new(limits::STREAM_BATCHES_MAX);
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
         let pump = Pump {
             feed: engine.feed().subscribe(),
             sender: sender.clone(),
-            encode,
+            forms,
             counts: counts.clone(),
             revocations,
         };
         Hub {
             sender,
-            encode,
+            forms,
             counts,
             task: tokio::spawn(pump.run()),
         }
@@ -99,9 +133,14 @@ impl Hub {
         self.sender.subscribe()
     }
 
-    /// The form in which events are sent.
+    /// The form of whole messages.
     pub fn encode(&self) -> Encode {
-        self.encode
+        self.forms.whole
+    }
+
+    /// The form of parts of messages.
+    pub fn encode_part(&self) -> EncodePart {
+        self.forms.part
     }
 
     /// Open subscriptions.
@@ -127,7 +166,7 @@ impl Drop for Hub {
 struct Pump {
     feed: broadcast::Receiver<CommittedBatch>,
     sender: broadcast::Sender<Arc<Published>>,
-    encode: Encode,
+    forms: Forms,
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     revocations: Arc<watch::Sender<u64>>,
 }
@@ -165,7 +204,7 @@ impl Pump {
     fn send(&self, batch: CommittedBatch) {
         // One who subscribes after this look finds the batch in the ledger.
         if self.sender.receiver_count() > 0 {
-            let _ = self.sender.send(Arc::new(Published::new(batch, self.encode)));
+            let _ = self.sender.send(Arc::new(Published::new(batch, self.forms)));
         }
     }
 }

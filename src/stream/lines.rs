@@ -56,6 +56,11 @@ impl Lines {
         self.pos
     }
 
+    /// The last position that there is now.
+    pub fn highest(&self) -> u64 {
+        *self.highest.borrow()
+    }
+
     /// Waits until there may be more to read. Dropping the future loses nothing.
     pub async fn changed(&mut self) {
         let pos = self.pos;

@@ -4,16 +4,18 @@
 //! subscriber holds no more than its small buffer. It must never make the writer wait, and knows nothing of HTTP: the
 //! form in which events are sent is given by whoever sends them, and made once for all subscribers.
 //!
-//! Reading order: `cursor`, `filter`, `hub`, `events`, `lines`.
+//! Reading order: `cursor`, `filter`, `hub`, `events`, `rooms`, `lines`.
 
 mod cursor;
 mod events;
 mod filter;
 mod hub;
 mod lines;
+mod rooms;
 
 pub use cursor::{Cursor, CursorError};
 pub use events::{Chunk, Delivered, Form, StreamError, Subscription};
-pub use filter::{EventHead, Filter, Watched};
-pub use hub::{Encode, Hub, Published};
+pub use filter::{EventHead, Filter, SeveralWatched, Watched};
+pub use hub::{Encode, EncodePart, Forms, Hub, Published};
 pub use lines::{LineBatch, Lines};
+pub use rooms::{RoomChunk, RoomEvent, RoomGap, RoomKey, Rooms};

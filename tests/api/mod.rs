@@ -16,5 +16,7 @@ mod scopes;
 mod secrets;
 mod sessions;
 mod streams;
+mod websocket;
+mod websocket_frames;
 mod worker_output;
 mod workers;

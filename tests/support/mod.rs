@@ -6,3 +6,4 @@ pub mod random;
 mod sim_content;
 pub mod sim_disk;
 mod sim_medium;
+pub mod websocket;

@@ -5,7 +5,6 @@
 //! never let the projection say more than the journal holds.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -21,7 +20,6 @@ impl Writer {
     pub(super) fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
         if !trial.events.is_empty() {
             self.record(trial)?;
-            self.last_flush.1 = owed.len();
         }
         self.answer(owed);
         Ok(())
@@ -86,9 +84,9 @@ impl Writer {
             .journal
             .append(self.term, self.position, &records)
             .map_err(|error| fatal("the journal", &error))?;
-        let flush_ns = self.clock.monotonic_ns() - flush_from_ns;
-        self.shared.stats.flushed(flush_ns, records.len());
-        self.last_flush.0 = Duration::from_nanos(flush_ns);
+        self.shared
+            .stats
+            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
         for event in &committed {
             self.shared
                 .ledgers

@@ -13,7 +13,6 @@ mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::oneshot;
 
@@ -68,8 +67,6 @@ pub(super) struct Writer {
     orphans: Vec<(TenantName, JobId, u64)>,
     /// A part of the batch at work is in the journal already.
     split: bool,
-    /// How long the last flush took, and how many it let answer.
-    last_flush: (Duration, usize),
 }
 
 impl std::fmt::Debug for Writer {
@@ -103,13 +100,7 @@ impl Writer {
             last_served: None,
             orphans: Vec::new(),
             split: false,
-            last_flush: (Duration::ZERO, 0),
         }
-    }
-
-    /// How long the last flush took, and how many requests were answered after it.
-    pub(super) fn last_flush(&self) -> (Duration, usize) {
-        self.last_flush
     }
 
     /// Milliseconds until something is due by itself.

@@ -1,0 +1,416 @@
+//! One WebSocket from its handshake to its end: rooms are opened and closed, and what belongs to them is sent.
+//!
+//! One task, one reader of the ledger, one buffer: whatever a client does, it waits for itself alone. Promises of
+//! `stream::rooms`: each event once with all its rooms, in order. The lines of an attempt come before the event that
+//! ends it, as far as a room of its pack run is open: they are flushed before that event is submitted.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::future::select_all;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use tokio::time::Interval;
+
+use super::Api;
+use super::error::ApiError;
+use super::hold::Hold;
+use super::live::LiveSignal;
+use super::logs::LineView;
+use super::pack_runs::pack_run;
+use super::run_stream::ends_attempt;
+use super::ws_messages::{self, Asked, Place, Refusal, Said, Verb, event_head, name_of};
+use super::ws_socket::{Closing, Heard, Socket};
+use crate::clock::Clock;
+use crate::domain::{RunId, Seq, TenantName};
+use crate::limits;
+use crate::output::{LineFilter, RunScope};
+use crate::stream::{Lines, RoomChunk, RoomKey, Rooms, StreamError};
+
+/// One connection's state.
+#[derive(Debug)]
+pub struct Session {
+    api: Arc<Api>,
+    tenant: TenantName,
+    hold: Hold,
+    heart: Interval,
+    rooms: Rooms,
+    /// The rooms as the client knows them, in the order in which they were opened.
+    open: Vec<OpenRoom>,
+    signals: broadcast::Receiver<Arc<LiveSignal>>,
+    /// Which room's lines are looked at first: each in turn.
+    turn: usize,
+    life: Life,
+}
+
+#[derive(Debug)]
+struct OpenRoom {
+    key: RoomKey,
+    name: String,
+    place: Place,
+    /// What the steps of a pack run write.
+    lines: Option<Lines>,
+}
+
+/// When the client was last known to read.
+#[derive(Debug, Default)]
+struct Life {
+    /// Since when a ping has not been answered, by the monotonic clock.
+    unanswered_ms: Option<u64>,
+    /// The socket's count at the last look.
+    resumed: u64,
+}
+
+/// What there is to do.
+enum Due {
+    Beat,
+    Heard(Heard),
+    Events(Result<RoomChunk, StreamError>),
+    Signal(Result<Arc<LiveSignal>, RecvError>),
+    Lines(usize),
+}
+
+impl Session {
+    /// A session without rooms.
+    pub fn new(api: &Arc<Api>, tenant: TenantName, (hold, heart): (Hold, Interval), rooms: Rooms) -> Self {
+        Session {
+            signals: api.signals.subscribe(),
+            api: api.clone(),
+            tenant,
+            hold,
+            heart,
+            rooms,
+            open: Vec::new(),
+            turn: 0,
+            life: Life::default(),
+        }
+    }
+
+    /// The clock by which it counts.
+    pub fn clock(&self) -> Arc<dyn Clock> {
+        self.api.engine().clock().clone()
+    }
+
+    /// Talks until there is a reason to end.
+    pub async fn run(mut self, mut socket: Socket) {
+        let closing = loop {
+            if let Err(closing) = self.step(&mut socket).await {
+                break closing;
+            }
+        };
+        tracing::debug!(?closing, tenant = %self.tenant, "a WebSocket ends");
+        // Nothing is held for one who only has to be told the end.
+        drop(self);
+        socket.finish(closing).await;
+    }
+
+    async fn step(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        let due = tokio::select! {
+            ending = self.hold.over() => return Err(ending.into()),
+            _ = self.heart.tick() => Due::Beat,
+            heard = socket.hear() => Due::Heard(heard?),
+            chunk = self.rooms.next() => Due::Events(chunk),
+            signal = self.signals.recv() => Due::Signal(signal),
+            index = any_lines(&mut self.open, self.turn) => Due::Lines(index),
+        };
+        match due {
+            Due::Beat => self.beat(socket).await,
+            Due::Heard(heard) => {
+                self.life.unanswered_ms = None;
+                self.answer(socket, heard).await
+            }
+            Due::Events(Ok(chunk)) => self.send_events(socket, chunk).await,
+            Due::Events(Err(error)) => {
+                tracing::warn!(%error, "a WebSocket was cut short");
+                Err(Closing::Failed)
+            }
+            Due::Signal(Ok(signal)) => self.send_signal(socket, &signal).await,
+            // What was missed is over; signals are of the moment.
+            Due::Signal(Err(_)) => Ok(()),
+            Due::Lines(index) => {
+                self.turn = index + 1;
+                self.send_lines(socket, index).await?;
+                self.flush(socket).await
+            }
+        }
+    }
+
+    /// Asks whether the client is there, unless it has owed an answer for too long.
+    async fn beat(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        let now_ms = self.api.engine().clock().monotonic_ms();
+        let resumed = socket.resumed();
+        if resumed != self.life.resumed {
+            // It reads, slowly: the answer lies behind what it has not read yet.
+            self.life = Life {
+                unanswered_ms: None,
+                resumed,
+            };
+        }
+        let since_ms = *self.life.unanswered_ms.get_or_insert(now_ms);
+        if Duration::from_millis(now_ms - since_ms) > self.api.context.bounds.stall {
+            return Err(Closing::TooSlow);
+        }
+        let as_of = self.rooms.as_of().to_string();
+        unless_over(&mut self.hold, socket.ping(as_of)).await
+    }
+
+    async fn answer(&mut self, socket: &mut Socket, heard: Heard) -> Result<(), Closing> {
+        let done = match heard {
+            Heard::Life => return Ok(()),
+            Heard::Text(text) => match ws_messages::read(&text) {
+                Ok(asked) => self.act(asked).await,
+                Err(refusal) => Err(refusal),
+            },
+            Heard::Binary => Err(Refusal::of_none("text_expected", "messages are texts")),
+            Heard::OneTooMany(text) => {
+                let detail = format!(
+                    "at most {} messages in a second",
+                    limits::WS_MESSAGES_PER_SECOND_MAX
+                );
+                Err(Refusal {
+                    id: ws_messages::id_of(&text),
+                    error: ApiError::invalid("rate_limited", detail),
+                })
+            }
+        };
+        let text = match done {
+            Ok(text) => text,
+            Err(Refusal { id, error }) => {
+                let problem = error.problem("");
+                let (code, detail) = (error.code(), problem.detail());
+                Said::Error {
+                    id: &id,
+                    code,
+                    detail,
+                }
+                .text()
+            }
+        };
+        self.push(socket, text, &Bytes::new()).await?;
+        self.flush(socket).await
+    }
+
+    /// Does what was asked. The answer comes back.
+    async fn act(&mut self, Asked { id, verb, place }: Asked) -> Result<String, Refusal> {
+        let name = place.name(&self.tenant);
+        let known = self.open.iter().position(|room| room.name == name);
+        let done = match (verb, known) {
+            (Verb::Subscribe(_), Some(_)) => Err(ApiError::conflict(
+                "already_subscribed",
+                format!("{name} is open"),
+            )),
+            (Verb::Subscribe(_), None) if self.open.len() >= limits::WS_ROOMS_MAX => {
+                let detail = format!("a connection has at most {} rooms", limits::WS_ROOMS_MAX);
+                Err(ApiError::conflict("too_many_rooms", detail))
+            }
+            (Verb::Subscribe(after), None) => {
+                let next = after.map(|cursor| cursor.next);
+                self.enter(place, &name, next).await
+            }
+            (Verb::Unsubscribe, Some(index)) => {
+                let key = self.open.remove(index).key;
+                self.rooms
+                    .leave(key)
+                    .ok_or_else(|| ApiError::internal("the room was not open"))
+            }
+            (Verb::Unsubscribe, None) => Err(ApiError::conflict(
+                "not_subscribed",
+                format!("{name} is not open"),
+            )),
+        };
+        match done {
+            Ok(as_of) => Ok(Said::Ack {
+                id: &id,
+                room: &name,
+                as_of,
+            }
+            .text()),
+            Err(error) => Err(Refusal { id, error }),
+        }
+    }
+
+    async fn enter(&mut self, place: Place, name: &str, next: Option<Seq>) -> Result<i64, ApiError> {
+        self.check_there(&place).await?;
+        // Events first: lines of an attempt that ends in between are then still ahead of its end.
+        let (key, as_of) = self.rooms.enter(place.filter(), next)?;
+        let lines = match place {
+            Place::PackRun(run) => match self.open_lines(run).await {
+                Ok(lines) => Some(lines),
+                Err(error) => {
+                    self.rooms.leave(key);
+                    return Err(error);
+                }
+            },
+            Place::Job(_) | Place::Jobs | Place::Run(_) | Place::Events(_) => None,
+        };
+        self.open.push(OpenRoom {
+            key,
+            name: name.to_owned(),
+            place,
+            lines,
+        });
+        Ok(as_of)
+    }
+
+    /// Whether what a room is about is there, for this tenant.
+    async fn check_there(&self, place: &Place) -> Result<(), ApiError> {
+        let place = place.clone();
+        let there = self.api.read(&self.tenant, move |reading| {
+            let view = reading.view();
+            match place {
+                Place::Job(id) => view.job(id)?.map(drop).ok_or_else(|| ApiError::not_found("job")),
+                Place::Run(id) => view.run(id)?.map(drop).ok_or_else(|| ApiError::not_found("run")),
+                Place::PackRun(id) => pack_run(reading, id).map(drop),
+                Place::Jobs | Place::Events(_) => Ok(()),
+            }
+        });
+        there.await
+    }
+
+    async fn open_lines(&self, run: RunId) -> Result<Lines, ApiError> {
+        let tenant = self.tenant.clone();
+        let lines = self.api.blocking(move |api| {
+            let scope = RunScope { tenant, run };
+            Ok(Lines::open(api.output(), scope, LineFilter::default(), None)?)
+        });
+        lines.await
+    }
+
+    async fn send_events(&mut self, socket: &mut Socket, chunk: RoomChunk) -> Result<(), Closing> {
+        if let Some(gap) = &chunk.gap {
+            let said = Said::Gap {
+                rooms: &self.names(&gap.rooms),
+                of: "events",
+                from: gap.first,
+                to: gap.last,
+            };
+            let text = said.text();
+            self.push(socket, text, &Bytes::new()).await?;
+        }
+        for event in &chunk.events {
+            if ends_attempt(&event.type_name) {
+                self.send_lines_of(socket, event.run).await?;
+            }
+            let name = name_of(&event.type_name);
+            let head = event_head(&name, &self.names(&event.rooms), event.seq.0);
+            self.push(socket, head, &event.part).await?;
+        }
+        self.flush(socket).await?;
+        if chunk.is_end {
+            return Err(Closing::Stopping);
+        }
+        Ok(())
+    }
+
+    /// Sends the lines that a run has now, where they are followed.
+    async fn send_lines_of(&mut self, socket: &mut Socket, run: Option<RunId>) -> Result<(), Closing> {
+        let Some(run) = run else { return Ok(()) };
+        let Some(index) = self
+            .open
+            .iter()
+            .position(|room| room.place == Place::PackRun(run))
+        else {
+            return Ok(());
+        };
+        let highest = |room: &OpenRoom| room.lines.as_ref().map_or(0, Lines::highest);
+        let reached = |room: &OpenRoom| room.lines.as_ref().map_or(0, Lines::pos);
+        let until = highest(&self.open[index]);
+        while reached(&self.open[index]) < until {
+            self.send_lines(socket, index).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends the next lines of one room.
+    async fn send_lines(&mut self, socket: &mut Socket, index: usize) -> Result<(), Closing> {
+        let room = &mut self.open[index];
+        let Some(lines) = &mut room.lines else {
+            return Ok(());
+        };
+        let batch = lines.read().await.map_err(|error| {
+            tracing::warn!(%error, "a WebSocket was cut short");
+            Closing::Failed
+        })?;
+        let name = room.name.clone();
+        let mut gaps = batch.gaps.into_iter().peekable();
+        for line in &batch.lines {
+            if let Some((from, to)) = gaps.next_if(|(_, to)| *to < line.pos) {
+                let of = "lines";
+                let gap = Said::Gap {
+                    rooms: &[&name],
+                    of,
+                    from,
+                    to,
+                }
+                .text();
+                self.push(socket, gap, &Bytes::new()).await?;
+            }
+            // Our own shapes always can be written.
+            let body = serde_json::to_vec(&LineView::new(line)).unwrap_or_default();
+            let message = ws_messages::signal("step:output", &[&name], &body);
+            self.push(socket, message, &Bytes::new()).await?;
+        }
+        Ok(())
+    }
+
+    async fn send_signal(&mut self, socket: &mut Socket, signal: &LiveSignal) -> Result<(), Closing> {
+        if signal.tenant != self.tenant {
+            return Ok(());
+        }
+        let rooms = self.rooms.of_signal(&signal.head);
+        if rooms.is_empty() {
+            return Ok(());
+        }
+        let name = name_of(&signal.head.type_name);
+        let message = ws_messages::signal(&name, &self.names(&rooms), &signal.body);
+        self.push(socket, message, &Bytes::new()).await?;
+        self.flush(socket).await
+    }
+
+    fn names(&self, keys: &[RoomKey]) -> Vec<&str> {
+        let open = self.open.iter().filter(|room| keys.contains(&room.key));
+        open.map(|room| room.name.as_str()).collect()
+    }
+
+    async fn push(&mut self, socket: &mut Socket, head: String, part: &Bytes) -> Result<(), Closing> {
+        unless_over(&mut self.hold, socket.push(head, part)).await
+    }
+
+    async fn flush(&mut self, socket: &mut Socket) -> Result<(), Closing> {
+        unless_over(&mut self.hold, socket.flush()).await
+    }
+}
+
+/// Sends, unless the stream must end meanwhile: a client that does not read does not put that off.
+async fn unless_over(
+    hold: &mut Hold,
+    sending: impl Future<Output = Result<(), Closing>>,
+) -> Result<(), Closing> {
+    tokio::select! {
+        biased;
+        sent = sending => sent,
+        ending = hold.over() => Err(ending.into()),
+    }
+}
+
+/// Waits until a room may have lines; which one. Looks from `turn` on, so that none is always the last.
+async fn any_lines(open: &mut [OpenRoom], turn: usize) -> usize {
+    let turn = turn.min(open.len());
+    let (front, back) = open.split_at_mut(turn);
+    let back = back.iter_mut().enumerate().map(|(at, room)| (turn + at, room));
+    let rooms = back.chain(front.iter_mut().enumerate());
+    let waiting: Vec<_> = rooms
+        .filter_map(|(index, room)| Some((index, room.lines.as_mut()?)))
+        .map(|(index, lines)| {
+            Box::pin(async move {
+                lines.changed().await;
+                index
+            })
+        })
+        .collect();
+    if waiting.is_empty() {
+        return std::future::pending().await;
+    }
+    select_all(waiting).await.0
+}

@@ -1,0 +1,398 @@
+//! Several rooms over one ledger, read together: each event once, with all the rooms that it belongs to.
+//!
+//! There is one place, `next`, for all rooms of a reader, and the argument is that of a [`super::Subscription`]: the live
+//! side gives an event only when it is exactly the next one, and takes a later one as the sign to read the ledger. A
+//! room that asks for the past moves the place back; each room says from where on it wants to see anything (`from`), so
+//! that the others do not see again what they have seen. They wait until the newcomer has caught up: only then can an
+//! event be given once and in order.
+
+use std::borrow::Cow;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinHandle;
+
+use super::cursor::last_before;
+use super::events::StreamError;
+use super::filter::{EventHead, Filter, Watched};
+use super::hub::{EncodePart, Hub, Published};
+use crate::domain::{RunId, Seq, TenantName, leaf_hash};
+use crate::engine::Handle;
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::store::{Direction, Page};
+
+/// Names a room of one reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RoomKey(u64);
+
+/// One event and where it belongs.
+#[derive(Debug, Clone)]
+pub struct RoomEvent {
+    /// Its sequence.
+    pub seq: Seq,
+    /// Its type.
+    pub type_name: Cow<'static, str>,
+    /// The run it names.
+    pub run: Option<RunId>,
+    /// The rooms that it belongs to, in the order in which they were opened; never none.
+    pub rooms: Vec<RoomKey>,
+    /// Its sent part, the same for every reader.
+    pub part: Bytes,
+}
+
+/// Some events, in order.
+#[derive(Debug, Clone, Default)]
+pub struct RoomChunk {
+    /// The events.
+    pub events: Vec<RoomEvent>,
+    /// Events that are gone for good, before those above.
+    pub gap: Option<RoomGap>,
+    /// No more will come: the engine has ended.
+    pub is_end: bool,
+}
+
+/// Events that are gone for good.
+#[derive(Debug, Clone)]
+pub struct RoomGap {
+    /// The rooms that would have seen them.
+    pub rooms: Vec<RoomKey>,
+    /// The first.
+    pub first: u64,
+    /// The last.
+    pub last: u64,
+}
+
+/// The rooms of one reader.
+#[derive(Debug)]
+pub struct Rooms {
+    source: Source,
+    live: broadcast::Receiver<Arc<Published>>,
+    /// The first event not yet looked at.
+    next: u64,
+    /// The ledger may hold events from `next` on.
+    is_behind: bool,
+    /// A read of the ledger from `next` on for the rooms there are. Kept while others are waited for, so that whoever
+    /// is called away again and again still gets on.
+    reading: Option<JoinHandle<Result<(RoomChunk, u64), StreamError>>>,
+    keys_given: u64,
+}
+
+/// What reading the ledger needs.
+#[derive(Debug, Clone)]
+struct Source {
+    engine: Handle,
+    tenant: TenantName,
+    rooms: Arc<Vec<Room>>,
+    encode: EncodePart,
+}
+
+#[derive(Debug, Clone)]
+struct Room {
+    key: RoomKey,
+    filter: Filter,
+    /// The first event that it wants to see.
+    from: u64,
+}
+
+impl Room {
+    fn wants(&self, seq: Seq) -> bool {
+        self.from <= seq.0
+    }
+}
+
+impl Rooms {
+    /// A reader without rooms. May block on the disk.
+    ///
+    /// # Errors
+    /// The ledger cannot be opened.
+    pub fn open((engine, hub): (&Handle, &Hub), tenant: &TenantName) -> Result<Self, StreamError> {
+        // Before the size is looked at: nothing can fall between.
+        let live = hub.subscribe();
+        let next = engine.ledger(tenant)?.size();
+        Ok(Rooms {
+            source: Source {
+                engine: engine.clone(),
+                tenant: tenant.clone(),
+                rooms: Arc::default(),
+                encode: hub.encode_part(),
+            },
+            live,
+            next,
+            is_behind: true,
+            reading: None,
+            keys_given: 0,
+        })
+    }
+
+    /// Opens a room from `next` on; none is from now on. The last event there is now comes back with its key.
+    ///
+    /// # Errors
+    /// [`StreamError::BeyondEnd`]; the ledger cannot be opened.
+    pub fn enter(&mut self, filter: Filter, next: Option<Seq>) -> Result<(RoomKey, i64), StreamError> {
+        let end = self.source.engine.ledger(&self.source.tenant)?.size();
+        let from = next.map_or(end, |seq| seq.0);
+        if from > end {
+            return Err(StreamError::BeyondEnd { end });
+        }
+        let key = RoomKey(self.keys_given);
+        self.keys_given += 1;
+        self.reading = None;
+        let seen = self.next;
+        let rooms = Arc::make_mut(&mut self.source.rooms);
+        if rooms.is_empty() {
+            self.next = from;
+            self.is_behind = true;
+        } else if from < seen {
+            for room in rooms.iter_mut() {
+                room.from = room.from.max(seen);
+            }
+            self.next = from;
+            self.is_behind = true;
+        }
+        rooms.push(Room { key, filter, from });
+        Ok((key, last_before(end)))
+    }
+
+    /// Closes a room. The last event that it has seen or passed over comes back; none when it is not open.
+    pub fn leave(&mut self, key: RoomKey) -> Option<i64> {
+        let at = self.source.rooms.iter().position(|room| room.key == key)?;
+        self.reading = None;
+        let room = Arc::make_mut(&mut self.source.rooms).remove(at);
+        // Others may be read from further back.
+        Some(last_before(room.from.max(self.next)))
+    }
+
+    /// The last event that was looked at; −1 before the first.
+    pub fn as_of(&self) -> i64 {
+        last_before(self.next)
+    }
+
+    /// The rooms that a signal belongs to, which is in no ledger.
+    pub fn of_signal(&self, head: &EventHead<'_>) -> Vec<RoomKey> {
+        let rooms = self.source.rooms.iter();
+        let found = rooms.filter(|room| room.filter.admits_head(head));
+        found.map(|room| room.key).collect()
+    }
+
+    /// Waits for the next events; for ever without a room. Dropping the future loses nothing.
+    ///
+    /// # Errors
+    /// [`StreamError`] when the history cannot be read.
+    pub async fn next(&mut self) -> Result<RoomChunk, StreamError> {
+        if self.source.rooms.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            let chunk = if self.is_behind {
+                self.catch_up().await?
+            } else {
+                self.live_chunk().await
+            };
+            if !chunk.events.is_empty() || chunk.gap.is_some() || chunk.is_end {
+                return Ok(chunk);
+            }
+        }
+    }
+
+    /// Reads what the ledger holds from `next` on, a piece at a time.
+    async fn catch_up(&mut self) -> Result<RoomChunk, StreamError> {
+        let (source, from) = (&self.source, self.next);
+        let reading = self.reading.get_or_insert_with(|| {
+            let source = source.clone();
+            tokio::task::spawn_blocking(move || source.read(from))
+        });
+        let read = reading.await;
+        self.reading = None;
+        let (chunk, next) = read.map_err(|_| StreamError::CutShort)??;
+        self.is_behind = next > self.next;
+        self.next = next;
+        Ok(chunk)
+    }
+
+    async fn live_chunk(&mut self) -> RoomChunk {
+        let (mut chunk, mut bytes) = (RoomChunk::default(), 0);
+        match self.live.recv().await {
+            Ok(published) => self.take(&published, &mut chunk, &mut bytes),
+            Err(RecvError::Lagged(_)) => self.is_behind = true,
+            Err(RecvError::Closed) => chunk.is_end = true,
+        }
+        while !self.is_behind && bytes < limits::STREAM_CHUNK_BYTES_MAX {
+            match self.live.try_recv() {
+                Ok(published) => self.take(&published, &mut chunk, &mut bytes),
+                Err(TryRecvError::Lagged(_)) => self.is_behind = true,
+                Err(TryRecvError::Empty | TryRecvError::Closed) => break,
+            }
+        }
+        chunk
+    }
+
+    fn take(&mut self, published: &Published, chunk: &mut RoomChunk, bytes: &mut usize) {
+        if published.batch.is_empty() {
+            self.is_behind = true;
+            return;
+        }
+        for (index, event) in published.batch.iter().enumerate() {
+            if event.tenant != self.source.tenant || event.seq.0 < self.next {
+                continue;
+            }
+            if event.seq.0 > self.next {
+                self.is_behind = true;
+                return;
+            }
+            self.next += 1;
+            let wanting = self.source.rooms.iter().filter(|room| room.wants(event.seq));
+            let rooms: Vec<_> = wanting
+                .filter(|room| room.filter.admits(event))
+                .map(|room| room.key)
+                .collect();
+            if rooms.is_empty() {
+                continue;
+            }
+            *bytes += event.bytes.len();
+            chunk.events.push(RoomEvent {
+                seq: event.seq,
+                type_name: Cow::Borrowed(event.type_name),
+                run: event.run,
+                rooms,
+                part: published.part_of(index),
+            });
+        }
+    }
+}
+
+impl Source {
+    /// Events from `from` on, and where to go on. Blocks on the disk.
+    fn read(&self, from: u64) -> Result<(RoomChunk, u64), StreamError> {
+        let mut chunk = RoomChunk::default();
+        // Up to here the same rooms want to see what there is.
+        let later = self
+            .rooms
+            .iter()
+            .map(|room| room.from)
+            .filter(|first| *first > from);
+        let until = later.min();
+        let mut watched = Vec::new();
+        let mut is_all_watched = true;
+        for room in self.rooms.iter().filter(|room| room.from <= from) {
+            match room.filter.watched {
+                Some(one) => watched.push(one),
+                None => is_all_watched = false,
+            }
+        }
+        let next = match (is_all_watched, until) {
+            (true, Some(until)) if watched.is_empty() => return Ok((chunk, until)),
+            (true, _) => self.read_index(&watched, (from, until), &mut chunk),
+            (false, _) => self.read_range((from, until), &mut chunk),
+        };
+        match next {
+            Err(StreamError::Ledger(LedgerError::Pruned { first, .. })) if first > from => {
+                let rooms = self.rooms.iter().filter(|room| room.from <= from);
+                chunk.gap = Some(RoomGap {
+                    rooms: rooms.map(|room| room.key).collect(),
+                    first: from,
+                    last: first - 1,
+                });
+                chunk.events.clear();
+                Ok((chunk, first))
+            }
+            other => Ok((chunk, other?)),
+        }
+    }
+
+    fn read_range(
+        &self,
+        (from, until): (u64, Option<u64>),
+        chunk: &mut RoomChunk,
+    ) -> Result<u64, StreamError> {
+        let ledger = self.engine.ledger(&self.tenant)?;
+        let end = ledger.size().min(from + limits::STREAM_SCAN_EVENTS_MAX);
+        let end = end.min(until.unwrap_or(u64::MAX));
+        let (mut next, mut bytes) = (from, 0);
+        ledger.scan(Seq(from), Seq(end), &mut |seq, event| {
+            bytes += self.add(seq, event, chunk);
+            next = seq.0 + 1;
+            if bytes < limits::STREAM_CHUNK_BYTES_MAX {
+                ControlFlow::Continue(())
+            } else {
+                ControlFlow::Break(())
+            }
+        })?;
+        Ok(next)
+    }
+
+    /// Where all rooms watch one thing each, the index tells which events to read.
+    fn read_index(
+        &self,
+        watched: &[Watched],
+        (from, until): (u64, Option<u64>),
+        chunk: &mut RoomChunk,
+    ) -> Result<u64, StreamError> {
+        let snapshot = self.engine.read()?;
+        let mut end = snapshot.head(&self.tenant)?.map_or(0, |head| head.size);
+        end = end.min(until.unwrap_or(u64::MAX));
+        let after = from.checked_sub(1).map(u64::to_be_bytes);
+        let limit = limits::STREAM_SCAN_EVENTS_MAX as usize;
+        let mut found = Vec::new();
+        for one in watched {
+            let page = Page {
+                after: after.as_ref().map(|bytes| bytes.as_slice()),
+                direction: Direction::Forward,
+                limit,
+            };
+            let seqs = match *one {
+                Watched::Job(job) => snapshot.events_of_job(&self.tenant, job, page)?,
+                Watched::Run(run) => snapshot.events_of_run(&self.tenant, run, page)?,
+            };
+            if let Some(last) = seqs.last().filter(|_| seqs.len() == limit) {
+                end = end.min(last.0 + 1);
+            }
+            found.extend(seqs);
+        }
+        drop(snapshot);
+        found.sort_unstable();
+        found.dedup();
+        let ledger = self.engine.ledger(&self.tenant)?;
+        let mut bytes = 0;
+        for seq in found.into_iter().take_while(|seq| seq.0 < end) {
+            bytes += self.add(seq, &ledger.event(seq)?, chunk);
+            if bytes >= limits::STREAM_CHUNK_BYTES_MAX {
+                return Ok(seq.0 + 1);
+            }
+        }
+        Ok(end.max(from))
+    }
+
+    /// Adds an event if it belongs anywhere; how many bytes came.
+    fn add(&self, seq: Seq, bytes: &Bytes, chunk: &mut RoomChunk) -> usize {
+        let head: EventHead<'_> = match serde_json::from_slice(bytes) {
+            Ok(head) => head,
+            Err(error) => {
+                // Its bytes can still be read one by one; a stream must not stop at it for ever.
+                tracing::error!(%seq, %error, "an event of the ledger cannot be read");
+                return 0;
+            }
+        };
+        let wanting = self.rooms.iter().filter(|room| room.wants(seq));
+        let rooms: Vec<_> = wanting
+            .filter(|room| room.filter.admits_head(&head))
+            .map(|room| room.key)
+            .collect();
+        if rooms.is_empty() {
+            return 0;
+        }
+        let mut part = Vec::with_capacity(bytes.len() + 96);
+        (self.encode)(bytes, &leaf_hash(bytes), &mut part);
+        chunk.events.push(RoomEvent {
+            seq,
+            type_name: Cow::Owned(head.type_name.into_owned()),
+            run: head.subject.run,
+            rooms,
+            part: part.into(),
+        });
+        bytes.len()
+    }
+}
