@@ -14,12 +14,13 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::event_range::{Lies, TimeRange};
 use super::ledger::base64_hashes;
 use super::reading::Reading;
 use super::request::{Id, Query, bad_parameter};
 use crate::domain::event::{Actor, Subject};
 use crate::domain::{Digest, Seq, TenantName};
-use crate::engine::Handle;
+use crate::ledger::TenantLedger;
 use crate::limits;
 use crate::store::{Direction, Page};
 use crate::stream::{Cursor, EventHead, Filter, Watched};
@@ -40,6 +41,8 @@ pub struct EventPage {
 /// Events, oldest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "ledger",
     params(("after" = Option<i64>, Query, description = "Exclusive; -1 is before the first"),
+        ("from" = Option<String>, Query, description = "Not before this time (RFC 3339)"),
+        ("to" = Option<String>, Query, description = "Before this time; not earlier than `from`"),
         ("type" = Option<String>, Query, description = "Glob; repeatable"),
         ("correlationId" = Option<String>, Query), ("project" = Option<String>, Query),
         ("job" = Option<String>, Query), ("run" = Option<String>, Query),
@@ -61,7 +64,10 @@ pub async fn list(
         project: query.text("project")?,
         watched: job.or(run),
     };
-    Ok(Answer(page(&api, caller.tenant()?, filter, query).await?))
+    let range = TimeRange::take(&mut query)?;
+    Ok(Answer(
+        page(&api, caller.tenant()?, (filter, range), query).await?,
+    ))
 }
 
 /// Events about one thing, which must be there.
@@ -83,13 +89,13 @@ pub async fn events_about(
         watched: Some(watched),
         ..Filter::default()
     };
-    page(api, tenant, filter, query).await
+    page(api, tenant, (filter, TimeRange::default()), query).await
 }
 
 async fn page(
     api: &Api,
     tenant: &TenantName,
-    filter: Filter,
+    (filter, range): (Filter, TimeRange),
     mut query: Query,
 ) -> Result<EventPage, ApiError> {
     let limit = query.limit()?;
@@ -99,20 +105,23 @@ async fn page(
     let from = cursor.or(after).unwrap_or(Cursor::START).next.0;
     let engine = api.engine().clone();
     let read = api.read(tenant, move |reading| {
+        let end = u64::try_from(reading.as_of + 1).unwrap_or(0);
+        let ledger = engine.ledger(reading.tenant())?;
         let mut found = Found {
             filter,
+            range,
             limit,
             items: Vec::new(),
             bytes: 0,
-            next: from,
+            next: range.begin((from, end), |seq| ledger.event(Seq(seq)))?,
+            end,
         };
-        let end = u64::try_from(reading.as_of + 1).unwrap_or(0);
         if found.filter.is_indexed() {
-            found.follow(&engine, reading, end)?;
+            found.follow(&ledger, reading)?;
         } else {
-            found.scan(&engine, reading.tenant(), end)?;
+            found.scan(&ledger)?;
         }
-        let more = found.next < end;
+        let more = found.next < found.end;
         Ok(EventPage {
             as_of: reading.as_of,
             items: found.items,
@@ -132,35 +141,36 @@ async fn page(
 /// Events while they are looked for.
 struct Found {
     filter: Filter,
+    range: TimeRange,
     limit: usize,
     items: Vec<Box<RawValue>>,
     bytes: usize,
     /// The first event not yet looked at.
     next: u64,
+    /// Where the looking ends: with the ledger, or with what lies in time.
+    end: u64,
 }
 
 impl Found {
-    fn scan(&mut self, engine: &Handle, tenant: &TenantName, end: u64) -> Result<(), ApiError> {
-        let to = end.min(self.next + limits::STREAM_SCAN_EVENTS_MAX);
+    fn scan(&mut self, ledger: &TenantLedger) -> Result<(), ApiError> {
+        let to = self.end.min(self.next + limits::STREAM_SCAN_EVENTS_MAX);
         if self.next >= to {
             return Ok(());
         }
         let mut failed = None;
         let from = Seq(self.next);
-        engine
-            .ledger(tenant)?
-            .scan(from, Seq(to), &mut |seq, bytes| match self.take(seq, bytes) {
-                Ok(true) => ControlFlow::Continue(()),
-                Ok(false) => ControlFlow::Break(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            })?;
+        ledger.scan(from, Seq(to), &mut |seq, bytes| match self.take(seq, bytes) {
+            Ok(true) => ControlFlow::Continue(()),
+            Ok(false) => ControlFlow::Break(()),
+            Err(error) => {
+                failed = Some(error);
+                ControlFlow::Break(())
+            }
+        })?;
         failed.map_or(Ok(()), Err)
     }
 
-    fn follow(&mut self, engine: &Handle, reading: &Reading, end: u64) -> Result<(), ApiError> {
+    fn follow(&mut self, ledger: &TenantLedger, reading: &Reading) -> Result<(), ApiError> {
         let tail = self.next.checked_sub(1).map(u64::to_be_bytes);
         let page = Page {
             after: tail.as_ref().map(|tail| tail.as_slice()),
@@ -171,22 +181,32 @@ impl Found {
             .filter
             .candidates(reading.snapshot(), reading.tenant(), page)?;
         let is_all = found.len() < page.limit;
-        let ledger = engine.ledger(reading.tenant())?;
         for seq in found {
             if !self.take(seq, &ledger.event(seq)?)? {
                 return Ok(());
             }
         }
         if is_all {
-            self.next = end;
+            self.next = self.end;
         }
         Ok(())
     }
 
-    /// Takes an event where it passes. False when the page is full.
+    /// Takes an event where it passes. False when the page is full, or nothing that follows lies in time.
     fn take(&mut self, seq: Seq, bytes: &[u8]) -> Result<bool, ApiError> {
         if self.items.len() >= self.limit || self.bytes >= limits::LOG_PAGE_BYTES_MAX {
             return Ok(false);
+        }
+        match self.range.place(bytes) {
+            Lies::Within => {}
+            Lies::Before => {
+                self.next = seq.0 + 1;
+                return Ok(true);
+            }
+            Lies::Behind => {
+                self.end = self.next;
+                return Ok(false);
+            }
         }
         let broken = |_| ApiError::internal("an event of the ledger cannot be read");
         let text = std::str::from_utf8(bytes).map_err(|_| ApiError::internal("an event is not UTF-8"))?;

@@ -15,6 +15,7 @@ mod change;
 mod connection;
 mod dead_letters;
 mod error;
+mod event_range;
 mod events;
 mod gates;
 mod health;
