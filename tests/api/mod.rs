@@ -2,6 +2,7 @@
 
 mod connections;
 mod errors;
+mod event_ranges;
 mod gates;
 mod jobs;
 mod large_runs;
