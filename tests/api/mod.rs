@@ -1,5 +1,6 @@
 //! The interface over a real socket, against a whole server in this process.
 
+mod cloud_events;
 mod connections;
 mod errors;
 mod event_ranges;
