@@ -116,6 +116,14 @@ pub fn structured(envelope: &[u8], hash: &Digest, source: &str) -> Result<Vec<u8
     })
 }
 
+/// What a stream sends of an event; nothing where it cannot be read, which is told in the log.
+pub fn encode(enclave: &EnclaveId, tenant: &TenantName, event: &[u8], leaf: &Digest, out: &mut Vec<u8>) {
+    match structured(event, leaf, &source(enclave, tenant)) {
+        Ok(body) => out.extend_from_slice(&body),
+        Err(error) => tracing::error!(%tenant, %leaf, %error, "an event cannot be read"),
+    }
+}
+
 /// The one thing that the event is about, as rooms are named.
 fn subject(subject: &Subject) -> Option<String> {
     let mut text = String::new();

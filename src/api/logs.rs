@@ -20,7 +20,7 @@ use super::run_stream::{RunTail, Sending, line_position};
 use super::sse::{Guard, answer};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::output::{Line, LineFilter, LineKind, RunScope};
-use crate::stream::{Filter, Form, Lines, Subscription, Watched};
+use crate::stream::{Data, Filter, Form, Lines, Subscription, Watched};
 
 /// One line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -100,7 +100,8 @@ pub async fn read(
                     ..Filter::default()
                 };
                 let source = (api.engine(), &api.hub);
-                let events = Subscription::open(source, &tenant, watched, Form::Events, None)?;
+                let events =
+                    Subscription::open(source, &tenant, watched, Form::Events(Data::Envelope), None)?;
                 let lines = Lines::open(api.output(), scope, filter, Some(pos))?;
                 Ok((events, lines))
             })

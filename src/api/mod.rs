@@ -395,6 +395,7 @@ impl Api {
         let forms = Forms {
             whole: sse::encode_event,
             part: ws_messages::encode_part,
+            cloud_event: cloud_events::encode,
         };
         let hub = Hub::start(&context.engine, forms, revocations.clone());
         let api = Arc::new(Api {

@@ -6,9 +6,9 @@ use fastness::domain::{Timestamp, leaf_hash};
 use fastness::trust::EnclaveId;
 use serde_json::{Value, json};
 
-use super::jobs::claim;
-use super::packs::start_run;
-use crate::support::appliance::{Ask, Reply, TestAppliance};
+use super::jobs::{claim, complete};
+use super::packs::{done, run_step, start_run};
+use crate::support::appliance::{Ask, EventStream, Message, Reply, TestAppliance};
 
 const ONE: &str = "application/cloudevents+json";
 const BATCH: &str = "application/cloudevents-batch+json";
@@ -52,6 +52,10 @@ fn check_attributes(event: &Value) {
     assert_eq!(event["datacontenttype"], "application/json");
     let time: Timestamp = event["time"].as_str().unwrap().parse().unwrap();
     assert_eq!(event["time"], time.to_string());
+}
+
+fn types(streamed: &[Message]) -> Vec<&str> {
+    streamed.iter().map(|message| message.event.as_str()).collect()
 }
 
 #[test]
@@ -209,4 +213,137 @@ fn each_client_gets_the_form_it_accepts_or_is_told_there_is_none() {
     assert_eq!(ask(&appliance, proven, ONE).problem(406), "not_acceptable");
     let both = ask(&appliance, proven, "application/cloudevents+json, */*;q=0.1");
     assert_eq!(both.expect(200)["index"], 0);
+}
+
+/// Reads a stream up to an event and compares each with what stands in the ledger.
+fn check_stream(appliance: &TestAppliance, stream: &mut EventStream, count: usize) -> Vec<Message> {
+    let messages: Vec<_> = (0..count).map(|_| stream.next_event().unwrap()).collect();
+    for message in &messages {
+        let seq = message
+            .id
+            .as_ref()
+            .unwrap()
+            .split('.')
+            .next()
+            .unwrap()
+            .parse()
+            .unwrap();
+        assert_eq!(message.data, one(appliance, seq), "{message:?}");
+        assert_eq!(message.event, message.json()["type"].as_str().unwrap());
+    }
+    messages
+}
+
+#[test]
+fn streams_send_cloud_events_to_who_asks_and_envelopes_to_the_others() {
+    let appliance = TestAppliance::start();
+    let body = json!({"type": "a", "correlationId": "c-1"}).to_string();
+    let job = appliance.post("/api/v1/jobs", body).expect(201);
+    let id = job["id"].as_str().unwrap();
+    let format = "format=cloudevents&after=-1";
+    let mut all = appliance.follow(&format!("/api/v1/stream?{format}"));
+    let mut again = appliance.follow(&format!("/api/v1/stream?{format}"));
+    let mut filtered = appliance.follow(&format!("/api/v1/stream?{format}&type=job.st*"));
+    let mut plain = appliance.follow("/api/v1/stream?after=-1&format=envelope");
+    let mut of_job = appliance.follow(&format!("/api/v1/stream/jobs/{id}?{format}"));
+    // From the past.
+    let past = check_stream(&appliance, &mut all, 2);
+    assert_eq!(types(&past), ["ledger.opened", "job.created"]);
+    assert_eq!(check_stream(&appliance, &mut again, 2), past);
+    assert_eq!(types(&check_stream(&appliance, &mut of_job, 1)), ["job.created"]);
+    for seq in 0..2 {
+        let exact = appliance.get(&format!("/api/v1/events/{seq}")).body;
+        assert_eq!(plain.next_event().unwrap().data.as_bytes(), exact);
+    }
+    // Live.
+    claim(&appliance, json!({}));
+    let result = json!({"jobId": id, "epoch": 1, "outcome": "completed"});
+    complete(&appliance, json!({"worker": "w-1", "results": [result]}));
+    let live = check_stream(&appliance, &mut all, 3);
+    assert_eq!(check_stream(&appliance, &mut again, 3), live);
+    let seqs: Vec<_> = live.iter().map(|message| message.id.clone().unwrap()).collect();
+    assert_eq!(seqs, ["2", "3", "4"]);
+    assert_eq!(
+        types(&check_stream(&appliance, &mut filtered, 1)),
+        ["job.started"]
+    );
+    for seq in 2..5 {
+        let exact = appliance.get(&format!("/api/v1/events/{seq}")).body;
+        assert_eq!(plain.next_event().unwrap().data.as_bytes(), exact);
+    }
+    check_stream(&appliance, &mut of_job, 2);
+    // What is no event keeps its form.
+    let end = of_job.next_event().unwrap();
+    assert_eq!(
+        (end.event.as_str(), end.json()["status"].as_str()),
+        ("end", Some("completed"))
+    );
+}
+
+#[test]
+fn a_pack_runs_stream_sends_cloud_events_beside_its_lines() {
+    let appliance = TestAppliance::start();
+    let run = start_run(&appliance);
+    let path = format!("/api/v1/stream/pack-runs/{run}?format=cloudevents&after=-1.-1");
+    let mut live = appliance.follow(&path);
+    check_stream(&appliance, &mut live, 1);
+    for step in ["one", "two", "three"] {
+        run_step(&appliance, &[step], done());
+    }
+    let mut followed = live.rest();
+    let late = appliance.follow(&path).rest();
+    assert_eq!(late.len(), followed.len() + 1);
+    followed.extend(late);
+    let (mut events, mut lines) = (0, 0);
+    for message in &followed {
+        match message.event.as_str() {
+            "step.output" => {
+                lines += 1;
+                assert!(message.json()["line"].is_string());
+            }
+            "end" => assert_eq!(message.json()["status"], "completed"),
+            _ => {
+                events += 1;
+                let seq = message
+                    .id
+                    .as_ref()
+                    .unwrap()
+                    .split('.')
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                assert_eq!(message.data, one(&appliance, seq));
+            }
+        }
+    }
+    assert!(events > 12 && lines == 6, "{events} events, {lines} lines");
+    let of_run = format!("/api/v1/stream/runs/{run}?format=cloudevents&after=-1");
+    check_stream(&appliance, &mut appliance.follow(&of_run), 3);
+}
+
+#[test]
+fn a_format_that_is_none_is_refused() {
+    let appliance = TestAppliance::start();
+    let job = appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let run = start_run(&appliance);
+    for path in [
+        "/api/v1/stream".to_owned(),
+        format!("/api/v1/stream/jobs/{}", job["id"].as_str().unwrap()),
+        format!("/api/v1/stream/runs/{run}"),
+        format!("/api/v1/stream/pack-runs/{run}"),
+    ] {
+        for query in [
+            "format=",
+            "format=CloudEvents",
+            "format=cloudevents%00",
+            "format=cloudevents%20",
+            "format=xml",
+            "format=cloudevents&format=cloudevents",
+        ] {
+            let reply = appliance.get(&format!("{path}?{query}"));
+            assert_eq!(reply.problem(422), "invalid_parameter", "{path}?{query}");
+            assert_eq!(reply.json()["errors"][0]["pointer"], "/query/format");
+        }
+    }
 }
