@@ -3,7 +3,7 @@
 //! A handler authenticates nothing and knows no rule of the domain: it turns a request into a command or a read, and the
 //! answer into JSON. Statuses come from `error` alone. What has no row in the table is no route.
 //!
-//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `hold`, `sse`; `ws`,
+//! Reading order: this file; `auth`, `parameters`, `request`, `negotiate`, `error`; one file per noun; `hold`, `sse`; `ws`,
 //! `ws_messages`, `ws_session`, `ws_socket`; `server`, `body`, `connection`.
 
 mod artifacts;
@@ -12,9 +12,11 @@ mod auth;
 mod body;
 mod bundles;
 mod change;
+mod cloud_events;
 mod connection;
 mod dead_letters;
 mod error;
+mod event_range;
 mod events;
 mod gates;
 mod health;
@@ -31,6 +33,7 @@ mod letter_replay;
 mod live;
 mod logs;
 mod metrics;
+mod negotiate;
 mod openapi;
 mod pack_plan;
 mod pack_runs;
@@ -82,11 +85,13 @@ use self::live::Signals;
 use self::parameters::Described;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
+use crate::domain::TenantName;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
 use crate::output::{Inbox, Output};
 use crate::secrets::Secrets;
 use crate::stream::{Forms, Hub};
+use crate::trust::EnclaveId;
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -391,6 +396,7 @@ impl Api {
         let forms = Forms {
             whole: sse::encode_event,
             part: ws_messages::encode_part,
+            cloud_event: cloud_events::encode,
         };
         let hub = Hub::start(&context.engine, forms, revocations.clone());
         let api = Arc::new(Api {
@@ -422,11 +428,18 @@ impl Api {
         self.engine().clock().wall_ms()
     }
 
+    fn enclave(&self) -> EnclaveId {
+        EnclaveId::of(&self.engine().keys().log().public())
+    }
+
     /// The cookie of this enclave: several on one host do not sign each other out.
     fn cookie_name(&self) -> String {
-        use crate::trust::EnclaveId;
-        let enclave = EnclaveId::of(&self.engine().keys().log().public());
-        format!("fastness_{enclave}")
+        format!("fastness_{}", self.enclave())
+    }
+
+    /// The `source` of CloudEvents of a tenant's ledger.
+    fn source(&self, tenant: &TenantName) -> String {
+        cloud_events::source(&self.enclave(), tenant)
     }
 }
 
