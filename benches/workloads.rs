@@ -1,6 +1,6 @@
 //! The measured workloads: the real server and what bounds it, in turn, in the same run. `docs/performance.md` explains.
 //!
-//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w4] [w6]`, all of them when none is named.
+//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w3] [w4] [w6]`, all of them when none is named.
 //! `BENCH_ROUNDS` (9), `BENCH_JOBS` (50,000), `BENCH_LARGE` (1,000,000) and `BENCH_DIR` (where data lies) change the run.
 
 mod support;
@@ -37,13 +37,14 @@ const SETTLE: Duration = Duration::from_millis(1_300);
 const SYSTEMS: [System; 3] = [System::Fastness, System::HttpCeiling, System::ShapeCeiling];
 /// Jobs of W6, finished and waiting.
 const LARGE: usize = 1_000_000;
-const NAMES: [&str; 8] = [
+const NAMES: [&str; 9] = [
     "w1",
     "w1-batch",
     "w2-single",
     "w2-combined",
     "w2-batch",
     "w2i",
+    "w3",
     "w4",
     "w6",
 ];
@@ -92,6 +93,9 @@ fn main() -> Result<()> {
         page.print();
     }
     footprint.print();
+    if is_named("w3") {
+        support::fanout::run(rounds, jobs, sizes)?;
+    }
     if is_named("w6") {
         support::large::run(from_environment("BENCH_LARGE", LARGE)?, run.sizes)?;
     }

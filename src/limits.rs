@@ -261,7 +261,7 @@ pub const WS_FRAMES_PER_SECOND_MAX: u32 = 500;
 pub const WS_BYTES_PER_SECOND_MAX: u64 = 2 << 20;
 /// Buffers of one connection: what is read at once, and what is gathered before it is written. A longer message is sent in
 /// several frames, so that no connection holds more than about twice that.
-pub const WS_READ_BYTES: usize = 4 * 1024;
+pub const WS_READ_BYTES: usize = 1024;
 pub const WS_WRITE_BYTES: usize = STREAM_CHUNK_BYTES_MAX;
 /// How long the end of a connection may take once it was begun.
 pub const WS_CLOSE_MS_MAX: u64 = 2_000;
@@ -271,8 +271,11 @@ pub const LIVE_SIGNALS_MAX: usize = 256;
 /// How long running steps may go on after the server's end was asked for.
 pub const DRAIN_MS_DEFAULT: u64 = 10_000;
 pub const DRAIN_MS_MAX: u64 = 3_600_000;
-/// Connections held at once.
-pub const CONNECTIONS_MAX: usize = 4_096;
+/// Connections held at once, as far as the system lets a process have so many files; and files besides.
+pub const CONNECTIONS_MAX: usize = 12_288;
+pub const OTHER_FILES_MAX: usize = 1_024;
+/// What the system holds of an answer for a peer that does not take it; the kernel gives about twice that.
+pub const SOCKET_SEND_BYTES: usize = 128 * 1024;
 /// Time to send the request head.
 pub const HEAD_READ_MS_MAX: u64 = 10_000;
 /// Time to send a JSON body.
@@ -300,6 +303,8 @@ pub const CLAIM_BYTES_MAX: usize = 8 << 20;
 pub const CLAIM_NAMES_MAX: usize = 64;
 /// Batches that a stream's subscriber may lag behind before it reads the ledger; each may be megabytes.
 pub const STREAM_BATCHES_MAX: usize = 128;
+/// The same for one who watches a single job or run.
+pub const STREAM_BATCHES_WATCHED_MAX: usize = 16;
 /// What a stream writes at once, about.
 pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Events looked at in one read of the ledger for a stream or a list.

@@ -1,12 +1,15 @@
 //! What the measured workloads are made of. Nothing of it is part of the appliance.
 //!
-//! Reading order: `stats`, `system` (processes), `http` (one client), `load` (many), `ceilings`, `disk`, `report`.
+//! Reading order: `stats`, `system` (processes), `http` (one client), `load` (many), `watchers`, `fanout`, `ceilings`,
+//! `disk`, `report`.
 
 pub mod ceilings;
 pub mod disk;
+pub mod fanout;
 pub mod http;
 pub mod large;
 pub mod load;
 pub mod report;
 pub mod stats;
 pub mod system;
+pub mod watchers;

@@ -16,6 +16,8 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use rustix::net::sockopt::set_socket_send_buffer_size;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinHandle, JoinSet};
@@ -81,7 +83,7 @@ pub fn serve(listener: BoundListener, context: ApiContext) -> io::Result<Server>
     let acceptor = Acceptor {
         router: router(&api)?,
         api: api.clone(),
-        places: Arc::new(Semaphore::new(api.context.bounds.connections)),
+        places: Arc::new(Semaphore::new(places(api.context.bounds.connections))),
         connections: JoinSet::new(),
         ending,
     };
@@ -90,6 +92,31 @@ pub fn serve(listener: BoundListener, context: ApiContext) -> io::Result<Server>
         accepting: tokio::spawn(acceptor.run(listener)),
         deadline,
     })
+}
+
+/// How many connections the system leaves room for, at most `wanted`: each takes a file of the process. Raises the soft
+/// limit as far as that needs; the hard one is the operator's.
+fn places(wanted: usize) -> usize {
+    let other = limits::OTHER_FILES_MAX as u64;
+    let wanted_files = wanted as u64 + other;
+    let mut limit = getrlimit(Resource::Nofile);
+    if limit.current.is_some_and(|current| current < wanted_files) {
+        let raised = limit.maximum.map_or(wanted_files, |hard| wanted_files.min(hard));
+        let soft = Rlimit {
+            current: Some(raised),
+            ..limit
+        };
+        match setrlimit(Resource::Nofile, soft) {
+            Ok(()) => limit = soft,
+            Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
+        }
+    }
+    let files = limit.current.unwrap_or(wanted_files);
+    let places = usize::try_from(files.saturating_sub(other).max(files / 2)).unwrap_or(wanted);
+    if places < wanted {
+        tracing::warn!(files, places, wanted, "open files are few: so are connections");
+    }
+    places.min(wanted)
 }
 
 impl Server {
@@ -145,6 +172,8 @@ impl Acceptor {
         };
         // Answers are written whole; waiting for more only delays them.
         let _ = socket.set_nodelay(true);
+        // By itself the kernel lets it grow to megabytes: many who read nothing would cost memory, and time to fill it.
+        let _ = set_socket_send_buffer_size(&socket, limits::SOCKET_SEND_BYTES);
         let (router, api, ending) = (self.router.clone(), self.api.clone(), self.ending.clone());
         self.connections.spawn(async move {
             converse(socket, router, api, ending).await;

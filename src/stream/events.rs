@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
+use super::channels::Live;
 use super::cursor::last_before;
 use super::filter::{EventHead, Filter};
 use super::hub::{Data, Encoder, Hub, Published};
@@ -95,7 +95,7 @@ impl Chunk {
 #[derive(Debug)]
 pub struct Subscription {
     source: Source,
-    live: broadcast::Receiver<Arc<Published>>,
+    live: Live,
     /// The first event not yet looked at.
     next: u64,
     /// The ledger may hold events from `next` on.
@@ -125,7 +125,7 @@ impl Subscription {
         next: Option<Seq>,
     ) -> Result<Self, StreamError> {
         // Before the size is looked at: nothing can fall between.
-        let live = hub.subscribe();
+        let live = hub.subscribe(tenant, filter.watched);
         let end = engine.ledger(tenant)?.size();
         let next = next.map_or(end, |seq| seq.0);
         if next > end {
@@ -147,7 +147,8 @@ impl Subscription {
 
     /// The last event that was looked at, whether it passed the filter or not; −1 before the first.
     pub fn as_of(&self) -> i64 {
-        last_before(self.next)
+        let edge = self.live.read_up_to().filter(|_| !self.is_behind);
+        last_before(self.next.max(edge.unwrap_or_default()))
     }
 
     /// True when all that the ledger held at the last look was delivered.
@@ -217,8 +218,11 @@ impl Subscription {
                 continue;
             }
             if event.seq.0 > self.next {
-                self.is_behind = true;
-                return;
+                if !self.live.is_partial {
+                    self.is_behind = true;
+                    return;
+                }
+                self.next = event.seq.0;
             }
             if let Form::Wire(data) = *form
                 && is_whole

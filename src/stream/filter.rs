@@ -23,7 +23,7 @@ pub struct Filter {
 }
 
 /// One thing that is watched; its events are found by an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Watched {
     /// A job.
     Job(JobId),

@@ -8,9 +8,10 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
+use super::channels::{Channels, Live};
+use super::filter::Watched;
 use crate::domain::{Digest, Seq, TenantName, leaf_hash};
 use crate::engine::{Committed, CommittedBatch, Handle};
-use crate::limits;
 use crate::trust::EnclaveId;
 
 /// About what the forms have beyond an event's own bytes, so that their buffers seldom grow.
@@ -123,9 +124,8 @@ pub struct Published {
     /// The tenant of all of them, when it is one.
     pub tenant: Option<TenantName>,
     encoder: Arc<Encoder>,
-    /// Whole messages of envelopes.
-    wire: Pieces,
-    /// Made for the first who asks, once for all, as are those below.
+    /// Whole messages of envelopes. Made for the first who asks, once for all, as are those below.
+    wire: OnceLock<Pieces>,
     parts: OnceLock<Pieces>,
     cloud_events: OnceLock<Pieces>,
     /// Whole messages of CloudEvents.
@@ -133,13 +133,11 @@ pub struct Published {
 }
 
 impl Published {
-    fn new(batch: CommittedBatch, encoder: Arc<Encoder>) -> Self {
+    pub(super) fn new(batch: CommittedBatch, encoder: Arc<Encoder>) -> Self {
         let first = batch.first().map(|event| event.tenant.clone());
         Published {
             tenant: first.filter(|tenant| batch.iter().all(|event| event.tenant == *tenant)),
-            wire: Pieces::new(&batch, MESSAGE_BYTES, |_, event, out| {
-                (encoder.forms.whole)(event.seq, event.type_name, &event.bytes, out);
-            }),
+            wire: OnceLock::new(),
             parts: OnceLock::new(),
             cloud_events: OnceLock::new(),
             cloud_wire: OnceLock::new(),
@@ -181,7 +179,11 @@ impl Published {
 
     fn wire(&self, data: Data) -> &Pieces {
         match data {
-            Data::Envelope => &self.wire,
+            Data::Envelope => self.wire.get_or_init(|| {
+                Pieces::new(&self.batch, MESSAGE_BYTES, |_, event, out| {
+                    (self.encoder.forms.whole)(event.seq, event.type_name, &event.bytes, out);
+                })
+            }),
             Data::CloudEvent => self.cloud_wire.get_or_init(|| {
                 let data = self.cloud_events();
                 Pieces::new(
@@ -211,7 +213,7 @@ impl Published {
 /// Feeds subscribers until it is dropped.
 #[derive(Debug)]
 pub struct Hub {
-    sender: broadcast::Sender<Arc<Published>>,
+    channels: Arc<Channels>,
     encoder: Arc<Encoder>,
     /// Events by type since the start. Held for one batch's additions, or for a copy.
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
@@ -221,7 +223,7 @@ pub struct Hub {
 impl Hub {
     /// Begins to read the engine's feed. `revocations` is raised whenever a token was revoked.
     pub fn start(engine: &Handle, forms: Forms, revocations: Arc<watch::Sender<u64>>) -> Self {
-        let sender = broadcast::Sender::new(limits::STREAM_BATCHES_MAX);
+        let channels = Arc::new(Channels::default());
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
         let encoder = Arc::new(Encoder {
             forms,
@@ -229,22 +231,22 @@ impl Hub {
         });
         let pump = Pump {
             feed: engine.feed().subscribe(),
-            sender: sender.clone(),
+            channels: channels.clone(),
             encoder: encoder.clone(),
             counts: counts.clone(),
             revocations,
         };
         Hub {
-            sender,
+            channels,
             encoder,
             counts,
             task: tokio::spawn(pump.run()),
         }
     }
 
-    /// Everything from now on.
-    pub fn subscribe(&self) -> broadcast::Receiver<Arc<Published>> {
-        self.sender.subscribe()
+    /// Everything from now on that concerns one job or run of a tenant, or all of the tenant.
+    pub(super) fn subscribe(&self, tenant: &TenantName, watched: Option<Watched>) -> Live {
+        self.channels.subscribe(tenant, watched)
     }
 
     /// Brings events from the ledger into their forms.
@@ -259,7 +261,7 @@ impl Hub {
 
     /// Open subscriptions.
     pub fn subscribers(&self) -> usize {
-        self.sender.receiver_count()
+        self.channels.readers()
     }
 
     /// Events by type since the start.
@@ -279,7 +281,7 @@ impl Drop for Hub {
 
 struct Pump {
     feed: broadcast::Receiver<CommittedBatch>,
-    sender: broadcast::Sender<Arc<Published>>,
+    channels: Arc<Channels>,
     encoder: Arc<Encoder>,
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     revocations: Arc<watch::Sender<u64>>,
@@ -293,7 +295,8 @@ impl Pump {
                 Err(RecvError::Lagged(batches)) => {
                     tracing::warn!(batches, "the stream hub fell behind; subscribers read the ledger");
                     self.revocations.send_modify(|count| *count += 1);
-                    self.send(Arc::default());
+                    let nothing = Published::new(Arc::default(), self.encoder.clone());
+                    self.channels.hand_to_all(&Arc::new(nothing));
                 }
                 Err(RecvError::Closed) => return,
             }
@@ -312,20 +315,13 @@ impl Pump {
         if batch.iter().any(|event| event.type_name == "token.revoked") {
             self.revocations.send_modify(|count| *count += 1);
         }
-        self.send(batch);
-    }
-
-    fn send(&self, batch: CommittedBatch) {
-        // One who subscribes after this look finds the batch in the ledger.
-        if self.sender.receiver_count() > 0 {
-            let published = Published::new(batch, self.encoder.clone());
-            let _ = self.sender.send(Arc::new(published));
-        }
+        let published = || Published::new(batch.clone(), self.encoder.clone());
+        self.channels.hand_out(&batch, published);
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
@@ -341,7 +337,7 @@ mod tests {
         }
     }
 
-    fn committed(seq: u64, text: &'static str) -> Committed {
+    pub(in crate::stream) fn committed(seq: u64, text: &'static str) -> Committed {
         Committed {
             bytes: Bytes::from_static(text.as_bytes()),
             correlation_id: None,
@@ -355,8 +351,7 @@ mod tests {
         }
     }
 
-    #[test]
-    fn cloud_events_are_made_once_for_all_and_only_when_asked_for() {
+    pub(in crate::stream) fn encoder() -> Arc<Encoder> {
         let forms = Forms {
             whole: |seq, _, data, out| {
                 out.extend_from_slice(format!("{seq}={}\n", String::from_utf8_lossy(data)).as_bytes());
@@ -365,7 +360,12 @@ mod tests {
             cloud_event: counted,
         };
         let enclave = "0123456789abcdef".parse().unwrap();
-        let encoder = Arc::new(Encoder { forms, enclave });
+        Arc::new(Encoder { forms, enclave })
+    }
+
+    #[test]
+    fn cloud_events_are_made_once_for_all_and_only_when_asked_for() {
+        let encoder = encoder();
         let events = vec![committed(4, "a"), committed(5, "broken"), committed(6, "c")];
         let published = Published::new(Arc::new(events), encoder);
         assert_eq!(published.wire_from(Data::Envelope, 1), "5=broken\n6=c\n");

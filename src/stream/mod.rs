@@ -4,8 +4,9 @@
 //! subscriber holds no more than its small buffer. It must never make the writer wait, and knows nothing of HTTP: the
 //! form in which events are sent is given by whoever sends them, and made once for all subscribers.
 //!
-//! Reading order: `cursor`, `filter`, `hub`, `events`, `rooms`, `lines`.
+//! Reading order: `cursor`, `filter`, `hub`, `channels`, `events`, `rooms`, `lines`.
 
+mod channels;
 mod cursor;
 mod events;
 mod filter;

@@ -11,10 +11,10 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 use tokio::task::JoinHandle;
 
+use super::channels::Live;
 use super::cursor::last_before;
 use super::events::StreamError;
 use super::filter::{EventHead, Filter};
@@ -70,7 +70,7 @@ pub struct RoomGap {
 #[derive(Debug)]
 pub struct Rooms {
     source: Source,
-    live: broadcast::Receiver<Arc<Published>>,
+    live: Live,
     /// The first event not yet looked at.
     next: u64,
     /// The ledger may hold events from `next` on.
@@ -111,7 +111,7 @@ impl Rooms {
     /// The ledger cannot be opened.
     pub fn open((engine, hub): (&Handle, &Hub), tenant: &TenantName) -> Result<Self, StreamError> {
         // Before the size is looked at: nothing can fall between.
-        let live = hub.subscribe();
+        let live = hub.subscribe(tenant, None);
         let next = engine.ledger(tenant)?.size();
         Ok(Rooms {
             source: Source {
