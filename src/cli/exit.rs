@@ -124,7 +124,12 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 fn exit_of_egress(error: &EgressError) -> Exit {
     match error {
         EgressError::Address(_) | EgressError::Tls(_) | EgressError::NotLoopback(_) => Exit::Usage,
-        EgressError::Connect { .. } | EgressError::Slow(_) | EgressError::Broken { .. } => Exit::Unreachable,
+        EgressError::Connect { .. }
+        | EgressError::Slow(_)
+        | EgressError::Broken { .. }
+        | EgressError::NoReceiver(_)
+        | EgressError::Lookup { .. } => Exit::Unreachable,
+        EgressError::Sealed => Exit::Conflict,
     }
 }
 
