@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use fastness::api::{self, ApiContext, Asset, Bounds, Server};
 use fastness::clock::{Clock, SystemClock};
-use fastness::disk::OsDisk;
+use fastness::disk::{Disk, OsDisk};
 use fastness::domain::command::{Command, CreateToken, Reply as Answered};
 use fastness::domain::event::Actor;
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
+use fastness::egress::{Mode, Outlet};
 use fastness::engine::{Handle, Setup, Trusted};
 use fastness::journal::Options;
 use fastness::output::Output;
 use fastness::secrets::Secrets;
 use fastness::trust::KeyFolder;
+use fastness::webhooks::{Pace, Webhooks};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -26,9 +28,19 @@ use tokio::runtime::Runtime;
 /// No answer may take longer: a test that waits for what never comes fails instead of hanging.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// Receivers of webhooks are given up quickly, and come back at once.
+pub const PACE: Pace = Pace {
+    answer_ms: 1_000,
+    retry_ms: 8,
+    retry_ms_max: 64,
+    failures_max: 6,
+};
+
 pub struct TestAppliance {
     pub engine: Handle,
     pub output: Arc<Output>,
+    /// Its way out, to be sealed.
+    pub outlet: Arc<Outlet>,
     pub address: SocketAddr,
     /// Every scope, tenant `default`.
     pub admin: String,
@@ -81,6 +93,7 @@ impl TestAppliance {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let outlet = Arc::new(Outlet::new(Mode::Open));
         let server = {
             let _inside = runtime.enter();
             let find = |path: &str, accept: &str| {
@@ -92,7 +105,10 @@ impl TestAppliance {
                 })
             };
             let secrets = Secrets::new(folder.path().join("secrets"), Arc::new(OsDisk));
-            let context = ApiContext::new(engine.clone(), output.clone(), secrets, address)
+            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+            let webhooks = Webhooks::open(&engine, &disk, &folder.path().join("webhooks")).unwrap();
+            let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
+                .with_outlet(outlet.clone(), PACE)
                 .with_assets(find)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
@@ -100,6 +116,7 @@ impl TestAppliance {
         TestAppliance {
             engine,
             output,
+            outlet,
             address,
             admin: String::new(),
             runtime,
