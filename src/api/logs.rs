@@ -22,7 +22,7 @@ use super::sse::{Guard, answer};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::limits;
 use crate::output::{Line, LineFilter, LineKind, RunScope};
-use crate::stream::{Filter, Form, Lines, Subscription, Watched};
+use crate::stream::{Data, Filter, Form, Lines, Subscription, Watched};
 
 /// One line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -103,7 +103,8 @@ pub async fn read(
                     ..Filter::default()
                 };
                 let source = (api.engine(), &*api.hub);
-                let events = Subscription::open(source, &tenant, watched, Form::Events, None)?;
+                let events =
+                    Subscription::open(source, &tenant, watched, Form::Events(Data::Envelope), None)?;
                 let lines = Lines::open(api.output(), scope, filter, Some(pos))?;
                 Ok((events, lines))
             })

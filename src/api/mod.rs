@@ -3,7 +3,7 @@
 //! A handler authenticates nothing and knows no rule of the domain: it turns a request into a command or a read, and the
 //! answer into JSON. Statuses come from `error` alone. What has no row in the table is no route.
 //!
-//! Reading order: this file; `auth`, `parameters`, `request`, `error`; one file per noun; `hold`, `sse`; `ws`,
+//! Reading order: this file; `auth`, `parameters`, `request`, `negotiate`, `error`; one file per noun; `hold`, `sse`; `ws`,
 //! `ws_messages`, `ws_session`, `ws_socket`; `server`, `body`, `connection`.
 
 mod artifacts;
@@ -17,6 +17,7 @@ mod connection;
 mod context;
 mod dead_letters;
 mod error;
+mod event_range;
 mod events;
 mod gates;
 mod health;
@@ -33,6 +34,7 @@ mod letter_replay;
 mod live;
 mod logs;
 mod metrics;
+mod negotiate;
 mod openapi;
 mod pack_plan;
 mod pack_runs;
@@ -87,12 +89,14 @@ use self::live::Signals;
 use self::parameters::Described;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
+use crate::domain::TenantName;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
 use crate::output::{Inbox, Output};
 use crate::secrets::Secrets;
 use crate::stream::{Forms, Hub};
-use crate::webhooks::{self as outgoing, Webhooks};
+use crate::trust::EnclaveId;
+use crate::webhooks::Webhooks;
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -363,14 +367,13 @@ impl Api {
         let forms = Forms {
             whole: sse::encode_event,
             part: ws_messages::encode_part,
+            cloud_event: cloud_events::encode,
         };
         let hub = Arc::new(Hub::start(&context.engine, forms, revocations.clone()));
-        let sent = outgoing::Forms {
-            encode: cloud_events::encode,
-            judge: webhook_test::judge,
-        };
         let (outlet, pace) = (context.outlet.clone(), context.pace);
-        context.webhooks.start(hub.clone(), outlet, (sent, pace));
+        context
+            .webhooks
+            .start(hub.clone(), outlet, (webhook_test::judge, pace));
         let api = Arc::new(Api {
             inbox: Inbox::new(context.output.clone()),
             context,
@@ -404,11 +407,18 @@ impl Api {
         self.engine().clock().wall_ms()
     }
 
+    fn enclave(&self) -> EnclaveId {
+        EnclaveId::of(&self.engine().keys().log().public())
+    }
+
     /// The cookie of this enclave: several on one host do not sign each other out.
     fn cookie_name(&self) -> String {
-        use crate::trust::EnclaveId;
-        let enclave = EnclaveId::of(&self.engine().keys().log().public());
-        format!("fastness_{enclave}")
+        format!("fastness_{}", self.enclave())
+    }
+
+    /// The `source` of CloudEvents of a tenant's ledger.
+    fn source(&self, tenant: &TenantName) -> String {
+        cloud_events::source(&self.enclave(), tenant)
     }
 }
 

@@ -133,7 +133,7 @@ fn quoted_after<'t>(text: &'t str, words: &str) -> Option<&'t str> {
 }
 
 /// The parameters of a query. Each is taken by name; what is left over at the end is an error.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Query(Vec<(String, String)>);
 
 impl<S: Send + Sync> FromRequestParts<S> for Query {
@@ -229,6 +229,17 @@ impl Query {
         Ok(limit.map_or(limits::PAGE_ITEMS_DEFAULT, |limit| limit as usize))
     }
 
+    /// The query as text with other values for one parameter, and without those of `names`.
+    pub fn with(&self, names: &[&str], (name, value): (&str, &str)) -> String {
+        let kept = self.0.iter().filter(|(name, _)| !names.contains(&name.as_str()));
+        let kept = kept.map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = kept.chain([(name, value)]);
+        let texts: Vec<_> = pairs
+            .map(|(name, value)| format!("{}={}", escaped(name), escaped(value)))
+            .collect();
+        texts.join("&")
+    }
+
     /// Ends the reading. The door refused what is not described; here the handler shows that it took what is.
     ///
     /// # Errors
@@ -237,6 +248,19 @@ impl Query {
         let left = self.0.first();
         left.map_or(Ok(()), |(name, _)| Err(unknown_parameter(name)))
     }
+}
+
+/// A part of a query with everything escaped that could end it (RFC 3986).
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
+            out.push(char::from(byte));
+        } else {
+            out.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    out
 }
 
 fn unknown_parameter(name: &str) -> ApiError {

@@ -154,7 +154,7 @@ impl RunTail {
             if self.sending == Sending::Everything {
                 let id = self.id();
                 out.extend_from_slice(format!("id: {id}\nevent: {}\ndata: ", event.type_name).as_bytes());
-                out.extend_from_slice(&event.bytes);
+                out.extend_from_slice(&event.data);
                 out.extend_from_slice(b"\n\n");
             }
         }

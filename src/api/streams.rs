@@ -15,7 +15,7 @@ use super::run_stream::{RunTail, Sending};
 use super::sse::{Guard, Tail, answer, start_of};
 use crate::domain::{JobId, RunId};
 use crate::output::{LineFilter, RunScope};
-use crate::stream::{Filter, Form, Lines, Subscription, Watched};
+use crate::stream::{Data, Filter, Form, Lines, Subscription, Watched};
 
 /// Filters of a stream, where the path does not watch one thing already.
 fn filter(query: &mut Query, watched: Option<Watched>) -> Result<Filter, ApiError> {
@@ -25,6 +25,15 @@ fn filter(query: &mut Query, watched: Option<Watched>) -> Result<Filter, ApiErro
         project: query.text("project")?,
         watched,
     })
+}
+
+/// What is sent of each event.
+fn data_form(query: &mut Query) -> Result<Data, ApiError> {
+    match query.text("format")?.as_deref() {
+        None | Some("envelope") => Ok(Data::Envelope),
+        Some("cloudevents") => Ok(Data::CloudEvent),
+        Some(_) => Err(bad_parameter("format", "one of envelope, cloudevents")),
+    }
 }
 
 async fn follow(
@@ -46,13 +55,14 @@ async fn follow(
         }
     };
     let filter = filter(&mut query, asked)?;
+    let form = Form::Wire(data_form(&mut query)?);
     query.finish()?;
     let tenant = caller.tenant()?.clone();
     let next = start.map(|cursor| cursor.next);
     let events = api
         .blocking(move |api| {
             let source = (api.engine(), &*api.hub);
-            Ok(Subscription::open(source, &tenant, filter, Form::Wire, next)?)
+            Ok(Subscription::open(source, &tenant, filter, form, next)?)
         })
         .await?;
     Ok(answer(Tail::new(guard, events, watched).into_stream()))
@@ -63,7 +73,8 @@ async fn follow(
     params(("after" = Option<String>, Query), ("Last-Event-ID" = Option<String>, Header),
         ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query, description = "Glob; repeatable"),
         ("correlationId" = Option<String>, Query), ("project" = Option<String>, Query),
-        ("job" = Option<String>, Query), ("run" = Option<String>, Query), ("packRun" = Option<String>, Query)),
+        ("job" = Option<String>, Query), ("run" = Option<String>, Query), ("packRun" = Option<String>, Query),
+        ("format" = Option<String>, Query, description = "`envelope`, the canonical bytes, or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn tenant(
     State(api): State<Arc<Api>>,
@@ -76,7 +87,8 @@ pub async fn tenant(
 
 /// The events of a job, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/jobs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query)),
+        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn job(
     State(api): State<Arc<Api>>,
@@ -95,7 +107,8 @@ pub async fn job(
 
 /// The events of a run, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/runs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query)),
+        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn run(
     State(api): State<Arc<Api>>,
@@ -114,7 +127,8 @@ pub async fn run(
 
 /// The events and output lines of a pack run, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/pack-runs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query)),
+        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn pack_run_stream(
     State(api): State<Arc<Api>>,
@@ -129,6 +143,7 @@ pub async fn pack_run_stream(
     let guard = Guard::new(&api, &caller, &mut query)?;
     let start = start_of(&headers, &mut query)?;
     let filter = filter(&mut query, Some(Watched::Run(id)))?;
+    let form = Form::Events(data_form(&mut query)?);
     query.finish()?;
     let (events, lines) = api
         .blocking(move |api| {
@@ -138,7 +153,7 @@ pub async fn pack_run_stream(
             };
             // Events first: lines of an attempt that ends in between are then still ahead of its end.
             let next = start.map(|cursor| cursor.next);
-            let events = Subscription::open((api.engine(), &*api.hub), &tenant, filter, Form::Events, next)?;
+            let events = Subscription::open((api.engine(), &*api.hub), &tenant, filter, form, next)?;
             let pos = start.map(|cursor| cursor.pos);
             let lines = Lines::open(api.output(), scope, LineFilter::default(), pos)?;
             Ok((events, lines))

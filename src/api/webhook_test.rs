@@ -14,7 +14,6 @@ use super::error::ApiError;
 use super::jobs::Reason;
 use crate::domain::webhook::Webhook;
 use crate::domain::{TenantName, Timestamp, WebhookName};
-use crate::trust::EnclaveId;
 use crate::webhooks::{Outcome, Verdict};
 
 /// What became of a test.
@@ -96,7 +95,6 @@ pub async fn test(
 }
 
 fn test_event(api: &Api, tenant: &TenantName, webhook: &Webhook) -> Result<Vec<u8>, ApiError> {
-    let enclave = EnclaveId::of(&api.engine().keys().log().public());
     let event = TestEvent {
         data: TestData {
             webhook: &webhook.name,
@@ -104,7 +102,7 @@ fn test_event(api: &Api, tenant: &TenantName, webhook: &Webhook) -> Result<Vec<u
         datacontenttype: "application/json",
         // No event of the ledger has such an id.
         id: format!("test-{:016x}", api.engine().clock().entropy()),
-        source: source(&enclave, tenant),
+        source: source(&api.enclave(), tenant),
         specversion: "1.0",
         time: Timestamp::from_ms(api.now_ms()),
         type_name: "webhook.test",

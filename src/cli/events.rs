@@ -31,8 +31,14 @@ pub struct Arguments {
     #[arg(long, value_name = "ID")]
     run: Option<String>,
     /// Only with this correlation id
-    #[arg(long, value_name = "ID")]
+    #[arg(long, visible_alias = "correlation", value_name = "ID")]
     correlation_id: Option<String>,
+    /// Only from this time on, for example 2026-01-31T12:00:00Z
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    from: Option<String>,
+    /// Only before this time
+    #[arg(long, value_name = "TIME", conflicts_with = "follow")]
+    to: Option<String>,
     /// At most so many
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -61,6 +67,8 @@ impl Arguments {
             ("job", self.job.clone()),
             ("run", self.run.clone()),
             ("correlationId", self.correlation_id.clone()),
+            ("from", self.from.clone()),
+            ("to", self.to.clone()),
         ];
         filter.extend(self.r#type.iter().map(|glob| ("type", Some(glob.clone()))));
         filter

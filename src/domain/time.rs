@@ -30,6 +30,19 @@ impl Timestamp {
         self.0
     }
 
+    /// The first millisecond that is not before a time: as a bound it parts recorded times as that time does.
+    ///
+    /// # Errors
+    /// What is not RFC 3339, or outside the years that it can write.
+    pub fn at_or_after(text: &str) -> Result<Self, TimeError> {
+        let parsed: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
+        let ms = -(-parsed.as_nanosecond()).div_euclid(1_000_000);
+        match i64::try_from(ms) {
+            Ok(ms) if (MS_MIN..=MS_MAX).contains(&ms) => Ok(Timestamp(ms)),
+            _ => Err(TimeError),
+        }
+    }
+
     /// This much later.
     pub fn plus_ms(self, ms: u64) -> Self {
         Timestamp::from_ms(self.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))
@@ -130,6 +143,15 @@ mod tests {
         for ms in [MS_MIN, -1, 0, 1, 1_769_860_800_123, MS_MAX] {
             let text = Timestamp::from_ms(ms).to_string();
             assert_eq!(text.parse::<Timestamp>().map(Timestamp::as_ms), Ok(ms), "{text}");
+        }
+        for (text, ms) in [
+            ("1970-01-01T00:00:01.123Z", 1_123),
+            ("1970-01-01T00:00:01.1230001Z", 1_124),
+            ("1970-01-01T02:00:01.123+02:00", 1_123),
+            ("1969-12-31T23:59:59.9985Z", -1),
+        ] {
+            let found = Timestamp::at_or_after(text);
+            assert_eq!(found.map(Timestamp::as_ms), Ok(ms), "{text}");
         }
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("2026-01-31T12:00:00".parse::<Timestamp>().is_err());

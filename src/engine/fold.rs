@@ -7,9 +7,9 @@ use super::graphs::{Graphs, WithGraphs};
 use crate::domain::apply::{ApplyError, apply};
 use crate::domain::event::{Event, EventError};
 use crate::domain::state::{Changes, Layered};
-use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
+use crate::domain::{Seq, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, TenantLedger};
-use crate::store::{Commit, Head, Store, StoreError};
+use crate::store::{Commit, Filing, Head, Store, StoreError};
 
 /// Events folded in one batch of the projection.
 const CHUNK_EVENTS: u64 = 2_048;
@@ -165,7 +165,7 @@ impl Folder {
         let event = self.chunk.take(&self.tenant, &view, seq, bytes)?;
         drop(snapshot);
         self.next = seq.0 + 1;
-        if self.chunk.subjects.len() as u64 >= CHUNK_EVENTS {
+        if self.chunk.filings.len() as u64 >= CHUNK_EVENTS {
             self.flush()?;
         }
         Ok(event)
@@ -184,7 +184,7 @@ impl Folder {
 #[derive(Debug, Default)]
 struct Chunk {
     changes: Changes,
-    subjects: Vec<(Seq, Option<JobId>, Option<RunId>)>,
+    filings: Vec<Filing>,
     at: Option<Timestamp>,
 }
 
@@ -219,7 +219,9 @@ impl Chunk {
             },
         })?;
         self.changes.merge(changes);
-        self.subjects.push((seq, event.subject.job, event.subject.run));
+        let named = (event.subject.job, event.subject.run);
+        self.filings
+            .push(Filing::new(seq, named, event.correlation_id.as_deref()));
         self.at = Some(event.at);
         Ok(event)
     }
@@ -227,7 +229,7 @@ impl Chunk {
     fn write(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
         let mut batch = store.begin()?;
         batch.write(tenant, self.changes.iter())?;
-        batch.index_events(tenant, self.subjects.iter().copied())?;
+        batch.index_events(tenant, self.filings.iter().copied())?;
         if let Some(at) = self.at {
             batch.set_head(tenant, Head { size, at })?;
         }

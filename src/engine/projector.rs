@@ -19,7 +19,7 @@ use super::shared::Shared;
 use crate::domain::state::{Changes, Key, Row};
 use crate::domain::{TenantName, Timestamp};
 use crate::limits;
-use crate::store::{Commit, Head, Store, StoreError};
+use crate::store::{Commit, Filing, Head, Store, StoreError};
 
 /// How long a batch waits when nobody reads.
 const LAG: Duration = Duration::from_millis(100);
@@ -355,10 +355,10 @@ fn write(store: &Store, batches: &[Arc<Durable>], commit: Commit) -> Result<(), 
     for (tenant, sum) in &sums {
         transaction.write(tenant, sum.rows.iter().map(|(key, row)| (*key, *row)))?;
         let events = batches.iter().flat_map(|batch| batch.events.iter());
-        let subjects = events
+        let filings = events
             .filter(|event| event.tenant == **tenant)
-            .map(|event| (event.seq, event.job, event.run));
-        transaction.index_events(tenant, subjects)?;
+            .map(|event| Filing::new(event.seq, (event.job, event.run), event.correlation_id.as_deref()));
+        transaction.index_events(tenant, filings)?;
         if let Some(head) = sum.head {
             transaction.set_head(tenant, head)?;
         }

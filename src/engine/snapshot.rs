@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/snapshots/<journal position, 20 digits>.snap, one zstd frame with checksum over
-//!   "FSTSNAP\x03"
+//!   "FSTSNAP\x04"
 //!   entries:  length of key (4, little endian) · key · length of value (4) · value    rows and heads as stored
 //!   0xffffffff · SHA-256 of everything before
 //! ```
@@ -16,9 +16,11 @@ use crate::disk::{self, Disk};
 use crate::domain::{Digest, Hasher};
 use crate::ledger::Ledgers;
 use crate::limits;
-use crate::store::{Commit, Store, StoreError};
+use crate::store::{Commit, FORMAT_NOW, Store, StoreError};
 
-const MAGIC: &[u8; 8] = b"FSTSNAP\x03";
+const MAGIC: &[u8; 8] = b"FSTSNAP\x04";
+// What is loaded is what the projection would write.
+const _: () = assert!(MAGIC[7] as u64 == FORMAT_NOW);
 const END: u32 = u32::MAX;
 /// Snapshots kept.
 const KEPT: usize = 2;

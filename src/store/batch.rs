@@ -7,11 +7,32 @@ use std::sync::Arc;
 
 use redb::Durability;
 
-use super::codec::{Index, entries, event_key, prefix, row_key, seal_row, seal_value};
+use super::codec::{Index, correlation_mark, entries, event_key, prefix, row_key, seal_row, seal_value};
 use super::snapshot::get_row;
 use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
 use crate::domain::state::{Key, Kind, Row};
 use crate::domain::{JobId, RunId, Seq, TenantName};
+
+/// What an event is filed under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Filing {
+    seq: Seq,
+    job: Option<JobId>,
+    run: Option<RunId>,
+    correlation: Option<[u8; 16]>,
+}
+
+impl Filing {
+    /// An event, by what it names.
+    pub fn new(seq: Seq, (job, run): (Option<JobId>, Option<RunId>), correlation_id: Option<&str>) -> Self {
+        Filing {
+            seq,
+            job,
+            run,
+            correlation: correlation_id.map(correlation_mark),
+        }
+    }
+}
 
 /// One batch of the writer: all or nothing.
 pub struct Batch {
@@ -59,24 +80,27 @@ impl Batch {
         Ok(())
     }
 
-    /// Files events under their jobs and runs.
+    /// Files events under their jobs, runs and correlation ids.
     ///
     /// # Errors
     /// What redb said.
     pub fn index_events(
         &mut self,
         tenant: &TenantName,
-        events: impl IntoIterator<Item = (Seq, Option<JobId>, Option<RunId>)>,
+        events: impl IntoIterator<Item = Filing>,
     ) -> Result<(), StoreError> {
         let mut rows = self.transaction.open_table(ROWS)?;
-        for (seq, job, run) in events {
-            if let Some(job) = job {
-                let key = event_key(tenant, Index::EventByJob, job.as_bytes(), seq);
-                rows.insert(key.as_slice(), [].as_slice())?;
-            }
-            if let Some(run) = run {
-                let key = event_key(tenant, Index::EventByRun, run.as_bytes(), seq);
-                rows.insert(key.as_slice(), [].as_slice())?;
+        for event in events {
+            let orders = [
+                (Index::EventByJob, event.job.as_ref().map(JobId::as_bytes)),
+                (Index::EventByRun, event.run.as_ref().map(RunId::as_bytes)),
+                (Index::EventByCorrelation, event.correlation.as_ref()),
+            ];
+            for (index, subject) in orders {
+                if let Some(subject) = subject {
+                    let key = event_key(tenant, index, subject, event.seq);
+                    rows.insert(key.as_slice(), [].as_slice())?;
+                }
             }
         }
         Ok(())

@@ -9,6 +9,7 @@
 //! them without being read.
 
 use super::StoreError;
+use crate::domain::Digest;
 use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
@@ -31,6 +32,17 @@ pub enum Index {
     RetryingJob,
     /// error cluster · job id, of dead letters that are open
     OpenLetter,
+    /// mark of the correlation id · seq, of events that have one
+    EventByCorrelation,
+}
+
+/// Stands for a correlation id in keys: the first half of its SHA-256. So keys have one length, whatever an imported
+/// ledger holds. Two ids with one mark would stand in one order; who reads it compares the ids of the events anyway.
+pub(super) fn correlation_mark(correlation_id: &str) -> [u8; 16] {
+    let digest = Digest::of(correlation_id.as_bytes());
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&digest.as_bytes()[..16]);
+    mark
 }
 
 /// Key prefix of one kind or index of a tenant.

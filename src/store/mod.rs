@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use redb::{ReadableDatabase, ReadableTable, TableDefinition};
 
-pub use self::batch::Batch;
+pub use self::batch::{Batch, Filing};
 pub use self::codec::Index;
 use self::codec::{open_value, seal_value};
 pub use self::snapshot::{Direction, Page, Snapshot, TenantView};
@@ -30,7 +30,8 @@ const POSITION: &[u8] = b"position";
 const FORMAT: &[u8] = b"format";
 const HEAD: &[u8] = b"head/";
 /// Bumped whenever rows, keys or values change their form: an older file is then rebuilt.
-const FORMAT_NOW: u64 = 3;
+/// Snapshots of the state hold the same and go with it.
+pub const FORMAT_NOW: u64 = 4;
 /// Page cache. The working set is the active jobs.
 const CACHE_BYTES: usize = 32 << 20;
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::codec::{
-    Index, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key, run_status_prefix,
+    Index, correlation_mark, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key,
+    run_status_prefix,
 };
 use super::{Head, POSITION, StoreError, head_key, open_u64};
 use crate::domain::dead_letter::Fingerprint;
@@ -203,6 +204,20 @@ impl Snapshot {
         self.events(Index::EventByRun, tenant, run.as_bytes(), page)
     }
 
+    /// Sequences of the events that have a correlation id. It may, in theory, hold one that has another.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn events_of_correlation(
+        &self,
+        tenant: &TenantName,
+        correlation_id: &str,
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        let mark = correlation_mark(correlation_id);
+        self.events(Index::EventByCorrelation, tenant, &mark, page)
+    }
+
     fn events(
         &self,
         index: Index,
@@ -240,7 +255,6 @@ impl Snapshot {
         mut visit: impl FnMut(&[u8], &[u8]) -> Result<(), StoreError>,
     ) -> Result<(), StoreError> {
         let mut end = start.to_vec();
-        // No prefix ends in 0xff: it ends in a kind, a status or an id behind them.
         increment(&mut end);
         let after = page.after.map(|after| [start, after].concat());
         let range = match (&after, page.direction) {

@@ -12,8 +12,8 @@ use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
 
 use super::cursor::last_before;
-use super::filter::{EventHead, Filter, Watched};
-use super::hub::{Encode, Hub, Published};
+use super::filter::{EventHead, Filter};
+use super::hub::{Data, Encoder, Hub, Published};
 use crate::domain::{Seq, TenantName};
 use crate::engine::{Handle, SubmitError};
 use crate::ledger::LedgerError;
@@ -46,10 +46,18 @@ pub enum StreamError {
 /// What a subscriber is given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Form {
-    /// The sent form, made once for all, as one piece.
-    Wire,
+    /// Whole messages, made once for all, as one piece.
+    Wire(Data),
     /// Event by event.
-    Events,
+    Events(Data),
+}
+
+impl Form {
+    fn data(self) -> Data {
+        match self {
+            Form::Wire(data) | Form::Events(data) => data,
+        }
+    }
 }
 
 /// One event.
@@ -59,8 +67,8 @@ pub struct Delivered {
     pub seq: Seq,
     /// Its type.
     pub type_name: String,
-    /// Its canonical bytes.
-    pub bytes: Bytes,
+    /// What is sent of it.
+    pub data: Bytes,
 }
 
 /// Some events, in order.
@@ -101,7 +109,7 @@ struct Source {
     tenant: TenantName,
     filter: Filter,
     form: Form,
-    encode: Encode,
+    encoder: Arc<Encoder>,
 }
 
 impl Subscription {
@@ -129,7 +137,7 @@ impl Subscription {
                 tenant: tenant.clone(),
                 filter,
                 form,
-                encode: hub.encode(),
+                encoder: hub.encoder(),
             },
             live,
             next,
@@ -212,8 +220,11 @@ impl Subscription {
                 self.is_behind = true;
                 return;
             }
-            if is_whole && *form == Form::Wire && filter.is_open() {
-                gathered.add(published.wire_from(index));
+            if let Form::Wire(data) = *form
+                && is_whole
+                && filter.is_open()
+            {
+                gathered.add(published.wire_from(data, index));
                 self.next += (published.batch.len() - index) as u64;
                 return;
             }
@@ -221,12 +232,12 @@ impl Subscription {
             if !filter.admits(event) {
                 continue;
             }
-            match form {
-                Form::Wire => gathered.add(published.wire_of(index)),
-                Form::Events => gathered.events.push(Delivered {
+            match *form {
+                Form::Wire(data) => gathered.add(published.wire_of(data, index)),
+                Form::Events(data) => gathered.push(Delivered {
                     seq: event.seq,
                     type_name: event.type_name.to_owned(),
-                    bytes: event.bytes.clone(),
+                    data: published.data_of(data, index),
                 }),
             }
         }
@@ -242,9 +253,10 @@ impl Source {
             events: Vec::new(),
             bytes: 0,
         };
-        let next = match self.filter.watched {
-            Some(watched) => self.read_index(watched, from, &mut reading),
-            None => self.read_range(from, &mut reading),
+        let next = if self.filter.is_indexed() {
+            self.read_index(from, &mut reading)
+        } else {
+            self.read_range(from, &mut reading)
         };
         let next = match next {
             Ok(next) => next,
@@ -281,7 +293,7 @@ impl Source {
         Ok(next)
     }
 
-    fn read_index(&self, watched: Watched, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
+    fn read_index(&self, from: u64, reading: &mut Reading<'_>) -> Result<u64, StreamError> {
         let snapshot = self.engine.read()?;
         let end = snapshot.head(&self.tenant)?.map_or(0, |head| head.size);
         let after = from.checked_sub(1).map(u64::to_be_bytes);
@@ -291,10 +303,7 @@ impl Source {
             direction: Direction::Forward,
             limit,
         };
-        let found = match watched {
-            Watched::Job(job) => snapshot.events_of_job(&self.tenant, job, page)?,
-            Watched::Run(run) => snapshot.events_of_run(&self.tenant, run, page)?,
-        };
+        let found = self.filter.candidates(&snapshot, &self.tenant, page)?;
         drop(snapshot);
         let ledger = self.engine.ledger(&self.tenant)?;
         let is_all = found.len() < limit;
@@ -331,13 +340,23 @@ impl Reading<'_> {
         if !self.source.filter.admits_head(&head) {
             return;
         }
-        self.bytes += bytes.len();
-        match self.source.form {
-            Form::Wire => (self.source.encode)(seq, &head.type_name, bytes, &mut self.wire),
-            Form::Events => self.events.push(Delivered {
+        let Source {
+            encoder,
+            form,
+            tenant,
+            ..
+        } = self.source;
+        let data = encoder.data(form.data(), tenant, bytes);
+        if data.is_empty() {
+            return;
+        }
+        self.bytes += data.len();
+        match form {
+            Form::Wire(_) => (encoder.forms.whole)(seq, &head.type_name, &data, &mut self.wire),
+            Form::Events(_) => self.events.push(Delivered {
                 seq,
                 type_name: head.type_name.into_owned(),
-                bytes: bytes.clone(),
+                data,
             }),
         }
     }
@@ -355,6 +374,13 @@ impl Gathered {
     fn add(&mut self, piece: Bytes) {
         self.bytes += piece.len();
         self.pieces.push(piece);
+    }
+
+    fn push(&mut self, event: Delivered) {
+        if !event.data.is_empty() {
+            self.bytes += event.data.len();
+            self.events.push(event);
+        }
     }
 
     fn finish(mut self) -> Chunk {

@@ -5,15 +5,16 @@ use std::borrow::Cow;
 use serde::Deserialize;
 
 use crate::domain::event::Subject;
-use crate::domain::{JobId, RunId};
+use crate::domain::{JobId, RunId, Seq, TenantName};
 use crate::engine::{Committed, matches};
+use crate::store::{Page, Snapshot, StoreError};
 
 /// What an event must be to pass; what is empty does not narrow.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Filter {
     /// Globs over types; one of them must fit.
     pub types: Vec<String>,
-    /// Exactly this correlation id.
+    /// Exactly this correlation id; its events are found by an index.
     pub correlation_id: Option<String>,
     /// Exactly this project.
     pub project: Option<String>,
@@ -71,6 +72,29 @@ impl Filter {
     /// True when every event passes.
     pub fn is_open(&self) -> bool {
         *self == Filter::default()
+    }
+
+    /// True when an order of the projection has all that passes, so that the ledger need not be looked through.
+    pub fn is_indexed(&self) -> bool {
+        self.watched.is_some() || self.correlation_id.is_some()
+    }
+
+    /// Sequences of events that may pass, from that order; all that pass are among them. Nothing where there is none.
+    ///
+    /// # Errors
+    /// When the order cannot be read.
+    pub fn candidates(
+        &self,
+        snapshot: &Snapshot,
+        tenant: &TenantName,
+        page: Page<'_>,
+    ) -> Result<Vec<Seq>, StoreError> {
+        match (self.watched, &self.correlation_id) {
+            (Some(Watched::Job(job)), _) => snapshot.events_of_job(tenant, job, page),
+            (Some(Watched::Run(run)), _) => snapshot.events_of_run(tenant, run, page),
+            (None, Some(correlation_id)) => snapshot.events_of_correlation(tenant, correlation_id, page),
+            (None, None) => Ok(Vec::new()),
+        }
     }
 
     /// Whether a committed event passes.

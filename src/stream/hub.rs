@@ -8,9 +8,15 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
-use crate::domain::{Digest, Seq, TenantName};
-use crate::engine::{CommittedBatch, Handle};
+use crate::domain::{Digest, Seq, TenantName, leaf_hash};
+use crate::engine::{Committed, CommittedBatch, Handle};
 use crate::limits;
+use crate::trust::EnclaveId;
+
+/// About what the forms have beyond an event's own bytes, so that their buffers seldom grow.
+const MESSAGE_BYTES: usize = 64;
+const PART_BYTES: usize = 96;
+const CLOUD_EVENT_BYTES: usize = 512;
 
 /// Writes one event in the form in which it is sent.
 pub type Encode = fn(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>);
@@ -18,83 +24,187 @@ pub type Encode = fn(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>)
 /// Writes the part of a message that is the same for every reader of an event: its bytes and its hash.
 pub type EncodePart = fn(event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
 
-/// Both forms in which events are sent.
+/// Writes an event as a CloudEvent of the tenant's ledger in this enclave; nothing when it cannot be read.
+pub type EncodeCloudEvent =
+    fn(enclave: &EnclaveId, tenant: &TenantName, event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
+
+/// The forms in which events are sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Forms {
-    /// Whole messages.
+    /// Whole messages, around whatever is sent of an event.
     pub whole: Encode,
     /// Parts of messages that differ from reader to reader.
     pub part: EncodePart,
+    /// CloudEvents.
+    pub cloud_event: EncodeCloudEvent,
 }
 
-/// A committed batch and its sent form.
+/// What is sent of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Data {
+    /// Its canonical bytes.
+    Envelope,
+    /// A CloudEvent around them.
+    CloudEvent,
+}
+
+/// What it takes to bring an event into its forms.
+#[derive(Debug)]
+pub struct Encoder {
+    /// The forms.
+    pub forms: Forms,
+    enclave: EnclaveId,
+}
+
+impl Encoder {
+    /// What is sent of an event from the ledger; nothing when it cannot be read.
+    pub fn data(&self, data: Data, tenant: &TenantName, event: &Bytes) -> Bytes {
+        match data {
+            Data::Envelope => event.clone(),
+            Data::CloudEvent => {
+                let mut out = Vec::with_capacity(event.len() + CLOUD_EVENT_BYTES);
+                (self.forms.cloud_event)(&self.enclave, tenant, event, &leaf_hash(event), &mut out);
+                out.into()
+            }
+        }
+    }
+}
+
+/// One form of a batch's events, one after the other.
+#[derive(Debug)]
+struct Pieces {
+    bytes: Bytes,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+impl Pieces {
+    /// Each event once, in at most about `more` bytes beyond its own.
+    fn new(
+        batch: &CommittedBatch,
+        more: usize,
+        mut write: impl FnMut(usize, &Committed, &mut Vec<u8>),
+    ) -> Self {
+        let size = batch.iter().map(|event| event.bytes.len() + more).sum();
+        let mut bytes = Vec::with_capacity(size);
+        let mut ends = Vec::with_capacity(batch.len());
+        for (index, event) in batch.iter().enumerate() {
+            write(index, event, &mut bytes);
+            ends.push(bytes.len());
+        }
+        Pieces {
+            bytes: bytes.into(),
+            ends,
+        }
+    }
+
+    fn from(&self, index: usize) -> Bytes {
+        self.bytes.slice(self.start_of(index)..)
+    }
+
+    fn of(&self, index: usize) -> Bytes {
+        let end = self.ends.get(index).copied().unwrap_or(self.bytes.len());
+        self.bytes.slice(self.start_of(index)..end)
+    }
+
+    fn start_of(&self, index: usize) -> usize {
+        match index.checked_sub(1) {
+            None => 0,
+            Some(before) => self.ends.get(before).copied().unwrap_or(self.bytes.len()),
+        }
+    }
+}
+
+/// A committed batch and its sent forms.
 #[derive(Debug)]
 pub struct Published {
     /// The events; empty when the hub itself missed some and subscribers must look into the ledger.
     pub batch: CommittedBatch,
     /// The tenant of all of them, when it is one.
     pub tenant: Option<TenantName>,
-    wire: Bytes,
-    /// Where each event's form ends in `wire`.
-    ends: Vec<usize>,
-    encode_part: EncodePart,
-    /// The parts one after the other, and where each ends: made for the first who asks, once for all.
-    parts: OnceLock<(Bytes, Vec<usize>)>,
+    encoder: Arc<Encoder>,
+    /// Whole messages of envelopes.
+    wire: Pieces,
+    /// Made for the first who asks, once for all, as are those below.
+    parts: OnceLock<Pieces>,
+    cloud_events: OnceLock<Pieces>,
+    /// Whole messages of CloudEvents.
+    cloud_wire: OnceLock<Pieces>,
 }
 
 impl Published {
-    fn new(batch: CommittedBatch, forms: Forms) -> Self {
-        let size: usize = batch.iter().map(|event| event.bytes.len() + 64).sum();
-        let mut wire = Vec::with_capacity(size);
-        let mut ends = Vec::with_capacity(batch.len());
-        for event in batch.iter() {
-            (forms.whole)(event.seq, event.type_name, &event.bytes, &mut wire);
-            ends.push(wire.len());
-        }
+    fn new(batch: CommittedBatch, encoder: Arc<Encoder>) -> Self {
         let first = batch.first().map(|event| event.tenant.clone());
         Published {
             tenant: first.filter(|tenant| batch.iter().all(|event| event.tenant == *tenant)),
-            wire: wire.into(),
-            ends,
-            encode_part: forms.part,
+            wire: Pieces::new(&batch, MESSAGE_BYTES, |_, event, out| {
+                (encoder.forms.whole)(event.seq, event.type_name, &event.bytes, out);
+            }),
             parts: OnceLock::new(),
+            cloud_events: OnceLock::new(),
+            cloud_wire: OnceLock::new(),
+            encoder,
             batch,
         }
     }
 
-    /// The sent form of the events from index `from` to the last, as one piece.
-    pub fn wire_from(&self, from: usize) -> Bytes {
-        self.wire.slice(self.start_of(from)..)
+    /// The messages of the events from index `from` to the last, as one piece.
+    pub fn wire_from(&self, data: Data, from: usize) -> Bytes {
+        self.wire(data).from(from)
     }
 
-    /// The sent form of one event.
-    pub fn wire_of(&self, index: usize) -> Bytes {
-        let end = self.ends.get(index).copied().unwrap_or(self.wire.len());
-        self.wire.slice(self.start_of(index)..end)
+    /// The message of one event.
+    pub fn wire_of(&self, data: Data, index: usize) -> Bytes {
+        self.wire(data).of(index)
+    }
+
+    /// What is sent of one event.
+    pub fn data_of(&self, data: Data, index: usize) -> Bytes {
+        match data {
+            Data::Envelope => self
+                .batch
+                .get(index)
+                .map_or_else(Bytes::new, |event| event.bytes.clone()),
+            Data::CloudEvent => self.cloud_events().of(index),
+        }
     }
 
     /// The part of one event that is the same for every reader.
     pub fn part_of(&self, index: usize) -> Bytes {
-        let (parts, ends) = self.parts.get_or_init(|| {
-            let size: usize = self.batch.iter().map(|event| event.bytes.len() + 96).sum();
-            let mut parts = Vec::with_capacity(size);
-            let mut ends = Vec::with_capacity(self.batch.len());
-            for event in self.batch.iter() {
-                (self.encode_part)(&event.bytes, &event.leaf, &mut parts);
-                ends.push(parts.len());
-            }
-            (parts.into(), ends)
+        let parts = self.parts.get_or_init(|| {
+            Pieces::new(&self.batch, PART_BYTES, |_, event, out| {
+                (self.encoder.forms.part)(&event.bytes, &event.leaf, out);
+            })
         });
-        let start = index.checked_sub(1).and_then(|before| ends.get(before));
-        let end = ends.get(index).copied().unwrap_or(parts.len());
-        parts.slice(start.copied().unwrap_or(0)..end)
+        parts.of(index)
     }
 
-    fn start_of(&self, index: usize) -> usize {
-        match index.checked_sub(1) {
-            None => 0,
-            Some(before) => self.ends.get(before).copied().unwrap_or(self.wire.len()),
+    fn wire(&self, data: Data) -> &Pieces {
+        match data {
+            Data::Envelope => &self.wire,
+            Data::CloudEvent => self.cloud_wire.get_or_init(|| {
+                let data = self.cloud_events();
+                Pieces::new(
+                    &self.batch,
+                    MESSAGE_BYTES + CLOUD_EVENT_BYTES,
+                    |index, event, out| {
+                        let data = data.of(index);
+                        if !data.is_empty() {
+                            (self.encoder.forms.whole)(event.seq, event.type_name, &data, out);
+                        }
+                    },
+                )
+            }),
         }
+    }
+
+    fn cloud_events(&self) -> &Pieces {
+        self.cloud_events.get_or_init(|| {
+            Pieces::new(&self.batch, CLOUD_EVENT_BYTES, |_, event, out| {
+                let enclave = &self.encoder.enclave;
+                (self.encoder.forms.cloud_event)(enclave, &event.tenant, &event.bytes, &event.leaf, out);
+            })
+        })
     }
 }
 
@@ -102,7 +212,7 @@ impl Published {
 #[derive(Debug)]
 pub struct Hub {
     sender: broadcast::Sender<Arc<Published>>,
-    forms: Forms,
+    encoder: Arc<Encoder>,
     /// Events by type since the start. Held for one batch's additions, or for a copy.
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     task: JoinHandle<()>,
@@ -113,16 +223,20 @@ impl Hub {
     pub fn start(engine: &Handle, forms: Forms, revocations: Arc<watch::Sender<u64>>) -> Self {
         let sender = broadcast::Sender::new(limits::STREAM_BATCHES_MAX);
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
+        let encoder = Arc::new(Encoder {
+            forms,
+            enclave: EnclaveId::of(&engine.keys().log().public()),
+        });
         let pump = Pump {
             feed: engine.feed().subscribe(),
             sender: sender.clone(),
-            forms,
+            encoder: encoder.clone(),
             counts: counts.clone(),
             revocations,
         };
         Hub {
             sender,
-            forms,
+            encoder,
             counts,
             task: tokio::spawn(pump.run()),
         }
@@ -133,14 +247,14 @@ impl Hub {
         self.sender.subscribe()
     }
 
-    /// The form of whole messages.
-    pub fn encode(&self) -> Encode {
-        self.forms.whole
+    /// Brings events from the ledger into their forms.
+    pub fn encoder(&self) -> Arc<Encoder> {
+        self.encoder.clone()
     }
 
     /// The form of parts of messages.
     pub fn encode_part(&self) -> EncodePart {
-        self.forms.part
+        self.encoder.forms.part
     }
 
     /// Open subscriptions.
@@ -166,7 +280,7 @@ impl Drop for Hub {
 struct Pump {
     feed: broadcast::Receiver<CommittedBatch>,
     sender: broadcast::Sender<Arc<Published>>,
-    forms: Forms,
+    encoder: Arc<Encoder>,
     counts: Arc<Mutex<BTreeMap<&'static str, u64>>>,
     revocations: Arc<watch::Sender<u64>>,
 }
@@ -204,7 +318,70 @@ impl Pump {
     fn send(&self, batch: CommittedBatch) {
         // One who subscribes after this look finds the batch in the ledger.
         if self.sender.receiver_count() > 0 {
-            let _ = self.sender.send(Arc::new(Published::new(batch, self.forms)));
+            let published = Published::new(batch, self.encoder.clone());
+            let _ = self.sender.send(Arc::new(published));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+
+    static ENCODED: AtomicUsize = AtomicUsize::new(0);
+
+    fn counted(_: &EnclaveId, tenant: &TenantName, event: &[u8], _: &Digest, out: &mut Vec<u8>) {
+        ENCODED.fetch_add(1, Ordering::Relaxed);
+        // One that cannot be read leaves nothing.
+        if event != b"broken" {
+            out.extend_from_slice(tenant.as_str().as_bytes());
+            out.extend_from_slice(event);
+        }
+    }
+
+    fn committed(seq: u64, text: &'static str) -> Committed {
+        Committed {
+            bytes: Bytes::from_static(text.as_bytes()),
+            correlation_id: None,
+            job: None,
+            leaf: leaf_hash(text.as_bytes()),
+            project: None,
+            run: None,
+            seq: Seq(seq),
+            tenant: "acme".parse().unwrap(),
+            type_name: "t",
+        }
+    }
+
+    #[test]
+    fn cloud_events_are_made_once_for_all_and_only_when_asked_for() {
+        let forms = Forms {
+            whole: |seq, _, data, out| {
+                out.extend_from_slice(format!("{seq}={}\n", String::from_utf8_lossy(data)).as_bytes());
+            },
+            part: |_, _, _| {},
+            cloud_event: counted,
+        };
+        let enclave = "0123456789abcdef".parse().unwrap();
+        let encoder = Arc::new(Encoder { forms, enclave });
+        let events = vec![committed(4, "a"), committed(5, "broken"), committed(6, "c")];
+        let published = Published::new(Arc::new(events), encoder);
+        assert_eq!(published.wire_from(Data::Envelope, 1), "5=broken\n6=c\n");
+        assert_eq!(published.data_of(Data::Envelope, 2), "c");
+        assert_eq!(ENCODED.load(Ordering::Relaxed), 0, "nobody asked");
+        for _ in 0..3 {
+            assert_eq!(published.data_of(Data::CloudEvent, 0), "acmea");
+            assert_eq!(published.wire_of(Data::CloudEvent, 0), "4=acmea\n");
+            assert_eq!(published.wire_of(Data::CloudEvent, 1), "");
+            assert_eq!(published.wire_from(Data::CloudEvent, 1), "6=acmec\n");
+        }
+        assert_eq!(ENCODED.load(Ordering::Relaxed), 3, "once an event");
+        let (one, other) = (
+            published.wire_of(Data::CloudEvent, 2),
+            published.wire_of(Data::CloudEvent, 2),
+        );
+        assert_eq!(one.as_ptr(), other.as_ptr(), "shared");
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 
 use super::cursor::last_before;
 use super::events::StreamError;
-use super::filter::{EventHead, Filter, Watched};
+use super::filter::{EventHead, Filter};
 use super::hub::{EncodePart, Hub, Published};
 use crate::domain::{RunId, Seq, TenantName, leaf_hash};
 use crate::engine::Handle;
@@ -275,17 +275,11 @@ impl Source {
             .map(|room| room.from)
             .filter(|first| *first > from);
         let until = later.min();
-        let mut watched = Vec::new();
-        let mut is_all_watched = true;
-        for room in self.rooms.iter().filter(|room| room.from <= from) {
-            match room.filter.watched {
-                Some(one) => watched.push(one),
-                None => is_all_watched = false,
-            }
-        }
-        let next = match (is_all_watched, until) {
-            (true, Some(until)) if watched.is_empty() => return Ok((chunk, until)),
-            (true, _) => self.read_index(&watched, (from, until), &mut chunk),
+        let wanting = self.rooms.iter().filter(|room| room.from <= from);
+        let filters: Vec<_> = wanting.map(|room| &room.filter).collect();
+        let next = match (filters.iter().all(|filter| filter.is_indexed()), until) {
+            (true, Some(until)) if filters.is_empty() => return Ok((chunk, until)),
+            (true, _) => self.read_index(&filters, (from, until), &mut chunk),
             (false, _) => self.read_range((from, until), &mut chunk),
         };
         match next {
@@ -324,10 +318,10 @@ impl Source {
         Ok(next)
     }
 
-    /// Where all rooms watch one thing each, the index tells which events to read.
+    /// Where each room's filter has an order of its own, these orders tell which events to read.
     fn read_index(
         &self,
-        watched: &[Watched],
+        filters: &[&Filter],
         (from, until): (u64, Option<u64>),
         chunk: &mut RoomChunk,
     ) -> Result<u64, StreamError> {
@@ -337,16 +331,13 @@ impl Source {
         let after = from.checked_sub(1).map(u64::to_be_bytes);
         let limit = limits::STREAM_SCAN_EVENTS_MAX as usize;
         let mut found = Vec::new();
-        for one in watched {
+        for filter in filters {
             let page = Page {
                 after: after.as_ref().map(|bytes| bytes.as_slice()),
                 direction: Direction::Forward,
                 limit,
             };
-            let seqs = match *one {
-                Watched::Job(job) => snapshot.events_of_job(&self.tenant, job, page)?,
-                Watched::Run(run) => snapshot.events_of_run(&self.tenant, run, page)?,
-            };
+            let seqs = filter.candidates(&snapshot, &self.tenant, page)?;
             if let Some(last) = seqs.last().filter(|_| seqs.len() == limit) {
                 end = end.min(last.0 + 1);
             }

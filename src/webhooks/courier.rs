@@ -8,7 +8,6 @@
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
-use bytes::Bytes;
 use tokio::sync::watch;
 
 use super::cursor::Progress;
@@ -19,11 +18,11 @@ use super::{Origin, Service};
 use crate::domain::command::{ChangeWebhook, WebhookChange};
 use crate::domain::event::Actor;
 use crate::domain::webhook::Webhook;
-use crate::domain::{Seq, TenantName, Timestamp, leaf_hash};
+use crate::domain::{Seq, TenantName, Timestamp};
 use crate::egress::Mode;
 use crate::engine::{CommandError, Handle};
 use crate::limits;
-use crate::stream::{Chunk, Delivered, Filter, Form, StreamError, Subscription, Watched};
+use crate::stream::{Chunk, Data, Delivered, Filter, Form, StreamError, Subscription, Watched};
 
 /// How a webhook's delivery stands, for whoever looks. Held for a few instructions; written by its courier alone.
 pub type Shared = Arc<Mutex<Progress>>;
@@ -132,8 +131,15 @@ impl Courier {
         let (tenant, filter) = (self.tenant.clone(), filter_of(&self.webhook));
         let (next, floor) = (Seq(lock(&self.shared).next), self.webhook.next);
         let open = move || {
-            let open =
-                |next| Subscription::open((&engine, &hub), &tenant, filter.clone(), Form::Events, Some(next));
+            let open = |next| {
+                Subscription::open(
+                    (&engine, &hub),
+                    &tenant,
+                    filter.clone(),
+                    Form::Events(Data::CloudEvent),
+                    Some(next),
+                )
+            };
             match open(next) {
                 // The cursor is of another history than the ledger; what the ledger itself says is not.
                 Err(StreamError::BeyondEnd { end }) => open(Seq(floor.0.min(end))),
@@ -174,22 +180,14 @@ impl Courier {
     /// Sends an event until it is taken. None when it was.
     async fn hand_over(&mut self, event: &Delivered) -> Option<End> {
         lock(&self.shared).next = event.seq.0;
-        let mut body = Vec::with_capacity(event.bytes.len() + 512);
-        (self.service.forms.encode)(
-            self.origin.enclave(),
-            &self.tenant,
-            &event.bytes,
-            &leaf_hash(&event.bytes),
-            &mut body,
-        );
-        if body.is_empty() {
+        if event.data.is_empty() {
             // Told in the log by whoever could not read it; it must not hold up the others for ever.
             lock(&self.shared).skipped += 1;
             return None;
         }
         let message = Message {
             id: self.origin.message_id(event.seq),
-            body: Bytes::from(body),
+            body: event.data.clone(),
         };
         loop {
             let at = self.now();

@@ -2,7 +2,7 @@
 //!
 //! Promises: at least once and in order per webhook, from a cursor that survives restarts; at most one request on its way
 //! per webhook, so that a slow receiver holds up nobody else; nothing while the outlet is sealed; a secret in no text. It
-//! must never make the writer wait. What is sent and what an answer means is told by `api`.
+//! must never make the writer wait. What the status of an answer means is told by `api`.
 //!
 //! Reading order: `address`, `key`, `key_files`, `request`; `cursor`; `courier`; `registry`.
 
@@ -21,24 +21,10 @@ pub use self::cursor::Progress;
 pub use self::key::{KeyError, SigningKey};
 pub use self::registry::{Place, Tested, WebhookError, Webhooks};
 pub use self::request::{Judge, Message, Outcome, Verdict};
-use crate::domain::{Digest, Seq, TenantName};
+use crate::domain::Seq;
 use crate::egress::Outlet;
 use crate::limits;
 use crate::stream::Hub;
-use crate::trust::EnclaveId;
-
-/// Writes what is sent of an event: its ledger, its canonical bytes and its leaf hash. Nothing when it cannot be read.
-pub type Encode =
-    fn(enclave: &EnclaveId, tenant: &TenantName, event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
-
-/// What is sent, and what an answer means.
-#[derive(Debug, Clone, Copy)]
-pub struct Forms {
-    /// The body of a request.
-    pub encode: Encode,
-    /// The status of an answer.
-    pub judge: Judge,
-}
 
 /// How patient couriers are.
 #[derive(Debug, Clone, Copy)]
@@ -80,28 +66,23 @@ struct Service {
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     cursors: cursor::Cursors,
-    forms: Forms,
+    judge: Judge,
     pace: Pace,
 }
 
 /// The ledger that events are of, as message ids name it.
 #[derive(Debug, Clone)]
 struct Origin {
-    enclave: EnclaveId,
     /// `msg_<enclave>_<tenant>`, with the generation of a restored ledger behind.
     prefix: String,
 }
 
 impl Origin {
-    fn new(enclave: EnclaveId, origin: &str) -> Self {
+    fn new(origin: &str) -> Self {
         // What is signed has full stops between its parts, so an id has none.
         let ledger = origin.strip_prefix("fastness/").unwrap_or(origin);
         let prefix = format!("msg_{}", ledger.replace(['/', '.'], "_"));
-        Origin { enclave, prefix }
-    }
-
-    fn enclave(&self) -> &EnclaveId {
-        &self.enclave
+        Origin { prefix }
     }
 
     /// The same for each attempt, before and after a crash.
@@ -148,10 +129,9 @@ mod tests {
 
     #[test]
     fn a_message_id_names_ledger_and_event_without_full_stops() {
-        let enclave: EnclaveId = "0123456789abcdef".parse().unwrap();
-        let origin = Origin::new(enclave.clone(), "fastness/0123456789abcdef/acme");
+        let origin = Origin::new("fastness/0123456789abcdef/acme");
         assert_eq!(origin.message_id(Seq(4711)), "msg_0123456789abcdef_acme_4711");
-        let second = Origin::new(enclave, "fastness/0123456789abcdef/acme/g2");
+        let second = Origin::new("fastness/0123456789abcdef/acme/g2");
         assert_eq!(second.message_id(Seq(1)), "msg_0123456789abcdef_acme_g2_1");
     }
 }

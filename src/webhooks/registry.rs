@@ -16,7 +16,7 @@ use super::cursor::{Cursors, Progress};
 use super::key::{KeyError, SigningKey};
 use super::key_files::KeyFiles;
 use super::request::{Line, Message, Outcome};
-use super::{Forms, Origin, Pace, Service};
+use super::{Judge, Origin, Pace, Service};
 use crate::disk::Disk;
 use crate::domain::command::{ChangeWebhook, Command, Reply, WebhookChange};
 use crate::domain::event::Actor;
@@ -30,7 +30,6 @@ use crate::limits;
 use crate::secrets::SecretError;
 use crate::store::{Direction, Page, StoreError};
 use crate::stream::Hub;
-use crate::trust::EnclaveId;
 
 /// Why something about webhooks cannot be done.
 #[derive(Debug, thiserror::Error)]
@@ -184,12 +183,12 @@ impl Webhooks {
     }
 
     /// Begins to deliver. Must be called within a runtime, once.
-    pub fn start(self: &Arc<Self>, hub: Arc<Hub>, outlet: Arc<Outlet>, (forms, pace): (Forms, Pace)) {
+    pub fn start(self: &Arc<Self>, hub: Arc<Hub>, outlet: Arc<Outlet>, (judge, pace): (Judge, Pace)) {
         let service = Service {
             hub,
             outlet,
             cursors: self.cursors.clone(),
-            forms,
+            judge,
             pace,
         };
         if self.service.set(service).is_err() {
@@ -420,10 +419,9 @@ impl Webhooks {
     }
 
     fn origin(&self, tenant: &TenantName) -> Origin {
-        let enclave = EnclaveId::of(&self.engine.keys().log().public());
         let origin = self.engine.origin(tenant);
         let origin = origin.map_or_else(|| tenant.to_string(), |origin| origin.to_string());
-        Origin::new(enclave, &origin)
+        Origin::new(&origin)
     }
 
     /// After the end of a webhook: its courier, its cursor, its keys.
@@ -467,7 +465,7 @@ impl Webhooks {
 fn line(service: &Service, webhook: &Webhook) -> Result<Line, WebhookError> {
     let address: Address = webhook.url.parse()?;
     let (outlet, answer_ms) = (service.outlet.clone(), service.pace.answer_ms);
-    Ok(Line::new(outlet, address, answer_ms, service.forms.judge))
+    Ok(Line::new(outlet, address, answer_ms, service.judge))
 }
 
 /// Which files the ledger names.

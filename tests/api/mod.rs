@@ -1,7 +1,9 @@
 //! The interface over a real socket, against a whole server in this process.
 
+mod cloud_events;
 mod connections;
 mod errors;
+mod event_ranges;
 mod gates;
 mod jobs;
 mod large_runs;

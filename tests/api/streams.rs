@@ -133,6 +133,73 @@ fn filters_let_through_what_they_name() {
 }
 
 #[test]
+fn a_correlation_id_brings_just_its_own_in_lists_and_in_streams() {
+    let appliance = TestAppliance::start();
+    let mut ids = Vec::new();
+    // One id begins with another; jobs without one stand in between.
+    for at in 0..30 {
+        let body = match at % 3 {
+            0 => json!({"type": "a", "correlationId": "c-1"}),
+            1 => json!({"type": "b", "correlationId": "c-17"}),
+            _ => json!({"type": "a"}),
+        };
+        let job = appliance.post("/api/v1/jobs", body.to_string()).expect(201);
+        ids.push(job["id"].as_str().unwrap().to_owned());
+    }
+    // seq 0 is the ledger's first event, then one event a job.
+    let of = |rest: u64| -> Vec<u64> { (0..30).filter(|at| at % 3 == rest).map(|at| at + 1).collect() };
+    for (filter, expected) in [
+        ("correlationId=c-1".to_owned(), of(0)),
+        ("correlationId=c-17".to_owned(), of(1)),
+        ("correlationId=c".to_owned(), vec![]),
+        ("correlationId=c-1&type=job.*".to_owned(), of(0)),
+        ("correlationId=c-1&type=run.*".to_owned(), vec![]),
+        (format!("correlationId=c-1&job={}", ids[3]), vec![4]),
+        (format!("correlationId=c-1&job={}", ids[4]), vec![]),
+    ] {
+        let (mut listed, mut cursor) = (Vec::new(), String::new());
+        loop {
+            let asked = format!("/api/v1/events?{filter}&limit=3{cursor}");
+            let page = appliance.get(&asked).expect(200);
+            let items = page["items"].as_array().unwrap();
+            listed.extend(items.iter().map(|event| event["seq"].as_u64().unwrap()));
+            match page["nextCursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        assert_eq!(listed, expected, "listed by {filter}");
+        let mut stream = appliance.follow(&format!("/api/v1/stream?{filter}&after=-1&heartbeatMs=1000"));
+        // A heartbeat tells when the reader is at the end; what came before it is all there is.
+        let messages = std::iter::from_fn(|| {
+            loop {
+                let message = stream.next()?;
+                if message.event != "heartbeat" {
+                    return Some(message);
+                }
+                if message.json()["asOf"] == 30 {
+                    return None;
+                }
+            }
+        });
+        assert_eq!(
+            seqs(&messages.collect::<Vec<_>>()),
+            expected,
+            "streamed by {filter}"
+        );
+    }
+    // Caught up from the middle, then live, without double.
+    let mut stream = appliance.follow("/api/v1/stream?correlationId=c-17&after=20");
+    for (correlation_id, seq) in [("c-1", 31), ("c-17", 32)] {
+        let body = json!({"type": "a", "correlationId": correlation_id}).to_string();
+        let job = appliance.post("/api/v1/jobs", body).expect(201);
+        assert_eq!(job["seq"], seq);
+    }
+    let found: Vec<_> = (0..4).map(|_| stream.next_event().unwrap()).collect();
+    assert_eq!(seqs(&found), [23, 26, 29, 32]);
+}
+
+#[test]
 fn a_stream_of_a_job_ends_with_it() {
     let appliance = TestAppliance::start();
     let job = appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);

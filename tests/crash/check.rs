@@ -264,6 +264,7 @@ fn check_rows(snapshot: &Snapshot, tenant: &TenantName, events: &[Bytes]) -> Res
     let mut model = Model::default();
     let mut of_jobs: BTreeMap<_, Vec<Seq>> = BTreeMap::new();
     let mut of_runs: BTreeMap<_, Vec<Seq>> = BTreeMap::new();
+    let mut of_correlations: BTreeMap<String, Vec<Seq>> = BTreeMap::new();
     for bytes in events {
         let event = Event::from_bytes(bytes).map_err(|error| text(&error))?;
         let mut changes = Changes::default();
@@ -274,6 +275,10 @@ fn check_rows(snapshot: &Snapshot, tenant: &TenantName, events: &[Bytes]) -> Res
         }
         if let Some(run) = event.subject.run {
             of_runs.entry(run).or_default().push(event.seq);
+        }
+        if let Some(correlation_id) = &event.correlation_id {
+            let seqs = of_correlations.entry(correlation_id.clone()).or_default();
+            seqs.push(event.seq);
         }
     }
     let head = snapshot.head(tenant).map_err(|error| text(&error))?;
@@ -315,6 +320,15 @@ fn check_rows(snapshot: &Snapshot, tenant: &TenantName, events: &[Bytes]) -> Res
             != *seqs
         {
             return Err(format!("WRONG: the events of run {run}"));
+        }
+    }
+    for (correlation_id, seqs) in &of_correlations {
+        if snapshot
+            .events_of_correlation(tenant, correlation_id, ALL)
+            .map_err(|error| text(&error))?
+            != *seqs
+        {
+            return Err(format!("WRONG: the events of correlation {correlation_id}"));
         }
     }
     check_orders(snapshot, tenant, &model)

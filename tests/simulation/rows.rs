@@ -21,6 +21,7 @@ pub fn check(world: &World) {
         check_rows(&snapshot, &tenant, &model);
         check_statuses(&snapshot, &tenant, &model);
         check_subjects(&snapshot, &tenant, &events);
+        check_correlations(&snapshot, &tenant, &events);
         let head = snapshot.head(&tenant).unwrap();
         assert_eq!(
             head.map(|head| head.size),
@@ -122,6 +123,21 @@ fn check_subjects(snapshot: &Snapshot, tenant: &TenantName, events: &[Event]) {
         }
         assert_eq!(paged, named);
     }
+}
+
+fn check_correlations(snapshot: &Snapshot, tenant: &TenantName, events: &[Event]) {
+    let mut filed: BTreeMap<&str, Vec<Seq>> = BTreeMap::new();
+    for event in events {
+        if let Some(correlation_id) = &event.correlation_id {
+            filed.entry(correlation_id).or_default().push(event.seq);
+        }
+    }
+    for (correlation_id, seqs) in filed {
+        let found = snapshot.events_of_correlation(tenant, correlation_id, ALL);
+        assert_eq!(found.unwrap(), seqs, "{correlation_id}");
+    }
+    let found = snapshot.events_of_correlation(tenant, "", ALL).unwrap();
+    assert_eq!(found, [], "an event without one has no entry");
 }
 
 fn backward() -> Page<'static> {
