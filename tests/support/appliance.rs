@@ -30,7 +30,7 @@ pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 
 /// Receivers of webhooks are given up quickly, and come back at once.
 pub const PACE: Pace = Pace {
-    answer_ms: 1_000,
+    answer_ms: 20_000,
     retry_ms: 8,
     retry_ms_max: 64,
     failures_max: 6,
@@ -55,22 +55,36 @@ impl TestAppliance {
     }
 
     pub fn with_bounds(bounds: Bounds) -> Self {
-        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds);
+        TestAppliance::with(bounds, PACE)
+    }
+
+    pub fn with_pace(pace: Pace) -> Self {
+        TestAppliance::with(Bounds::default(), pace)
+    }
+
+    fn with(bounds: Bounds, pace: Pace) -> Self {
+        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds, pace);
         appliance.create_tenant("default");
         appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
         appliance
     }
 
     /// Stops everything and starts it again in the same folder.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.restart_after(|_| {})
+    }
+
+    /// The same, with something done to the folder meanwhile.
+    pub fn restart_after(mut self, meanwhile: impl FnOnce(&Path)) -> Self {
         self.stop_server(Duration::from_millis(100));
         self.engine.stop().unwrap();
-        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default());
+        meanwhile(self.folder());
+        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default(), PACE);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, bounds: Bounds) -> Self {
+    fn open(folder: TempDir, bounds: Bounds, pace: Pace) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -108,7 +122,7 @@ impl TestAppliance {
             let disk: Arc<dyn Disk> = Arc::new(OsDisk);
             let webhooks = Webhooks::open(&engine, &disk, &folder.path().join("webhooks")).unwrap();
             let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
-                .with_outlet(outlet.clone(), PACE)
+                .with_outlet(outlet.clone(), pace)
                 .with_assets(find)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
