@@ -191,7 +191,11 @@ impl Courier {
         };
         loop {
             let at = self.now();
-            lock(&self.shared).last_attempt_at = Some(at);
+            {
+                let mut progress = lock(&self.shared);
+                progress.last_attempt_at = Some(at);
+                progress.retry_at = None;
+            }
             match self.line.send(&message, &self.keys.at(at), at).await {
                 Outcome::Taken { status } => {
                     self.note_taken(event.seq, status);
@@ -243,7 +247,6 @@ impl Courier {
         lock(&self.shared).retry_at = Some(self.now().plus_ms(wait));
         self.save().await;
         tokio::time::sleep(Duration::from_millis(wait)).await;
-        lock(&self.shared).retry_at = None;
     }
 
     /// Records that the webhook is dead. Whatever changed it meanwhile goes before.

@@ -359,10 +359,12 @@ impl Webhooks {
                 before.stop.send_replace(true);
                 let _ = before.task.await;
             }
-            lock(&shared).begin(&webhook);
+            // What it came to stays to be seen until it goes on.
             if webhook.state != WebhookState::Active {
+                lock(&shared).retry_at = None;
                 return;
             }
+            lock(&shared).begin(&webhook);
             let name = webhook.name.clone();
             match webhooks.courier(&tenant, webhook, shared.clone()).await {
                 Ok(courier) => {
