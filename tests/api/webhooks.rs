@@ -98,7 +98,10 @@ fn a_webhook_is_made_changed_and_ended() {
     assert_eq!(made["filters"], json!({"project": "core"}));
     assert_eq!(made.get("secret"), None, "it was given, and is shown no more");
     assert_eq!(made["delivery"]["failures"], 0);
-    assert_eq!(put_if(&appliance, "board", &settings, Some("\"1\"")).status, 412);
+    assert_eq!(
+        put_if(&appliance, "board", &settings, Some("\"999\"")).status,
+        412
+    );
     assert_eq!(put_if(&appliance, "other", &settings, Some("*")).status, 412);
     let wider = json!({"url": receiver.url()});
     let changed = put_if(&appliance, "board", &wider, Some(&tag)).expect(200);
@@ -216,13 +219,6 @@ fn what_is_no_webhook_is_refused() {
         "invalid_field"
     );
     assert_eq!(recorded(&appliance), []);
-    assert_eq!(
-        files(&appliance.folder().join("webhooks/keys"))
-            .iter()
-            .filter(|_| false)
-            .count(),
-        0
-    );
     put(&appliance, "a", &json!({ "url": good })).expect(201);
     let moved = put(&appliance, "a", &json!({"url": good, "after": -1}));
     assert_eq!(moved.problem(422), "invalid_field", "its cursor stays");
@@ -259,9 +255,6 @@ fn another_tenant_and_a_lesser_scope_find_nothing_and_may_nothing() {
             "not_found",
             "{method} {path}"
         );
-        let never =
-            Ask::new(method, "/api/v1/webhooks/never", sent).header("content-type", "application/json");
-        let _ = never;
     }
     let theirs = Ask::new("PUT", "/api/v1/webhooks/a", body).header("content-type", "application/json");
     appliance.send(&theirs.token(&eve)).expect(201);
