@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use fastness::domain::token::Scope;
 use fastness::egress::Mode;
+use fastness::webhooks::Pace;
 use serde_json::{Value, json};
 
-use crate::support::appliance::{Ask, Reply, TestAppliance};
-use crate::support::receiver::Receiver;
+use crate::support::appliance::{Ask, PACE, Reply, TestAppliance};
+use crate::support::receiver::{Answer, Receiver};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
@@ -352,8 +353,12 @@ fn nothing_is_sent_while_the_appliance_is_sealed_and_what_asks_for_it_is_recorde
 
 #[test]
 fn what_is_on_its_way_is_cut_off_when_the_appliance_is_sealed() {
-    let appliance = TestAppliance::start();
-    let receiver = Receiver::answering(|_| crate::support::receiver::Answer::Hang);
+    // Longer than anybody waits here.
+    let appliance = TestAppliance::with_pace(Pace {
+        answer_ms: 600_000,
+        ..PACE
+    });
+    let receiver = Receiver::answering(|_| Answer::Hang);
     put(
         &appliance,
         "board",
@@ -371,7 +376,7 @@ fn what_is_on_its_way_is_cut_off_when_the_appliance_is_sealed() {
         0,
         "it is no failure"
     );
-    receiver.set(|_| crate::support::receiver::Answer::Status(200));
+    receiver.set(|_| Answer::Status(200));
     appliance.outlet.set(Mode::Open);
     assert_eq!(receiver.next().id(), first.id());
 }
