@@ -9,7 +9,8 @@ use redb::Durability;
 
 use super::codec::{Index, correlation_mark, entries, event_key, prefix, row_key, seal_row, seal_value};
 use super::snapshot::get_row;
-use super::{Commit, Head, META, POSITION, ROWS, StoreError, head_key};
+use super::tables::Tables;
+use super::{Commit, Head, META, POSITION, StoreError, head_key};
 use crate::domain::state::{Key, Kind, Row};
 use crate::domain::{JobId, RunId, Seq, TenantName};
 
@@ -55,11 +56,12 @@ impl Batch {
         tenant: &TenantName,
         changes: impl IntoIterator<Item = (&'c Key, Option<&'c Arc<Row>>)>,
     ) -> Result<(), StoreError> {
-        let mut rows = self.transaction.open_table(ROWS)?;
+        let mut tables = Tables::write(&self.transaction)?;
         for (key, row) in changes {
             let stored_key = row_key(tenant, key);
             let indexed = matches!(key.kind(), Kind::Job | Kind::Run | Kind::DeadLetter);
             let sealed = row.map(|row| seal_row(&stored_key, row));
+            let rows = tables.of_mut(&stored_key);
             let old = match &sealed {
                 Some(value) => rows.insert(stored_key.as_slice(), value.as_slice())?,
                 None => rows.remove(stored_key.as_slice())?,
@@ -71,10 +73,10 @@ impl Batch {
             let before = old.map(|old| of(old.value())).transpose()?.unwrap_or_default();
             let after = sealed.map(|value| of(&value)).transpose()?.unwrap_or_default();
             for gone in before.iter().filter(|key| !after.contains(key)) {
-                rows.remove(gone.as_slice())?;
+                tables.of_mut(gone).remove(gone.as_slice())?;
             }
             for new in after.iter().filter(|key| !before.contains(key)) {
-                rows.insert(new.as_slice(), [].as_slice())?;
+                tables.of_mut(new).insert(new.as_slice(), [].as_slice())?;
             }
         }
         Ok(())
@@ -89,7 +91,7 @@ impl Batch {
         tenant: &TenantName,
         events: impl IntoIterator<Item = Filing>,
     ) -> Result<(), StoreError> {
-        let mut rows = self.transaction.open_table(ROWS)?;
+        let mut tables = Tables::write(&self.transaction)?;
         for event in events {
             let orders = [
                 (Index::EventByJob, event.job.as_ref().map(JobId::as_bytes)),
@@ -99,7 +101,7 @@ impl Batch {
             for (index, subject) in orders {
                 if let Some(subject) = subject {
                     let key = event_key(tenant, index, subject, event.seq);
-                    rows.insert(key.as_slice(), [].as_slice())?;
+                    tables.of_mut(&key).insert(key.as_slice(), [].as_slice())?;
                 }
             }
         }
@@ -128,8 +130,9 @@ impl Batch {
         start.pop();
         let mut end = start.clone();
         end.push(u8::MAX);
-        let mut rows = self.transaction.open_table(ROWS)?;
-        rows.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        for table in Tables::write(&self.transaction)?.each_mut() {
+            table.retain_in::<&[u8], _>(start.as_slice()..end.as_slice(), |_, _| false)?;
+        }
         let mut meta = self.transaction.open_table(META)?;
         meta.remove(head_key(tenant).as_slice())?;
         Ok(())
@@ -140,8 +143,7 @@ impl Batch {
     /// # Errors
     /// What redb said.
     pub fn get(&self, tenant: &TenantName, key: &Key) -> Result<Option<Arc<Row>>, StoreError> {
-        let rows = self.transaction.open_table(ROWS)?;
-        get_row(&rows, tenant, key)
+        get_row(&Tables::write(&self.transaction)?, tenant, key)
     }
 
     /// Ends the batch; `position` is the journal position up to which it is folded in, when that changes.

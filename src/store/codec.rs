@@ -55,6 +55,12 @@ pub(super) fn prefix(tenant: &TenantName, kind: u8) -> Vec<u8> {
     out
 }
 
+/// The kind or index in a key, or in a prefix of keys.
+pub(super) fn kind_of(key: &[u8]) -> Option<u8> {
+    let length = usize::from(*key.first()?);
+    key.get(1 + length).copied()
+}
+
 pub(super) fn row_key(tenant: &TenantName, key: &Key) -> Vec<u8> {
     let mut out = prefix(tenant, key.kind() as u8);
     key.write_tail(&mut out);

@@ -5,7 +5,8 @@
 use std::io;
 
 use super::codec::open_value;
-use super::{Commit, HEAD, META, ROWS, Store, StoreError};
+use super::tables::Tables;
+use super::{Commit, HEAD, META, Store, StoreError};
 
 const DUMP_ROW: u8 = b'r';
 const DUMP_META: u8 = b'm';
@@ -17,7 +18,8 @@ impl Store {
     /// What redb or the visitor said.
     pub fn dump(&self, mut visit: impl FnMut(&[u8], &[u8]) -> io::Result<()>) -> Result<(), StoreError> {
         let snapshot = self.read()?;
-        for (mark, table) in [(DUMP_ROW, &snapshot.rows), (DUMP_META, &snapshot.meta)] {
+        let tables = snapshot.tables.each().map(|table| (DUMP_ROW, table));
+        for (mark, table) in tables.into_iter().chain([(DUMP_META, &snapshot.meta)]) {
             for entry in table.range::<&[u8]>(..)? {
                 let (key, value) = entry?;
                 if mark == DUMP_META && !key.value().starts_with(HEAD) {
@@ -39,11 +41,11 @@ impl Store {
     pub fn load(&self, entries: &[(Vec<u8>, Vec<u8>)], commit: Commit) -> Result<(), StoreError> {
         let batch = self.begin()?;
         {
-            let mut rows = batch.transaction.open_table(ROWS)?;
+            let mut tables = Tables::write(&batch.transaction)?;
             let mut meta = batch.transaction.open_table(META)?;
             for (key, value) in entries {
                 match key.split_first() {
-                    Some((&DUMP_ROW, key)) => rows.insert(key, value.as_slice())?,
+                    Some((&DUMP_ROW, key)) => tables.of_mut(key).insert(key, value.as_slice())?,
                     Some((&DUMP_META, key)) => meta.insert(key, value.as_slice())?,
                     _ => return Err(StoreError::Damaged("a dump entry of an unknown kind".to_owned())),
                 };

@@ -9,6 +9,7 @@ mod batch;
 mod codec;
 mod dump;
 mod snapshot;
+mod tables;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -20,11 +21,11 @@ pub use self::batch::{Batch, Filing};
 pub use self::codec::Index;
 use self::codec::{open_value, seal_value};
 pub use self::snapshot::{Direction, Page, Snapshot, TenantView};
+use self::tables::Tables;
 use crate::disk::Disk;
 use crate::domain::state::Unavailable;
 use crate::domain::{TenantName, Timestamp};
 
-const ROWS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("rows");
 const META: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("meta");
 const POSITION: &[u8] = b"position";
 const FORMAT: &[u8] = b"format";
@@ -154,7 +155,7 @@ impl Store {
         let mut transaction = self.database.begin_write()?;
         let found = {
             let mut meta = transaction.open_table(META)?;
-            transaction.open_table(ROWS)?;
+            Tables::write(&transaction)?;
             let found = meta
                 .get(FORMAT)?
                 .map(|value| open_u64(FORMAT, value.value()))
@@ -194,9 +195,9 @@ impl Store {
     /// What redb said.
     pub fn read(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.database.begin_read()?;
-        let rows = transaction.open_table(ROWS)?;
+        let tables = Tables::read(&transaction)?;
         let meta = transaction.open_table(META)?;
-        Ok(Snapshot { rows, meta })
+        Ok(Snapshot { tables, meta })
     }
 
     /// Empties the projection.
@@ -205,7 +206,9 @@ impl Store {
     /// What redb said.
     pub fn clear(&self) -> Result<(), StoreError> {
         let batch = self.begin()?;
-        batch.transaction.open_table(ROWS)?.retain(|_, _| false)?;
+        for table in Tables::write(&batch.transaction)?.each_mut() {
+            table.retain(|_, _| false)?;
+        }
         batch
             .transaction
             .open_table(META)?
@@ -235,12 +238,14 @@ impl Store {
     pub fn verify(&self) -> Result<u64, StoreError> {
         let snapshot = self.read()?;
         let mut count = 0;
-        for entry in snapshot.rows.range::<&[u8]>(..)? {
-            let (key, value) = entry?;
-            if !value.value().is_empty() {
-                open_value(key.value(), value.value())?;
+        for table in snapshot.tables.each() {
+            for entry in table.range::<&[u8]>(..)? {
+                let (key, value) = entry?;
+                if !value.value().is_empty() {
+                    open_value(key.value(), value.value())?;
+                }
+                count += 1;
             }
-            count += 1;
         }
         Ok(count)
     }

@@ -12,6 +12,7 @@ use super::codec::{
     Index, correlation_mark, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key,
     run_status_prefix,
 };
+use super::tables::{Reading, Tables};
 use super::{Head, POSITION, StoreError, head_key, open_u64};
 use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
@@ -21,7 +22,7 @@ use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
 
 /// A consistent view of everything, as of one batch.
 pub struct Snapshot {
-    pub(super) rows: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
+    pub(super) tables: Tables<Reading>,
     pub(super) meta: redb::ReadOnlyTable<&'static [u8], &'static [u8]>,
 }
 
@@ -264,7 +265,7 @@ impl Snapshot {
             (Some(after), Direction::Backward) => (Bound::Included(start), Bound::Excluded(after.as_slice())),
             (None, _) => (Bound::Included(start), Bound::Excluded(end.as_slice())),
         };
-        let mut entries = self.rows.range::<&[u8]>(range)?;
+        let mut entries = self.tables.of(start).range::<&[u8]>(range)?;
         for _ in 0..page.limit {
             let entry = match page.direction {
                 Direction::Forward => entries.next(),
@@ -298,17 +299,17 @@ pub struct TenantView<'s> {
 
 impl View for TenantView<'_> {
     fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        Ok(get_row(&self.snapshot.rows, self.tenant, key)?)
+        Ok(get_row(&self.snapshot.tables, self.tenant, key)?)
     }
 }
 
-pub(super) fn get_row(
-    rows: &impl ReadableTable<&'static [u8], &'static [u8]>,
+pub(super) fn get_row<T: ReadableTable<&'static [u8], &'static [u8]>>(
+    tables: &Tables<T>,
     tenant: &TenantName,
     key: &Key,
 ) -> Result<Option<Arc<Row>>, StoreError> {
     let stored_key = row_key(tenant, key);
-    let Some(value) = rows.get(stored_key.as_slice())? else {
+    let Some(value) = tables.of(&stored_key).get(stored_key.as_slice())? else {
         return Ok(None);
     };
     Ok(Some(Arc::new(open_row(key.kind(), &stored_key, value.value())?)))

@@ -341,6 +341,9 @@ fn a_format_that_is_none_is_refused() {
             "format=xml",
             "format=cloudevents&format=cloudevents",
         ] {
+            // A stream that begins would not end.
+            let stream = appliance.follow(&format!("{path}?{query}"));
+            assert_eq!(stream.status, 422, "{path}?{query}");
             let reply = appliance.get(&format!("{path}?{query}"));
             assert_eq!(reply.problem(422), "invalid_parameter", "{path}?{query}");
             assert_eq!(reply.json()["errors"][0]["pointer"], "/query/format");
