@@ -35,6 +35,7 @@ use crate::runner::{EngineLeases, LocalLauncher, Runner, RunnerConfig, RunnerErr
 use crate::secrets::{SecretError, Secrets};
 use crate::store::Store;
 use crate::trust::{KeyFolder, TrustError};
+use crate::webhooks::{WebhookError, Webhooks};
 
 /// The hidden verb by which the program opens a projection in a child process.
 pub const PROBE_VERB: &str = "__probe-store";
@@ -76,6 +77,9 @@ pub enum AppError {
     /// The values of secrets.
     #[error(transparent)]
     Secrets(#[from] SecretError),
+    /// The webhooks.
+    #[error(transparent)]
+    Webhooks(#[from] WebhookError),
     /// The built-in runner.
     #[error(transparent)]
     Runner(#[from] RunnerError),
@@ -150,7 +154,9 @@ impl App {
             tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
         }
         let runner = start_runner(&config, &engine, (&output, &secrets), &clock).await?;
-        let context = ApiContext::new(engine.clone(), output, secrets, address).with_assets(find_asset);
+        let webhooks = open_webhooks(&engine, &disk, &data).await?;
+        let stored = (secrets, webhooks);
+        let context = ApiContext::new(engine.clone(), output, stored, address).with_assets(find_asset);
         let server = api::serve(listener, context).map_err(|error| AppError::Listen(address, error))?;
         Ok(App {
             address,
@@ -234,6 +240,16 @@ async fn sweep_secrets(engine: &Handle, secrets: &Arc<Secrets>) -> Result<(), Ap
         })
     });
     swept.await.map_err(|error| Fatal(error.to_string()))?
+}
+
+async fn open_webhooks(
+    engine: &Handle,
+    disk: &Arc<dyn Disk>,
+    data: &Path,
+) -> Result<Arc<Webhooks>, AppError> {
+    let (engine, disk, dir) = (engine.clone(), disk.clone(), data.join("webhooks"));
+    let opened = tokio::task::spawn_blocking(move || Webhooks::open(&engine, &disk, &dir)).await;
+    Ok(opened.map_err(|error| Fatal(error.to_string()))??)
 }
 
 async fn start_runner(

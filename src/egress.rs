@@ -1,8 +1,10 @@
-//! The one function through which anything may ever leave this process: [`open`].
+//! The one place through which anything may ever leave this process.
 //!
-//! It promises that no connection is made to an address which is not allowed; for now these are the loopback addresses,
-//! so nothing leaves the machine. Names are never looked up: a resolver would be an outbound connection of its own.
+//! The command line uses [`open`]: loopback addresses alone, so nothing leaves the machine, and names are never looked up.
+//! The server uses its [`Outlet`], which opens nothing while it is sealed. No connection is made otherwise.
 //! It knows HTTP/1 well enough to send a request and nothing of what is asked or answered.
+
+mod outlet;
 
 use std::fmt;
 use std::io;
@@ -19,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+pub use self::outlet::{Destination, Mode, Outlet};
 use crate::limits;
 
 /// What a request carries.
@@ -38,22 +41,36 @@ pub enum EgressError {
         "{0} is not a loopback address: nothing may leave this machine, and names other than localhost are not looked up"
     )]
     NotLoopback(String),
+    /// Nothing may leave now.
+    #[error("the appliance is sealed: nothing leaves it")]
+    Sealed,
+    /// An address at which nobody can be.
+    #[error("{0} is an address that no receiver has")]
+    NoReceiver(IpAddr),
+    /// The name leads nowhere.
+    #[error("cannot look up {name}: {source}")]
+    Lookup {
+        /// The name.
+        name: String,
+        /// What the system said.
+        source: io::Error,
+    },
     /// Nobody accepts there.
     #[error("cannot connect to {target}: {source}")]
     Connect {
         /// Where to.
-        target: Target,
+        target: String,
         /// What the system said.
         source: io::Error,
     },
     /// Nobody answers there.
     #[error("{0} did not accept the connection in time")]
-    Slow(Target),
+    Slow(String),
     /// The connection broke off.
     #[error("the connection to {target} broke off: {source}")]
     Broken {
         /// Where to.
-        target: Target,
+        target: String,
         /// What was seen of it.
         source: hyper::Error,
     },
@@ -138,7 +155,7 @@ impl FromStr for Target {
 /// An open connection. Ends when it is dropped; an answer's body can be read only as long as it lives.
 #[derive(Debug)]
 pub struct Channel {
-    target: Target,
+    target: String,
     sender: SendRequest<Body>,
     /// Moves bytes; ended by the drop.
     driver: JoinHandle<()>,
@@ -158,20 +175,25 @@ pub async fn open(target: &Target) -> Result<Channel, EgressError> {
     let limit = Duration::from_millis(limits::CONNECT_MS_MAX);
     let socket = tokio::time::timeout(limit, connect(target))
         .await
-        .map_err(|_| EgressError::Slow(target.clone()))??;
-    let (sender, connection) =
-        http1::handshake(TokioIo::new(socket))
-            .await
-            .map_err(|source| EgressError::Broken {
-                target: target.clone(),
-                source,
-            })?;
+        .map_err(|_| EgressError::Slow(target.to_string()))??;
+    begin(socket, target.to_string()).await
+}
+
+/// Begins to speak HTTP over a socket.
+async fn begin(socket: TcpStream, target: String) -> Result<Channel, EgressError> {
+    // Small requests should leave at once; without it they merely wait.
+    let _ = socket.set_nodelay(true);
+    let begun = http1::handshake(TokioIo::new(socket)).await;
+    let (sender, connection) = begun.map_err(|source| EgressError::Broken {
+        target: target.clone(),
+        source,
+    })?;
     let driver = tokio::spawn(async move {
         // How it ended is seen by whoever waits for an answer.
         let _ = connection.await;
     });
     Ok(Channel {
-        target: target.clone(),
+        target,
         sender,
         driver,
     })
@@ -185,16 +207,12 @@ async fn connect(target: &Target) -> Result<TcpStream, EgressError> {
             return Err(EgressError::NotLoopback(target.to_string()));
         }
         match TcpStream::connect(address).await {
-            Ok(socket) => {
-                // Small requests should leave at once; without it they merely wait.
-                let _ = socket.set_nodelay(true);
-                return Ok(socket);
-            }
+            Ok(socket) => return Ok(socket),
             Err(error) => failure = error,
         }
     }
     Err(EgressError::Connect {
-        target: target.clone(),
+        target: target.to_string(),
         source: failure,
     })
 }

@@ -4,7 +4,7 @@
 //! `tests/architecture.rs`; `docs/architecture.md` is the map.
 //!
 //! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `secrets`, `trust` ·
-//! `ledger` · `engine` · `stream`, `bundle`, `runner`, `egress` · `api`, `console` · `config`, `app` · `cli`.
+//! `ledger` · `engine` · `stream`, `bundle`, `runner`, `egress` · `webhooks` · `api`, `console` · `config`, `app` · `cli`.
 
 pub mod limits;
 
@@ -27,6 +27,8 @@ pub mod bundle;
 pub mod egress;
 pub mod runner;
 pub mod stream;
+
+pub mod webhooks;
 
 pub mod api;
 pub mod console;

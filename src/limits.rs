@@ -351,6 +351,35 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// How often a value is looked for that is set anew meanwhile.
 pub const SECRET_LOOKS_MAX: usize = 64;
 
+/// Most webhooks of a tenant, and of all; each has at most one request on its way.
+pub const WEBHOOKS_PER_TENANT_MAX: usize = 16;
+pub const WEBHOOKS_MAX: usize = 64;
+/// Longest address of a webhook.
+pub const WEBHOOK_URL_BYTES_MAX: usize = 2_048;
+/// Bytes of a webhook's shared secret.
+pub const WEBHOOK_SECRET_BYTES_MIN: usize = 24;
+pub const WEBHOOK_SECRET_BYTES_MAX: usize = 64;
+/// How long the key before the present one may sign too, and how long it does when nothing else is said.
+pub const WEBHOOK_OVERLAP_MS_MAX: u64 = 30 * 86_400_000;
+pub const WEBHOOK_OVERLAP_MS_DEFAULT: u64 = 86_400_000;
+/// From the request to the end of its answer; how much of one is read.
+pub const WEBHOOK_ANSWER_MS_MAX: u64 = 15_000;
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// Pause after the first failure, which doubles with each, and the longest.
+pub const WEBHOOK_RETRY_MS_MIN: u64 = 5_000;
+pub const WEBHOOK_RETRY_MS_MAX: u64 = 3_600_000;
+/// Failures in a row after which a webhook is given up.
+pub const WEBHOOK_FAILURES_MAX: u32 = 20;
+/// Tests of webhooks that are on their way at once.
+pub const WEBHOOK_TESTS_MAX: usize = 4;
+/// How often a cursor that moved is written, and how often one is looked at that moves past what nobody asked for.
+pub const WEBHOOK_SAVE_MS: u64 = 1_000;
+pub const WEBHOOK_IDLE_SAVE_MS: u64 = 60_000;
+/// Largest file of a cursor.
+pub const WEBHOOK_CURSOR_BYTES_MAX: u64 = 4_096;
+/// Addresses of one name that are tried.
+pub const LOOKUP_ADDRESSES_MAX: usize = 8;
+
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;
 pub const TOKENS_MAX: usize = 10_000;
@@ -367,6 +396,9 @@ pub const BOARD_STEPS_MAX: usize = 24;
 /// Longest part of a source line that is shown.
 pub const SHOWN_CHARACTERS_MAX: usize = 160;
 
+const _: () = assert!(WEBHOOKS_PER_TENANT_MAX <= WEBHOOKS_MAX && WEBHOOKS_PER_TENANT_MAX <= PAGE_ITEMS_MAX);
+const _: () = assert!(WEBHOOK_RETRY_MS_MIN <= WEBHOOK_RETRY_MS_MAX);
+const _: () = assert!(WEBHOOK_OVERLAP_MS_DEFAULT <= WEBHOOK_OVERLAP_MS_MAX);
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
 const _: () = assert!(PACK_DEPTH_MAX <= PAYLOAD_DEPTH_MAX);

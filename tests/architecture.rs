@@ -38,7 +38,11 @@ pub const ROOMS: &[Room] = &[
         ..room("app", 7)
     },
     room("config", 7),
-    room("api", 6),
+    Room {
+        also: &["webhooks"],
+        ..room("api", 6)
+    },
+    room("webhooks", 6),
     room("console", 6),
     room("stream", 5),
     room("bundle", 5),

@@ -102,7 +102,7 @@ pub async fn read(
                     watched: Some(Watched::Run(run)),
                     ..Filter::default()
                 };
-                let source = (api.engine(), &api.hub);
+                let source = (api.engine(), &*api.hub);
                 let events =
                     Subscription::open(source, &tenant, watched, Form::Events(Data::Envelope), None)?;
                 let lines = Lines::open(api.output(), scope, filter, Some(pos))?;

@@ -14,6 +14,7 @@ mod bundles;
 mod change;
 mod cloud_events;
 mod connection;
+mod context;
 mod dead_letters;
 mod error;
 mod event_range;
@@ -57,6 +58,9 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod webhook_test;
+mod webhook_view;
+mod webhooks;
 mod worker_artifacts;
 mod worker_calls;
 mod worker_ends;
@@ -70,7 +74,6 @@ mod ws_messages;
 mod ws_session;
 mod ws_socket;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -81,6 +84,7 @@ use axum::routing::{self, MethodRouter};
 use tokio::sync::watch;
 
 pub use self::assets::{Asset, FindAsset};
+pub use self::context::ApiContext;
 use self::live::Signals;
 use self::parameters::Described;
 pub use self::server::{Bounds, Server, serve};
@@ -92,6 +96,7 @@ use crate::output::{Inbox, Output};
 use crate::secrets::Secrets;
 use crate::stream::{Forms, Hub};
 use crate::trust::EnclaveId;
+use crate::webhooks::Webhooks;
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -313,6 +318,15 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/secrets/{name}", SECRETS, secrets::read),
         put("/api/v1/secrets/{name}", SECRETS, secrets::set),
         delete("/api/v1/secrets/{name}", SECRETS, secrets::delete),
+        post("/api/v1/webhooks", SECRETS, webhooks::create),
+        get("/api/v1/webhooks", READ, webhooks::list),
+        get("/api/v1/webhooks/{name}", READ, webhooks::read),
+        put("/api/v1/webhooks/{name}", SECRETS, webhooks::set),
+        delete("/api/v1/webhooks/{name}", SECRETS, webhooks::delete),
+        post("/api/v1/webhooks/{name}/rotate", SECRETS, webhooks::rotate),
+        post("/api/v1/webhooks/{name}/test", SECRETS, webhook_test::test),
+        post("/api/v1/webhooks/{name}/pause", OPERATE, webhooks::pause),
+        post("/api/v1/webhooks/{name}/resume", OPERATE, webhooks::resume),
         post("/api/v1/tokens", ADMIN, tokens::create),
         get("/api/v1/tokens", ADMIN, tokens::list),
         delete("/api/v1/tokens/{id}", ADMIN, tokens::revoke),
@@ -330,55 +344,12 @@ fn house_routes() -> Vec<Route> {
     ]
 }
 
-/// What the interface is given.
-#[derive(Debug, Clone)]
-pub struct ApiContext {
-    engine: Handle,
-    output: Arc<Output>,
-    secrets: Arc<Secrets>,
-    /// Where the server listens; one of the hosts it answers to.
-    address: SocketAddr,
-    /// The program's version, sent with each answer.
-    version: &'static str,
-    find_asset: Option<FindAsset>,
-    bounds: Bounds,
-}
-
-impl ApiContext {
-    /// Everything but the console.
-    pub fn new(engine: Handle, output: Arc<Output>, secrets: Arc<Secrets>, address: SocketAddr) -> Self {
-        ApiContext {
-            engine,
-            output,
-            secrets,
-            address,
-            version: env!("CARGO_PKG_VERSION"),
-            find_asset: None,
-            bounds: Bounds::default(),
-        }
-    }
-
-    /// Other bounds than the usual ones.
-    #[must_use]
-    pub fn with_bounds(mut self, bounds: Bounds) -> Self {
-        self.bounds = bounds;
-        self
-    }
-
-    /// Serves the console's files at `/`.
-    #[must_use]
-    pub fn with_assets(mut self, find: FindAsset) -> Self {
-        self.find_asset = Some(find);
-        self
-    }
-}
-
 /// What handlers share.
 #[derive(Debug)]
 pub(crate) struct Api {
     context: ApiContext,
     sessions: Sessions,
-    hub: Hub,
+    hub: Arc<Hub>,
     /// What no ledger keeps.
     signals: Signals,
     /// Logs and artifacts that workers send.
@@ -398,7 +369,11 @@ impl Api {
             part: ws_messages::encode_part,
             cloud_event: cloud_events::encode,
         };
-        let hub = Hub::start(&context.engine, forms, revocations.clone());
+        let hub = Arc::new(Hub::start(&context.engine, forms, revocations.clone()));
+        let (outlet, pace) = (context.outlet.clone(), context.pace);
+        context
+            .webhooks
+            .start(hub.clone(), outlet, (webhook_test::judge, pace));
         let api = Arc::new(Api {
             inbox: Inbox::new(context.output.clone()),
             context,
@@ -422,6 +397,10 @@ impl Api {
 
     fn secrets(&self) -> &Secrets {
         &self.context.secrets
+    }
+
+    fn webhooks(&self) -> &Arc<Webhooks> {
+        &self.context.webhooks
     }
 
     fn now_ms(&self) -> i64 {

@@ -28,6 +28,7 @@ use super::connection::{Guarded, Handover};
 use super::error::{self, ApiError};
 use super::request::{BodyPatience, header_text};
 use super::{Api, ApiContext, router};
+use crate::egress::Mode;
 use crate::limits;
 
 /// Pause after a failed accept: when descriptors run out, trying again at once burns a core.
@@ -127,6 +128,8 @@ impl Server {
         if let Err(error) = self.accepting.await {
             tracing::error!(%error, "the accept loop did not end well");
         }
+        // Last: what was still asked may have begun a delivery.
+        self.api.webhooks().stop().await;
     }
 }
 
@@ -273,10 +276,14 @@ async fn answer(api: &Api, router: Router, mut request: Request) -> Response {
 }
 
 fn add_headers(api: &Api, response: &mut Response) {
+    let is_sealed = match api.context.outlet.mode() {
+        Mode::Open => "false",
+        Mode::Sealed => "true",
+    };
     let headers = response.headers_mut();
     let fixed = [
         (HeaderName::from_static("x-fastness-version"), api.context.version),
-        (HeaderName::from_static("x-sealed-mode"), "false"),
+        (HeaderName::from_static("x-sealed-mode"), is_sealed),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];

@@ -61,7 +61,7 @@ async fn follow(
     let next = start.map(|cursor| cursor.next);
     let events = api
         .blocking(move |api| {
-            let source = (api.engine(), &api.hub);
+            let source = (api.engine(), &*api.hub);
             Ok(Subscription::open(source, &tenant, filter, form, next)?)
         })
         .await?;
@@ -153,7 +153,7 @@ pub async fn pack_run_stream(
             };
             // Events first: lines of an attempt that ends in between are then still ahead of its end.
             let next = start.map(|cursor| cursor.next);
-            let events = Subscription::open((api.engine(), &api.hub), &tenant, filter, form, next)?;
+            let events = Subscription::open((api.engine(), &*api.hub), &tenant, filter, form, next)?;
             let pos = start.map(|cursor| cursor.pos);
             let lines = Lines::open(api.output(), scope, LineFilter::default(), pos)?;
             Ok((events, lines))

@@ -124,7 +124,12 @@ pub fn exit_of(error: &anyhow::Error) -> Exit {
 fn exit_of_egress(error: &EgressError) -> Exit {
     match error {
         EgressError::Address(_) | EgressError::Tls(_) | EgressError::NotLoopback(_) => Exit::Usage,
-        EgressError::Connect { .. } | EgressError::Slow(_) | EgressError::Broken { .. } => Exit::Unreachable,
+        EgressError::Connect { .. }
+        | EgressError::Slow(_)
+        | EgressError::Broken { .. }
+        | EgressError::NoReceiver(_)
+        | EgressError::Lookup { .. } => Exit::Unreachable,
+        EgressError::Sealed => Exit::Conflict,
     }
 }
 
@@ -146,7 +151,7 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
             return Exit::Busy;
         }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
-        "foreign_read_only" | "sealed_mode" => return Exit::Conflict,
+        "foreign_read_only" | "sealed_mode" | "precondition_failed" => return Exit::Conflict,
         _ => {}
     }
     if let Some(known) = Code::ALL.iter().find(|known| known.as_str() == code) {

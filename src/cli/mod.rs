@@ -50,6 +50,7 @@ mod verify;
 mod version;
 mod wait;
 mod watch;
+mod webhook;
 mod worker;
 
 use std::ffi::OsString;
@@ -160,6 +161,9 @@ enum Verb {
     /// Set, list, delete secrets
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Send events to addresses outside
+    #[command(subcommand)]
+    Webhook(webhook::Verb),
     /// Make and list tenants
     #[command(subcommand)]
     Tenant(tenant::Verb),
@@ -252,6 +256,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Trust(verb) => trust::run(verb, format),
         Verb::Token(verb) => token::run(verb, format),
         Verb::Secret(verb) => secret::run(verb, format),
+        Verb::Webhook(verb) => webhook::run(verb, format),
         Verb::Tenant(verb) => tenant::run(verb, format),
         Verb::Doctor(arguments) => doctor::run(arguments, format),
         Verb::Canon => canon::run(),

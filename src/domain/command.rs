@@ -1,6 +1,7 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
 mod reply;
+mod webhook;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use super::{
 };
 
 pub use self::reply::{Leased, PackNovelty, Reply};
+pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
 /// What is asked of the writer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -203,6 +205,8 @@ pub enum Command {
         /// Recorded with it.
         reason: String,
     },
+    /// Make, change or end a webhook.
+    ChangeWebhook(Box<ChangeWebhook>),
     /// Open a ledger.
     OpenLedger {
         /// As its checkpoints name it.

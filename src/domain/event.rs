@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::payload::webhooks::{
+    WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
+    WebhookResumed,
+};
 use super::payload::{
     ArtifactCreated, BundleExported, BundleImported, BundleRefused, BundleVerified, ClockStep,
     DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed, GateApproved, GateFailed, GatePassed,
@@ -310,6 +314,13 @@ event_table! {
     PackRegistered(Box<PackRegistered>) = "pack.registered", 1;
     SecretSet(SecretSet) = "secret.set", 1;
     SecretDeleted(SecretDeleted) = "secret.deleted", 1;
+    WebhookCreated(Box<WebhookCreated>) = "webhook.created", 1;
+    WebhookChanged(Box<WebhookChanged>) = "webhook.changed", 1;
+    WebhookDeleted(WebhookDeleted) = "webhook.deleted", 1;
+    WebhookPaused(WebhookPaused) = "webhook.paused", 1;
+    WebhookResumed(WebhookResumed) = "webhook.resumed", 1;
+    WebhookDead(WebhookDead) = "webhook.dead", 1;
+    WebhookRefused(WebhookRefused) = "webhook.refused", 1;
     TenantCreated(TenantCreated) = "tenant.created", 1;
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;

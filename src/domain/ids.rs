@@ -251,6 +251,12 @@ name_type!(
     "a secret is named [A-Za-z_][A-Za-z0-9_]{0,62}"
 );
 name_type!(
+    /// A webhook: `[a-z0-9][a-z0-9-]{0,62}`, which is a file name as well.
+    WebhookName,
+    is_name,
+    "a webhook is named [a-z0-9][a-z0-9-]{0,62}"
+);
+name_type!(
     /// A worker's own event: `x.` and 1 to 100 bytes of `[a-z0-9_.]`.
     ReportName,
     |text| text.strip_prefix("x.").is_some_and(|rest| {

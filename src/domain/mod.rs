@@ -15,6 +15,7 @@
 //! | attempt, lease, epoch | one try at a job; the right to it for a time; the number that fences it |
 //! | worker | whoever claims jobs |
 //! | secret | a named value that steps get as a file; the ledger knows its name alone |
+//! | webhook | an address to which events of one tenant are sent as they are recorded |
 //! | dead letter, error cluster | a job out of retries; failures with one fingerprint |
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
 //! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
@@ -34,6 +35,7 @@ pub mod pack;
 pub mod run;
 pub mod secret;
 pub mod token;
+pub mod webhook;
 pub mod worker;
 
 pub mod event;
@@ -51,6 +53,6 @@ pub mod rejection;
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
 pub use ids::{
     ArtifactName, JobId, NameError, PackName, ReportName, RunId, SecretName, SecretVersion, Seq, StepName,
-    TenantName, TokenId,
+    TenantName, TokenId, WebhookName,
 };
 pub use time::{TimeError, Timestamp};

@@ -27,6 +27,7 @@ macro_rules! payload {
 
 mod nodes;
 mod secrets;
+pub mod webhooks;
 
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,

@@ -74,6 +74,12 @@ codes! {
     NotContinuous = "not_continuous", Conflict;
     /// Another key is pinned for this origin.
     PinConflict = "pin_conflict", Conflict;
+    /// Only what is paused or dead can be resumed.
+    WebhookActive = "webhook_active", Conflict;
+    /// Only what is active can be paused.
+    WebhookNotActive = "webhook_not_active", Conflict;
+    /// It does not stand as whoever asks has seen it.
+    WebhookChanged = "webhook_changed", Conflict;
     /// An input without default was not given.
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.

@@ -16,8 +16,9 @@ use super::job::Job;
 use super::run::{Run, RunGraph, RunNode};
 use super::secret::Secret;
 use super::token::{Import, Pin, Tenant, Token};
+use super::webhook::Webhook;
 use super::worker::Worker;
-use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId};
+use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName};
 
 pub use self::rows::{ArtifactRow, Pack, PayloadRow};
 
@@ -64,6 +65,8 @@ pub enum Key {
     Worker(String),
     /// A secret; never its value.
     Secret(SecretName),
+    /// A webhook; never its secret.
+    Webhook(WebhookName),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -110,11 +113,13 @@ pub enum Kind {
     Worker,
     /// [`Key::Secret`].
     Secret,
+    /// [`Key::Webhook`].
+    Webhook,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 20] = [
+    pub const ALL: [Kind; 21] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -135,6 +140,7 @@ impl Kind {
         Kind::Cluster,
         Kind::Worker,
         Kind::Secret,
+        Kind::Webhook,
     ];
 }
 
@@ -162,6 +168,7 @@ impl Key {
             Key::Cluster(_) => Kind::Cluster,
             Key::Worker(_) => Kind::Worker,
             Key::Secret(_) => Kind::Secret,
+            Key::Webhook(_) => Kind::Webhook,
         }
     }
 
@@ -198,6 +205,7 @@ impl Key {
             Key::Cluster(fingerprint) => out.extend_from_slice(fingerprint.as_str().as_bytes()),
             Key::Worker(name) => out.extend_from_slice(name.as_bytes()),
             Key::Secret(name) => out.extend_from_slice(name.as_str().as_bytes()),
+            Key::Webhook(name) => out.extend_from_slice(name.as_str().as_bytes()),
         }
     }
 }
@@ -272,6 +280,7 @@ rows! {
     Cluster(ErrorCluster), as_cluster;
     Worker(Worker), as_worker;
     Secret(Secret), as_secret;
+    Webhook(Webhook), as_webhook;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -347,6 +356,8 @@ getters! {
     worker(name: &str) -> Worker = Key::Worker(name.to_owned()), as_worker;
     /// A secret; never its value.
     secret(name: &SecretName) -> Secret = Key::Secret(name.clone()), as_secret;
+    /// A webhook; never its secret.
+    webhook(name: &WebhookName) -> Webhook = Key::Webhook(name.clone()), as_webhook;
 }
 
 impl<'v> dyn View + 'v {

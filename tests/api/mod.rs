@@ -18,6 +18,8 @@ mod scopes;
 mod secrets;
 mod sessions;
 mod streams;
+mod webhook_delivery;
+mod webhooks;
 mod websocket;
 mod websocket_frames;
 mod worker_output;

@@ -6,3 +6,4 @@ mod secrets;
 mod serving;
 mod steps;
 mod verbs;
+mod webhooks;

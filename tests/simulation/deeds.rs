@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use fastness::domain::canonical::{Payload, Value};
 use fastness::domain::command::{
-    Command, CompleteJob, CreateToken, GraphJob, Leased, Outcome, Reply, StartGraph, StartRun, SubmitJob,
+    ChangeWebhook, Command, CompleteJob, CreateToken, GraphJob, Leased, Outcome, PutWebhook, Reply,
+    StartGraph, StartRun, SubmitJob, WebhookChange,
 };
 use fastness::domain::concurrency::Concurrency;
 use fastness::domain::event::Actor;
@@ -16,7 +17,8 @@ use fastness::domain::job::{
 };
 use fastness::domain::payload::TrustPinned;
 use fastness::domain::token::Scope;
-use fastness::domain::{Digest, SecretVersion, TenantName, Timestamp, TokenId};
+use fastness::domain::webhook::{SignatureKind, WebhookFilters, WebhookKey};
+use fastness::domain::{Digest, SecretVersion, Seq, TenantName, Timestamp, TokenId, WebhookName};
 
 use super::packs;
 use super::world::{Held, QUEUES, World};
@@ -160,6 +162,39 @@ impl World {
         }
         let version = SecretVersion::derive(Timestamp::from_ms(1), self.random.next(), 0);
         Command::SetSecret { name, version }
+    }
+
+    /// What is asked of one of two webhooks; much of it does not fit how it stands.
+    pub fn random_webhook(&mut self, tenant: &TenantName) -> Command {
+        let name: WebhookName = ["board", "pager"][self.random.below(2) as usize].parse().unwrap();
+        let seen = self.webhook(tenant, &name);
+        let (next, reason) = (Seq(self.size(tenant)), "of its own".to_owned());
+        let change = match self.random.below(8) {
+            0..=2 => WebhookChange::Put(PutWebhook {
+                expected: seen.as_ref().map(|webhook| webhook.seq),
+                filters: WebhookFilters::default(),
+                key: (seen.is_none() || self.random.once_in(2)).then(|| WebhookKey {
+                    kind: SignatureKind::HmacSha256,
+                    public_key: None,
+                    version: SecretVersion::derive(Timestamp::from_ms(1), self.random.next(), 0),
+                }),
+                next: self.random.once_in(2).then_some(Seq(0)),
+                overlap_ms: self.random.below(1_000),
+                types: vec!["job.*".to_owned()],
+                url: "http://127.0.0.1:9/".to_owned(),
+            }),
+            3 => WebhookChange::Pause { next, reason },
+            4 | 5 => WebhookChange::Resume { reason },
+            6 => WebhookChange::GiveUp {
+                seq: seen.map_or(Seq(0), |webhook| webhook.seq),
+                next,
+                failures: 20,
+                cause: "no answer in time".to_owned(),
+            },
+            _ if self.random.once_in(2) => WebhookChange::Delete { reason },
+            _ => WebhookChange::Refuse { operation: "test" },
+        };
+        Command::ChangeWebhook(Box::new(ChangeWebhook { name, change }))
     }
 
     /// The end of an attempt under this lease, one way or another.

@@ -13,7 +13,9 @@ use fastness::domain::payload::{
     RunEnded, StepMapped,
 };
 use fastness::domain::run::{Run, RunCounts, RunStatus};
-use fastness::domain::{JobId, PackName, RunId, SecretName, Seq, TenantName, Timestamp, canonical};
+use fastness::domain::{
+    JobId, PackName, RunId, SecretName, Seq, TenantName, Timestamp, WebhookName, canonical,
+};
 
 use super::turns::Tally;
 use super::world::World;
@@ -129,6 +131,8 @@ pub struct History {
     workers: BTreeMap<String, bool>,
     packs: BTreeMap<(PackName, u32), PackSpec>,
     secrets: BTreeSet<SecretName>,
+    /// Whether each is active.
+    webhooks: BTreeMap<WebhookName, bool>,
 }
 
 impl History {
@@ -308,7 +312,22 @@ impl History {
                 self.secrets.insert(secret.name.clone());
             }
             EventBody::SecretDeleted(secret) => assert!(self.secrets.remove(&secret.name)),
-            EventBody::TenantCreated(_)
+            EventBody::WebhookCreated(webhook) => {
+                assert!(self.webhooks.insert(webhook.name.clone(), true).is_none());
+            }
+            EventBody::WebhookChanged(webhook) => assert!(self.webhooks.contains_key(&webhook.name)),
+            EventBody::WebhookDeleted(webhook) => assert!(self.webhooks.remove(&webhook.name).is_some()),
+            EventBody::WebhookPaused(webhook) => {
+                assert_eq!(self.webhooks.insert(webhook.name.clone(), false), Some(true));
+            }
+            EventBody::WebhookDead(webhook) => {
+                assert_eq!(self.webhooks.insert(webhook.name.clone(), false), Some(true));
+            }
+            EventBody::WebhookResumed(webhook) => {
+                assert_eq!(self.webhooks.insert(webhook.name.clone(), true), Some(false));
+            }
+            EventBody::WebhookRefused(_)
+            | EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)
             | EventBody::TrustPinned(_)

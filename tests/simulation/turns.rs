@@ -101,6 +101,13 @@ impl Tally {
             "paused run passed over",
             "secret.set",
             "secret.deleted",
+            "webhook.created",
+            "webhook.changed",
+            "webhook.deleted",
+            "webhook.paused",
+            "webhook.resumed",
+            "webhook.dead",
+            "webhook.refused",
         ];
         for what in seldom {
             let times = self.counts.get(what).copied().unwrap_or(0);
@@ -166,7 +173,7 @@ impl World {
         replies
     }
 
-    fn size(&self, tenant: &TenantName) -> u64 {
+    pub fn size(&self, tenant: &TenantName) -> u64 {
         self.view().ledger(tenant).unwrap().size()
     }
 
@@ -196,6 +203,7 @@ impl World {
             | Reply::Token(_)
             | Reply::Worker(_)
             | Reply::Secret { .. }
+            | Reply::Webhook { .. }
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}
@@ -225,6 +233,9 @@ impl World {
         }
         if self.random.once_in(3) {
             commands.push(self.random_secret());
+        }
+        if self.random.once_in(2) {
+            commands.push(self.random_webhook(&tenant));
         }
         let actor = [Actor::system("test"), person("ada"), person("bea")];
         let actor = actor[self.random.below(3) as usize].clone();

@@ -12,7 +12,8 @@ use fastness::domain::job::{Job, JobStatus};
 use fastness::domain::run::Run;
 use fastness::domain::standing::Standing;
 use fastness::domain::state::{Kind, View};
-use fastness::domain::{Digest, JobId, RunId, Seq, StepName, TenantName};
+use fastness::domain::webhook::Webhook;
+use fastness::domain::{Digest, JobId, RunId, Seq, StepName, TenantName, WebhookName};
 use fastness::engine::{
     Answer, Claim, LOCAL_WORKER, ManualEngine, Reach, Setup, SubmitError, Trusted, Wanted,
 };
@@ -144,6 +145,13 @@ impl World {
     pub fn runs(&self, tenant: &TenantName) -> Vec<Run> {
         let rows = self.read().rows(tenant, Kind::Run, ALL).unwrap();
         rows.iter().filter_map(|(_, row)| row.as_run().cloned()).collect()
+    }
+
+    /// A webhook as it stands.
+    pub fn webhook(&self, tenant: &TenantName, name: &WebhookName) -> Option<Webhook> {
+        let snapshot = self.read();
+        let view: &dyn View = &snapshot.view(tenant);
+        view.webhook(name).unwrap()
     }
 
     /// Every event of a ledger, as its bytes.

@@ -9,16 +9,18 @@ use std::time::Duration;
 
 use fastness::api::{self, ApiContext, Asset, Bounds, Server};
 use fastness::clock::{Clock, SystemClock};
-use fastness::disk::OsDisk;
+use fastness::disk::{Disk, OsDisk};
 use fastness::domain::command::{Command, CreateToken, Reply as Answered};
 use fastness::domain::event::Actor;
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, TenantName, Timestamp, TokenId};
+use fastness::egress::{Mode, Outlet};
 use fastness::engine::{Handle, Setup, Trusted};
 use fastness::journal::Options;
 use fastness::output::Output;
 use fastness::secrets::Secrets;
 use fastness::trust::KeyFolder;
+use fastness::webhooks::{Pace, Webhooks};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -26,9 +28,19 @@ use tokio::runtime::Runtime;
 /// No answer may take longer: a test that waits for what never comes fails instead of hanging.
 pub const ANSWER_MAX: Duration = Duration::from_secs(30);
 
+/// Receivers of webhooks are given up quickly, and come back at once.
+pub const PACE: Pace = Pace {
+    answer_ms: 20_000,
+    retry_ms: 8,
+    retry_ms_max: 64,
+    failures_max: 6,
+};
+
 pub struct TestAppliance {
     pub engine: Handle,
     pub output: Arc<Output>,
+    /// Its way out, to be sealed.
+    pub outlet: Arc<Outlet>,
     pub address: SocketAddr,
     /// Every scope, tenant `default`.
     pub admin: String,
@@ -43,22 +55,36 @@ impl TestAppliance {
     }
 
     pub fn with_bounds(bounds: Bounds) -> Self {
-        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds);
+        TestAppliance::with(bounds, PACE)
+    }
+
+    pub fn with_pace(pace: Pace) -> Self {
+        TestAppliance::with(Bounds::default(), pace)
+    }
+
+    fn with(bounds: Bounds, pace: Pace) -> Self {
+        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds, pace);
         appliance.create_tenant("default");
         appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
         appliance
     }
 
     /// Stops everything and starts it again in the same folder.
-    pub fn restart(mut self) -> Self {
+    pub fn restart(self) -> Self {
+        self.restart_after(|_| {})
+    }
+
+    /// The same, with something done to the folder meanwhile.
+    pub fn restart_after(mut self, meanwhile: impl FnOnce(&Path)) -> Self {
         self.stop_server(Duration::from_millis(100));
         self.engine.stop().unwrap();
-        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default());
+        meanwhile(self.folder());
+        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default(), PACE);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, bounds: Bounds) -> Self {
+    fn open(folder: TempDir, bounds: Bounds, pace: Pace) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -81,6 +107,7 @@ impl TestAppliance {
             .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
+        let outlet = Arc::new(Outlet::new(Mode::Open));
         let server = {
             let _inside = runtime.enter();
             let find = |path: &str, accept: &str| {
@@ -92,7 +119,10 @@ impl TestAppliance {
                 })
             };
             let secrets = Secrets::new(folder.path().join("secrets"), Arc::new(OsDisk));
-            let context = ApiContext::new(engine.clone(), output.clone(), secrets, address)
+            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+            let webhooks = Webhooks::open(&engine, &disk, &folder.path().join("webhooks")).unwrap();
+            let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
+                .with_outlet(outlet.clone(), pace)
                 .with_assets(find)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
@@ -100,6 +130,7 @@ impl TestAppliance {
         TestAppliance {
             engine,
             output,
+            outlet,
             address,
             admin: String::new(),
             runtime,

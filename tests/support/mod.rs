@@ -3,6 +3,7 @@
 pub mod appliance;
 pub mod program;
 pub mod random;
+pub mod receiver;
 mod sim_content;
 pub mod sim_disk;
 mod sim_medium;

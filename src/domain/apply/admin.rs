@@ -58,13 +58,14 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn trust_pinned(&mut self, payload: &TrustPinned) {
+    pub(super) fn trust_pinned(&mut self, payload: &TrustPinned) -> Result<(), ApplyError> {
         let pin = Pin {
             export_key: payload.export_key.clone(),
             log_key: payload.log_key.clone(),
             origin: payload.origin.clone(),
         };
         self.changes.put(Key::Pin(payload.origin.clone()), Row::Pin(pin));
+        Ok(())
     }
 
     pub(super) fn pack_registered(&mut self, payload: &PackRegistered) -> Result<(), ApplyError> {

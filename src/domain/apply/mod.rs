@@ -8,6 +8,7 @@ mod job;
 mod run;
 mod secret;
 mod step;
+mod webhook;
 mod worker;
 
 use super::event::{Event, EventBody};
@@ -111,23 +112,24 @@ impl Fold<'_> {
             EventBody::RunFailed(payload) => self.run_ended(payload, RunStatus::Failed),
             EventBody::RunCancelled(payload) => self.run_ended(payload, RunStatus::Cancelled),
             EventBody::PackRegistered(payload) => self.pack_registered(payload),
-            EventBody::SecretSet(payload) => {
-                self.secret_set(payload);
-                Ok(())
-            }
+            EventBody::SecretSet(payload) => self.secret_set(payload),
             EventBody::SecretDeleted(payload) => self.secret_deleted(payload),
+            EventBody::WebhookCreated(payload) => self.webhook_created(payload),
+            EventBody::WebhookChanged(payload) => self.webhook_changed(payload),
+            EventBody::WebhookDeleted(payload) => self.webhook_deleted(payload),
+            EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
+            EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
+            EventBody::WebhookDead(payload) => self.webhook_dead(payload),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
-            EventBody::TrustPinned(payload) => {
-                self.trust_pinned(payload);
-                Ok(())
-            }
+            EventBody::TrustPinned(payload) => self.trust_pinned(payload),
             EventBody::BundleImported(payload) => self.bundle_imported(payload),
             EventBody::LedgerOpened(_) => self.ledger_opened(),
             EventBody::BundleExported(_)
             | EventBody::BundleVerified(_)
             | EventBody::BundleRefused(_)
+            | EventBody::WebhookRefused(_)
             | EventBody::ClockStep(_) => Ok(()),
         }
     }

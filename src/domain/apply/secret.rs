@@ -6,7 +6,7 @@ use crate::domain::secret::Secret;
 use crate::domain::state::{Key, Row};
 
 impl Fold<'_> {
-    pub(super) fn secret_set(&mut self, payload: &SecretSet) {
+    pub(super) fn secret_set(&mut self, payload: &SecretSet) -> Result<(), ApplyError> {
         let secret = Secret {
             name: payload.name.clone(),
             seq: self.event.seq,
@@ -16,6 +16,7 @@ impl Fold<'_> {
         };
         let key = Key::Secret(payload.name.clone());
         self.changes.put(key, Row::Secret(secret));
+        Ok(())
     }
 
     pub(super) fn secret_deleted(&mut self, payload: &SecretDeleted) -> Result<(), ApplyError> {

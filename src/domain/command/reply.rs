@@ -5,6 +5,7 @@ use crate::domain::run::Run;
 use crate::domain::secret::Secret;
 use crate::domain::state::{Pack, PayloadRow};
 use crate::domain::token::Token;
+use crate::domain::webhook::Webhook;
 use crate::domain::worker::Worker;
 use crate::domain::{JobId, RunId, Seq, StepName, TenantName};
 
@@ -38,6 +39,13 @@ pub enum Reply {
         now: Option<Box<Secret>>,
         /// As it stood before.
         before: Option<Box<Secret>>,
+    },
+    /// A webhook that was changed, and how it was before.
+    Webhook {
+        /// As it stands now.
+        now: Option<Box<Webhook>>,
+        /// As it stood before.
+        before: Option<Box<Webhook>>,
     },
     /// The report was late: noted, not applied.
     Late,

@@ -16,6 +16,7 @@ mod report;
 mod run;
 mod secret;
 mod step;
+mod webhook;
 mod worker;
 
 pub use self::bounds::check_label;
@@ -173,6 +174,7 @@ impl Draft<'_> {
             Command::DecideGate(request) => self.decide_gate(request),
             Command::SetSecret { name, version } => self.set_secret(name, *version),
             Command::DeleteSecret { name, reason } => self.delete_secret(name, reason),
+            Command::ChangeWebhook(request) => self.change_webhook(request),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
             Command::CreateToken(token) => self.create_token(token),

@@ -1,0 +1,323 @@
+//! One webhook's delivery: from its cursor to the end of the ledger and on, one event after the other.
+//!
+//! The argument for "at least once, in order, without a gap": the cursor moves past an event only when it was taken, or
+//! does not pass the filters; the subscription gives each event after the cursor once and in order; and nothing is sent
+//! before the event ahead of it was taken. A crash loses at most what the cursor moved since it was last written, so
+//! those events come again, with the same id.
+
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::time::Duration;
+
+use tokio::sync::watch;
+
+use super::cursor::Progress;
+use super::key::SigningKey;
+use super::registry::Webhooks;
+use super::request::{Line, Message, Outcome};
+use super::{Origin, Service};
+use crate::domain::command::{ChangeWebhook, WebhookChange};
+use crate::domain::event::Actor;
+use crate::domain::webhook::Webhook;
+use crate::domain::{Seq, TenantName, Timestamp};
+use crate::egress::Mode;
+use crate::engine::{CommandError, Handle};
+use crate::limits;
+use crate::stream::{Chunk, Data, Delivered, Filter, Form, StreamError, Subscription, Watched};
+
+/// How a webhook's delivery stands, for whoever looks. Held for a few instructions; written by its courier alone.
+pub type Shared = Arc<Mutex<Progress>>;
+
+/// Looks at, or changes, how a delivery stands.
+pub fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
+    shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}
+
+/// The keys that sign now, the present one first, and how long the one before still does.
+#[derive(Debug)]
+pub struct Keys {
+    /// The present one.
+    pub key: SigningKey,
+    /// The one before.
+    pub old: Option<(SigningKey, Timestamp)>,
+}
+
+impl Keys {
+    /// Those that sign at this time.
+    pub fn at(&self, at: Timestamp) -> Vec<&SigningKey> {
+        let old = self.old.as_ref().filter(|(_, until)| *until > at);
+        let old = old.map(|(key, _)| key);
+        [Some(&self.key), old].into_iter().flatten().collect()
+    }
+}
+
+/// Brings the events of one webhook to its receiver.
+#[derive(Debug)]
+pub struct Courier {
+    pub engine: Handle,
+    pub service: Service,
+    /// Gone when the server has ended.
+    pub webhooks: Weak<Webhooks>,
+    pub tenant: TenantName,
+    pub origin: Origin,
+    pub webhook: Webhook,
+    pub keys: Keys,
+    pub line: Line,
+    pub shared: Shared,
+    /// What the file holds, and when it was written.
+    pub saved: Progress,
+    pub saved_ms: u64,
+}
+
+/// Why the courier goes no further.
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    /// The engine has ended.
+    Over,
+    /// The webhook was given up, or is another now.
+    GivenUp,
+}
+
+impl Courier {
+    /// Delivers until it is told to stop, or the webhook is given up; then writes the cursor.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        tokio::select! {
+            // Whoever would tell it is gone: the server as well.
+            _ = stop.wait_for(|stops| *stops) => {}
+            _ = self.deliver() => {}
+        }
+        self.save().await;
+    }
+
+    async fn deliver(&mut self) -> End {
+        loop {
+            match self.follow().await {
+                Ok(end) => return end,
+                Err(StreamError::CutShort) => return End::Over,
+                Err(error) => {
+                    tracing::error!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
+                        "a webhook cannot read the ledger");
+                    let text = format!("the ledger cannot be read: {error}");
+                    lock(&self.shared).last_error = Some(text);
+                    tokio::time::sleep(Duration::from_millis(limits::WEBHOOK_SAVE_MS)).await;
+                }
+            }
+        }
+    }
+
+    async fn follow(&mut self) -> Result<End, StreamError> {
+        let mut events = self.subscribe().await?;
+        loop {
+            self.service.outlet.wait_for(Mode::Open).await;
+            let chunk = self.next_chunk(&mut events).await?;
+            if chunk.is_end {
+                return Ok(End::Over);
+            }
+            if let Some((first, last)) = chunk.gap {
+                tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, first, last,
+                    "events were removed before a webhook had sent them");
+                lock(&self.shared).skipped += last - first + 1;
+            }
+            for event in &chunk.events {
+                if let Some(end) = self.hand_over(event).await {
+                    return Ok(end);
+                }
+            }
+            self.move_to(&events);
+        }
+    }
+
+    async fn subscribe(&self) -> Result<Subscription, StreamError> {
+        let (engine, hub) = (self.engine.clone(), self.service.hub.clone());
+        let (tenant, filter) = (self.tenant.clone(), filter_of(&self.webhook));
+        let (next, floor) = (Seq(lock(&self.shared).next), self.webhook.next);
+        let open = move || {
+            let open = |next| {
+                Subscription::open(
+                    (&engine, &hub),
+                    &tenant,
+                    filter.clone(),
+                    Form::Events(Data::CloudEvent),
+                    Some(next),
+                )
+            };
+            match open(next) {
+                // The cursor is of another history than the ledger; what the ledger itself says is not.
+                Err(StreamError::BeyondEnd { end }) => open(Seq(floor.0.min(end))),
+                opened => opened,
+            }
+        };
+        let opened = tokio::task::spawn_blocking(open).await;
+        let opened = opened.map_err(|_| StreamError::CutShort)??;
+        lock(&self.shared).next = next_of(&opened);
+        Ok(opened)
+    }
+
+    /// Waits for events, and writes the cursor meanwhile when it moved.
+    async fn next_chunk(&mut self, events: &mut Subscription) -> Result<Chunk, StreamError> {
+        loop {
+            let moved = *lock(&self.shared) != self.saved;
+            let wait = if moved {
+                limits::WEBHOOK_SAVE_MS
+            } else {
+                limits::WEBHOOK_IDLE_SAVE_MS
+            };
+            match tokio::time::timeout(Duration::from_millis(wait), events.next()).await {
+                Ok(chunk) => return chunk,
+                Err(_) => {
+                    self.move_to(events);
+                    self.save().await;
+                }
+            }
+        }
+    }
+
+    /// Everything that the subscription looked at is done with.
+    fn move_to(&self, events: &Subscription) {
+        let mut progress = lock(&self.shared);
+        progress.next = progress.next.max(next_of(events));
+    }
+
+    /// Sends an event until it is taken. None when it was.
+    async fn hand_over(&mut self, event: &Delivered) -> Option<End> {
+        lock(&self.shared).next = event.seq.0;
+        if event.data.is_empty() {
+            // Told in the log by whoever could not read it; it must not hold up the others for ever.
+            lock(&self.shared).skipped += 1;
+            return None;
+        }
+        let message = Message {
+            id: self.origin.message_id(event.seq),
+            body: event.data.clone(),
+        };
+        loop {
+            let at = self.now();
+            {
+                let mut progress = lock(&self.shared);
+                progress.last_attempt_at = Some(at);
+                progress.retry_at = None;
+            }
+            match self.line.send(&message, &self.keys.at(at), at).await {
+                Outcome::Taken { status } => {
+                    self.note_taken(event.seq, status);
+                    if self.engine.clock().monotonic_ms().saturating_sub(self.saved_ms)
+                        >= limits::WEBHOOK_SAVE_MS
+                    {
+                        self.save().await;
+                    }
+                    return None;
+                }
+                Outcome::Sealed => self.service.outlet.wait_for(Mode::Open).await,
+                Outcome::Gone { status } => {
+                    let cause = format!("answered {status}: there is no receiver any more");
+                    self.note_failed(Some(status), &cause);
+                    return self.give_up(cause).await;
+                }
+                Outcome::Failed { status, cause } => {
+                    let failures = self.note_failed(status, &cause);
+                    if failures >= self.service.pace.failures_max {
+                        return self.give_up(cause).await;
+                    }
+                    self.pause(failures).await;
+                }
+            }
+        }
+    }
+
+    fn note_taken(&self, seq: Seq, status: u16) {
+        let at = self.now();
+        let mut progress = lock(&self.shared);
+        progress.next = seq.0 + 1;
+        progress.failures = 0;
+        progress.last_delivered_at = Some(at);
+        progress.last_status = Some(status);
+        progress.last_error = None;
+    }
+
+    fn note_failed(&self, status: Option<u16>, cause: &str) -> u32 {
+        let mut progress = lock(&self.shared);
+        progress.failures = progress.failures.saturating_add(1);
+        progress.last_status = status;
+        progress.last_error = Some(cause.to_owned());
+        progress.failures
+    }
+
+    /// Waits before the next attempt.
+    async fn pause(&mut self, failures: u32) {
+        let wait = self.service.pace.wait_ms(failures, self.engine.clock().entropy());
+        lock(&self.shared).retry_at = Some(self.now().plus_ms(wait));
+        self.save().await;
+        tokio::time::sleep(Duration::from_millis(wait)).await;
+    }
+
+    /// Records that the webhook is dead. Whatever changed it meanwhile goes before.
+    async fn give_up(&mut self, cause: String) -> Option<End> {
+        self.save().await;
+        let (next, failures) = {
+            let progress = lock(&self.shared);
+            (Seq(progress.next), progress.failures)
+        };
+        let change = ChangeWebhook {
+            name: self.webhook.name.clone(),
+            change: WebhookChange::GiveUp {
+                seq: self.webhook.seq,
+                next,
+                failures,
+                cause,
+            },
+        };
+        loop {
+            let Some(webhooks) = self.webhooks.upgrade() else {
+                return Some(End::Over);
+            };
+            let actor = Actor::system("webhooks");
+            match webhooks.change(&self.tenant, &actor, change.clone()).await {
+                Ok(_) | Err(CommandError::Rejected(_)) => return Some(End::GivenUp),
+                Err(CommandError::Failed(error)) => {
+                    tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
+                        "a webhook could not be given up yet");
+                    tokio::time::sleep(Duration::from_millis(limits::WEBHOOK_SAVE_MS)).await;
+                }
+            }
+        }
+    }
+
+    /// Writes the cursor when it moved.
+    async fn save(&mut self) {
+        let progress = lock(&self.shared).clone();
+        if progress == self.saved {
+            return;
+        }
+        self.saved_ms = self.engine.clock().monotonic_ms();
+        let (cursors, tenant) = (self.service.cursors.clone(), self.tenant.clone());
+        let (name, written) = (self.webhook.name.clone(), progress.clone());
+        let save = move || cursors.save(&tenant, &name, &written);
+        match tokio::task::spawn_blocking(save).await {
+            Ok(Ok(())) => self.saved = progress,
+            // Delivery goes on: at worst events come again.
+            Ok(Err(error)) => {
+                tracing::error!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
+                    "a webhook's cursor could not be written");
+            }
+            Err(_) => {}
+        }
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.engine.clock().wall_ms())
+    }
+}
+
+fn next_of(events: &Subscription) -> u64 {
+    u64::try_from(events.as_of() + 1).unwrap_or(0)
+}
+
+fn filter_of(webhook: &Webhook) -> Filter {
+    let filters = &webhook.filters;
+    let job = filters.job.map(Watched::Job);
+    Filter {
+        types: webhook.types.clone(),
+        correlation_id: filters.correlation_id.clone(),
+        project: filters.project.clone(),
+        watched: job.or(filters.run.map(Watched::Run)),
+    }
+}

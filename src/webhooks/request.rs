@@ -1,0 +1,202 @@
+//! One event on its way: the request, its signatures, and what the answer means.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::Request;
+use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+
+use super::address::Address;
+use super::key::SigningKey;
+use crate::domain::Timestamp;
+use crate::egress::{Body, Channel, EgressError, Mode, Outlet};
+use crate::limits;
+
+/// Says what the status of an answer means.
+pub type Judge = fn(status: u16) -> Verdict;
+
+/// What the status of an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The event was taken.
+    Taken,
+    /// There is no receiver any more.
+    Gone,
+    /// It was not taken.
+    Failed,
+}
+
+/// What is sent.
+#[derive(Debug, Clone)]
+pub struct Message {
+    /// The same for every attempt.
+    pub id: String,
+    /// Structured CloudEvents.
+    pub body: Bytes,
+}
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The event was taken.
+    Taken {
+        /// The status.
+        status: u16,
+    },
+    /// There is no receiver any more.
+    Gone {
+        /// The status.
+        status: u16,
+    },
+    /// It was not taken, or nobody can say.
+    Failed {
+        /// The status, if there was an answer.
+        status: Option<u16>,
+        /// For people.
+        cause: String,
+    },
+    /// Nothing may leave.
+    Sealed,
+}
+
+/// The way to one receiver: a connection that is kept while it can be.
+#[derive(Debug)]
+pub struct Line {
+    outlet: Arc<Outlet>,
+    address: Address,
+    answer_ms: u64,
+    judge: Judge,
+    channel: Option<Channel>,
+}
+
+impl Line {
+    /// Connects to nothing yet.
+    pub fn new(outlet: Arc<Outlet>, address: Address, answer_ms: u64, judge: Judge) -> Self {
+        Line {
+            outlet,
+            address,
+            answer_ms,
+            judge,
+            channel: None,
+        }
+    }
+
+    /// Sends a message, signed at this time by each of these keys. Dropping the future cuts it off.
+    pub async fn send(&mut self, message: &Message, keys: &[&SigningKey], at: Timestamp) -> Outcome {
+        let outlet = self.outlet.clone();
+        if outlet.mode() == Mode::Sealed {
+            return Outcome::Sealed;
+        }
+        let sent = tokio::select! {
+            sent = self.attempt(message, keys, at) => sent,
+            // What is on its way is cut off with its connection.
+            () = outlet.wait_for(Mode::Sealed) => Err(Failure::Egress(EgressError::Sealed)),
+        };
+        match sent {
+            Ok(status) => match (self.judge)(status) {
+                Verdict::Taken => Outcome::Taken { status },
+                Verdict::Gone => Outcome::Gone { status },
+                Verdict::Failed => Outcome::Failed {
+                    status: Some(status),
+                    cause: format!("answered {status}"),
+                },
+            },
+            Err(Failure::Egress(EgressError::Sealed)) => {
+                self.channel = None;
+                Outcome::Sealed
+            }
+            Err(failure) => Outcome::Failed {
+                status: None,
+                cause: failure.to_string(),
+            },
+        }
+    }
+
+    /// The status of the answer.
+    async fn attempt(
+        &mut self,
+        message: &Message,
+        keys: &[&SigningKey],
+        at: Timestamp,
+    ) -> Result<u16, Failure> {
+        if let Some(channel) = self.channel.take().filter(Channel::is_open) {
+            let sent = self.over(channel, self.request(message, keys, at)?).await;
+            // The receiver may have ended a connection that was idle; a new one tells whether it is there.
+            if !matches!(sent, Err(Failure::Egress(EgressError::Broken { .. }))) {
+                return sent;
+            }
+        }
+        let channel = self.outlet.open(self.address.destination()).await?;
+        self.over(channel, self.request(message, keys, at)?).await
+    }
+
+    async fn over(&mut self, mut channel: Channel, request: Request<Body>) -> Result<u16, Failure> {
+        let mut status = None;
+        let mut is_whole = false;
+        let whole = async {
+            let answer = channel.send(request).await?;
+            status = Some(answer.status().as_u16());
+            let body = Limited::new(answer.into_body(), limits::WEBHOOK_ANSWER_BYTES_MAX);
+            is_whole = body.collect().await.is_ok();
+            Ok(())
+        };
+        let ended = tokio::time::timeout(Duration::from_millis(self.answer_ms), whole).await;
+        if is_whole {
+            self.channel = Some(channel);
+        }
+        // The status stands, however the rest of the answer ended.
+        match (status, ended) {
+            (Some(status), _) => Ok(status),
+            (None, Err(_)) => Err(Failure::TimedOut),
+            (None, Ok(Err(error))) => Err(Failure::Egress(error)),
+            (None, Ok(Ok(()))) => Err(Failure::TimedOut),
+        }
+    }
+
+    fn request(
+        &self,
+        message: &Message,
+        keys: &[&SigningKey],
+        at: Timestamp,
+    ) -> Result<Request<Body>, Failure> {
+        let seconds = at.as_ms().div_euclid(1_000);
+        let signatures: Vec<String> = keys
+            .iter()
+            .map(|key| key.sign(&message.id, seconds, &message.body))
+            .collect();
+        let body = Full::new(message.body.clone()).map_err(|never| match never {});
+        let mut request = Request::post(self.address.path())
+            .body(body.boxed_unsync())
+            .map_err(|_| Failure::Unfit)?;
+        let texts = [
+            ("webhook-id", message.id.as_str()),
+            ("webhook-timestamp", &seconds.to_string()),
+            ("webhook-signature", &signatures.join(" ")),
+            (HOST.as_str(), &self.address.destination().to_string()),
+            (
+                USER_AGENT.as_str(),
+                concat!("fastness/", env!("CARGO_PKG_VERSION")),
+            ),
+            (CONTENT_TYPE.as_str(), "application/cloudevents+json"),
+        ];
+        for (name, text) in texts {
+            let name = hyper::header::HeaderName::try_from(name).map_err(|_| Failure::Unfit)?;
+            let value = HeaderValue::from_str(text).map_err(|_| Failure::Unfit)?;
+            request.headers_mut().insert(name, value);
+        }
+        Ok(request)
+    }
+}
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Egress(#[from] EgressError),
+    #[error("no answer in time")]
+    TimedOut,
+    #[error("the request cannot be written")]
+    Unfit,
+}
