@@ -99,7 +99,7 @@ dist: _web
     RUSTFLAGS="$flags" cargo build --locked --profile dist --target {{ target }}
     {{ here }} _static {{ quote(dist_binary) }}
 
-# The console in a real browser, against the binary that ships
+# The console in a real browser, against the binary that ships; what only a server that breaks can show, against the mock
 test-browser: _test-packages _web-modules dist
     FASTNESS_BIN={{ quote(dist_binary) }} npm --prefix web run e2e
 
