@@ -32,7 +32,7 @@ test: _tools _test-packages _web-modules
     set -euo pipefail
     logs=target/check
     rm -rf "$logs" && mkdir -p "$logs"
-    for step in web-test fmt-check lint unit docs audit dist test-contract test-browser; do
+    for step in web-test fmt-check lint unit docs audit dist test-contract test-clients test-browser; do
         printf '\n==> %s\n' "$step"
         begin=$SECONDS
         if ! {{ here }} "$step" 2>&1 | tee "$logs/$step.log"; then
@@ -43,8 +43,8 @@ test: _tools _test-packages _web-modules
     done
     # What the test runners themselves said at their end, together.
     printf '\n==> all steps passed in %s s\n' "$SECONDS"
-    cat "$logs"/{web-test,unit,test-contract,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
-        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )|^contract: '
+    cat "$logs"/{web-test,unit,test-contract,test-clients,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
+        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )|^(contract|clients): '
 
 # What CI runs: the same
 check: test
@@ -99,7 +99,7 @@ dist: _web
     RUSTFLAGS="$flags" cargo build --locked --profile dist --target {{ target }}
     {{ here }} _static {{ quote(dist_binary) }}
 
-# The console in a real browser, against the binary that ships
+# The console in a real browser, against the binary that ships; what only a server that breaks can show, against the mock
 test-browser: _test-packages _web-modules dist
     FASTNESS_BIN={{ quote(dist_binary) }} npm --prefix web run e2e
 
@@ -107,7 +107,11 @@ test-browser: _test-packages _web-modules dist
 test-contract: _contract-tools dist
     FASTNESS_BIN={{ quote(dist_binary) }} {{ contract_python }} tests/contract/run.py --seed 1
 
-# The same for longer, with a drawn seed that it prints; `--seed N` and `--examples N` say otherwise
+# Streams as others read them: curl, npm's eventsource, ws and cloudevents, Python's websockets, on the binary that ships
+test-clients *clients: _contract-tools _client-modules dist
+    FASTNESS_BIN={{ quote(dist_binary) }} {{ contract_python }} tests/clients/run.py {{ clients }}
+
+# The same as test-contract for longer, with a drawn seed that it prints; `--seed N` and `--examples N` say otherwise
 fuzz-contract *arguments: _contract-tools build
     FASTNESS_BIN=target/release/fastness {{ contract_python }} tests/contract/run.py \
         --seconds-max 7200 --examples 150 --chain-seconds 600 {{ arguments }}
@@ -222,6 +226,13 @@ _web-modules: _tools
     #!/usr/bin/env bash
     set -euo pipefail
     cd web
+    [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts
+
+# Installs the clients from npm that the tests drive, as locked, running none of their scripts.
+_client-modules: _tools
+    #!/usr/bin/env bash
+    set -euo pipefail
+    cd tests/clients
     [ node_modules/.package-lock.json -nt package-lock.json ] || npm ci --ignore-scripts
 
 # Builds the console when a source is newer than what was built. build.rs has the last word, by digest.

@@ -1,21 +1,59 @@
 // The browser and the server under test. Owns starting and ending both.
-// With BASE_URL and TOKEN set a running server is driven; otherwise the mock is started on a free port.
+// FASTNESS_BIN is a program to start, on a folder of its own; BASE_URL and TOKEN name a server that runs already; without
+// either it is the mock.
 
 import { spawn } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { chromium } from 'playwright-core';
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
-export const isMock = !process.env.BASE_URL;
+const { BASE_URL, TOKEN, FASTNESS_BIN } = process.env;
+export const isMock = !BASE_URL && !FASTNESS_BIN;
+/** Whether the server can be ended and started again: it is ours, and real. */
+export const isOurs = Boolean(FASTNESS_BIN) && !BASE_URL;
 
 export async function startServer(environment = {}) {
-  if (!isMock) return { url: process.env.BASE_URL.replace(/\/$/, ''), token: process.env.TOKEN, stop() {} };
-  const child = spawn(process.execPath, [join(import.meta.dirname, '../mock/server.mjs')], { env: { ...process.env, PORT: '0', TOKEN: 'mock-token', ...environment }, stdio: ['ignore', 'pipe', 'inherit'] });
+  if (BASE_URL) return { url: BASE_URL.replace(/\/$/, ''), token: TOKEN, stop() {} };
+  return FASTNESS_BIN ? startFastness() : startMock(environment);
+}
+
+export async function startMock(environment = {}) {
+  const { child, url } = await startProgram(process.execPath, [join(import.meta.dirname, '../mock/server.mjs')], { PORT: '0', TOKEN: 'mock-token', ...environment });
+  return { url, token: 'mock-token', stop: () => child.kill() };
+}
+
+/** The real one. `end` and `again` end it and start it on the same port. */
+async function startFastness() {
+  const folder = mkdtempSync(join(tmpdir(), 'fastness-e2e-'));
+  const data = join(folder, 'data');
+  const serve = (listen) => startProgram(FASTNESS_BIN, ['serve', '--data', data, '--listen', listen, '--log', 'warn'], {});
+  let { child, url } = await serve('127.0.0.1:0');
+  const end = async () => {
+    const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+    child.kill();
+    const code = await ended;
+    if (code !== 0) throw new Error(`the server ended with ${code}`);
+  };
+  const again = async () => ({ child } = await serve(new URL(url).host));
+  const stop = async () => {
+    await end();
+    rmSync(folder, { recursive: true });
+  };
+  return { url, token: readFileSync(join(data, 'admin.token'), 'utf8').trim(), end, again, stop };
+}
+
+/** Starts a program that says `ready` and where; it does not outlive us. */
+async function startProgram(program, parameters, environment) {
+  const child = spawn(program, parameters, { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'inherit'] });
+  process.once('exit', () => child.kill('SIGKILL'));
   const url = await new Promise((resolve, reject) => {
     child.stdout.on('data', (text) => /^ready (\S+)/.exec(text)?.[1] && resolve(/^ready (\S+)/.exec(text)[1]));
-    child.on('exit', (code) => reject(new Error(`the mock ended with ${code}`)));
+    child.on('error', reject);
+    child.on('exit', (code) => reject(new Error(`${program} ended with ${code}`)));
   });
-  return { url, token: 'mock-token', stop: () => child.kill() };
+  return { child, url };
 }
 
 export function startBrowser() {

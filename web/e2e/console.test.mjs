@@ -5,7 +5,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { ask, isMock, newPage, signIn, startBrowser, startServer } from './browser.mjs';
+import { ask, isMock, isOurs, newPage, signIn, startBrowser, startServer } from './browser.mjs';
 
 const PACK = isMock ? 'host-inventory' : 'console-e2e';
 const RUN_MS_MAX = 60_000;
@@ -21,7 +21,7 @@ before(async () => {
 
 after(async () => {
   await browser?.close();
-  server?.stop();
+  await server?.stop();
 });
 
 /** As a client outside the browser, with the token. */
@@ -252,6 +252,34 @@ describe('a run', () => {
 });
 
 describe('streams', () => {
+  test('a run is watched over a restart of the server, without a reload', { skip: !isOurs && 'the server is not ours to end' }, () =>
+    onPage(async (page) => {
+      // Short steps: the server waits for the one that runs before it ends, and the others are left for the one after it.
+      const steps = Array.from({ length: 10 }, (_, index) => `    - id: s${index}\n${index > 0 ? `      needs: [s${index - 1}]\n` : ''}      shell: for i in 1 2 3; do echo $i; sleep 0.3; done\n`);
+      await asToken('POST', '/packs', `apiVersion: fastness/v1\nkind: Pack\nmetadata: {name: many-steps}\nspec:\n  steps:\n${steps.join('')}`, 'application/yaml');
+      const id = await start('many-steps');
+      await page.goto(`${server.url}/runs/${id}?tab=log`);
+      await page.locator('[data-pos]').first().waitFor();
+      await page.evaluate(() => (globalThis.notReloaded = true));
+      await server.end();
+      await page.getByText('Connection to the server lost.').waitFor();
+      await server.again();
+      // Sessions do not outlast the server; the page stays where it was.
+      await page.getByText('Your session has ended.').waitFor();
+      await page.getByLabel('Access token').fill(server.token);
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await page.locator('[data-pos]').first().waitFor();
+      const before = (await positions(page)).length;
+      // It goes on while one looks, and is not just read at its end.
+      await until(page, (count) => document.querySelectorAll('[data-pos]').length > count, before);
+      assert.equal(await page.locator('header .state', { hasText: 'Running' }).count(), 1);
+      await page.locator('header .state', { hasText: 'Completed' }).waitFor({ timeout: RUN_MS_MAX });
+      await until(page, (count) => document.querySelectorAll('[data-pos]').length === count, 3 * steps.length);
+      assert.deepEqual(await positions(page), Array.from({ length: 3 * steps.length }, (_, index) => index + 1));
+      assert.equal(await page.evaluate(() => globalThis.notReloaded), true);
+      assert.equal(new URL(page.url()).pathname, `/runs/${id}`);
+    }));
+
   test('tabs of one browser share one stream', () =>
     onPage(async (page, context) => {
       const id = await start();

@@ -1,10 +1,10 @@
-// What only a server that breaks on purpose can show: runs against the mock alone.
+// What only a server that breaks on purpose can show: runs against the mock, whatever the other tests run against.
 
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { ask, isMock, newPage, signIn, startBrowser, startServer } from './browser.mjs';
+import { ask, newPage, signIn, startBrowser, startMock } from './browser.mjs';
 
-describe('against the mock', { skip: !isMock }, () => {
+describe('against the mock', () => {
   let server;
   let browser;
   let context;
@@ -12,7 +12,7 @@ describe('against the mock', { skip: !isMock }, () => {
   let faults;
 
   before(async () => {
-    server = await startServer({ SPEED: '2' });
+    server = await startMock({ SPEED: '2' });
     browser = await startBrowser();
     context = await browser.newContext({ viewport: { width: 1440, height: 900 } });
     ({ page, faults } = await newPage(context, server));
@@ -131,7 +131,7 @@ describe('against the mock', { skip: !isMock }, () => {
   });
 
   test('an empty server shows the commands that fill it', async () => {
-    const empty = await startServer({ EMPTY: '1' });
+    const empty = await startMock({ EMPTY: '1' });
     const other = await newPage(await browser.newContext(), empty);
     await signIn(other.page, empty);
     await other.page.getByText('fastness pack push').waitFor();
