@@ -17,7 +17,7 @@ use fastness::domain::job::{
 };
 use fastness::domain::payload::TrustPinned;
 use fastness::domain::token::Scope;
-use fastness::domain::webhook::{SignatureKind, WebhookFilters, WebhookKey};
+use fastness::domain::webhook::{SignatureKind, WebhookFilters, WebhookKey, WebhookState};
 use fastness::domain::{Digest, SecretVersion, Seq, TenantName, Timestamp, TokenId, WebhookName};
 
 use super::packs;
@@ -164,13 +164,16 @@ impl World {
         Command::SetSecret { name, version }
     }
 
-    /// What is asked of one of two webhooks; much of it does not fit how it stands.
+    /// What is asked of a webhook; some of it does not fit how it stands.
     pub fn random_webhook(&mut self, tenant: &TenantName) -> Command {
-        let name: WebhookName = ["board", "pager"][self.random.below(2) as usize].parse().unwrap();
+        let name: WebhookName = "board".parse().unwrap();
         let seen = self.webhook(tenant, &name);
         let (next, reason) = (Seq(self.size(tenant)), "of its own".to_owned());
+        let rests = seen
+            .as_ref()
+            .is_some_and(|webhook| webhook.state != WebhookState::Active);
         let change = match self.random.below(8) {
-            0..=2 => WebhookChange::Put(PutWebhook {
+            0 => WebhookChange::Put(PutWebhook {
                 expected: seen.as_ref().map(|webhook| webhook.seq),
                 filters: WebhookFilters::default(),
                 key: (seen.is_none() || self.random.once_in(2)).then(|| WebhookKey {
@@ -184,8 +187,10 @@ impl World {
                 url: "http://127.0.0.1:9/".to_owned(),
             }),
             3 => WebhookChange::Pause { next, reason },
+            1 | 2 if seen.is_none() => WebhookChange::Refuse { operation: "create" },
+            1 | 2 if rests => WebhookChange::Resume { reason },
             4 | 5 => WebhookChange::Resume { reason },
-            6 => WebhookChange::GiveUp {
+            1 | 2 | 6 => WebhookChange::GiveUp {
                 seq: seen.map_or(Seq(0), |webhook| webhook.seq),
                 next,
                 failures: 20,

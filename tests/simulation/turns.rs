@@ -234,7 +234,7 @@ impl World {
         if self.random.once_in(3) {
             commands.push(self.random_secret());
         }
-        if self.random.once_in(2) {
+        for _ in 0..self.random.below(5) {
             commands.push(self.random_webhook(&tenant));
         }
         let actor = [Actor::system("test"), person("ada"), person("bea")];
