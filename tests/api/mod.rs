@@ -17,6 +17,7 @@ mod runs;
 mod scopes;
 mod secrets;
 mod sessions;
+mod stream_readers;
 mod streams;
 mod websocket;
 mod websocket_frames;

@@ -13,7 +13,6 @@ use super::jobs::{claim, complete};
 use super::packs::{done, run_step, start_run};
 use super::streams::submit_many;
 use crate::support::appliance::{Ask, TestAppliance};
-use crate::support::random::Random;
 use crate::support::websocket::{Client, HANDSHAKE, Received, raw, read_frame, shake};
 
 fn submit(appliance: &TestAppliance) -> String {
@@ -290,60 +289,6 @@ fn a_hundred_events_at_once_come_whole_and_in_order() {
             );
         }
     }
-}
-
-#[test]
-fn readers_that_pause_and_come_back_end_with_exactly_the_ledger() {
-    const EVENTS: usize = 20_000;
-    const READERS: u64 = 4;
-    let seed = 11;
-    println!("seed {seed}");
-    let appliance = TestAppliance::start();
-    submit_many(&appliance, "default", EVENTS / 2);
-    std::thread::scope(|scope| {
-        let writer = scope.spawn(|| {
-            let mut random = Random::new(seed);
-            let mut left = EVENTS / 2;
-            while left > 0 {
-                let count = left.min(1 + random.below(60) as usize);
-                submit_many(&appliance, "default", count);
-                left -= count;
-            }
-        });
-        let read = |number: u64| {
-            let mut random = Random::new(seed + number);
-            let mut seen: Vec<String> = Vec::new();
-            while seen.len() <= EVENTS {
-                let mut client = Client::open(&appliance);
-                let after = seen.len() as i64 - 1;
-                client.subscribe(json!({"type": "subscribe:events", "after": after}));
-                for _ in 0..1 + random.below(6_000) {
-                    if seen.len() > EVENTS {
-                        break;
-                    }
-                    let event = client.event();
-                    assert_eq!(event.seq(), seen.len() as u64);
-                    seen.push(event.event);
-                    if random.below(2_000) == 0 {
-                        // Long enough for the server to fill what lies between.
-                        std::thread::sleep(Duration::from_millis(random.below(150)));
-                    }
-                }
-                if random.below(2) == 0 {
-                    client.socket.close(None).unwrap();
-                }
-            }
-            seen
-        };
-        let readers: Vec<_> = (0..READERS)
-            .map(|number| scope.spawn(move || read(number)))
-            .collect();
-        let seen: Vec<_> = readers.into_iter().map(|reader| reader.join().unwrap()).collect();
-        writer.join().unwrap();
-        let held = ledger(&appliance);
-        assert_eq!(held.len(), EVENTS + 1);
-        assert!(seen.iter().all(|seen| *seen == held));
-    });
 }
 
 #[test]
