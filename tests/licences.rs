@@ -51,21 +51,22 @@ fn dependencies_keep_the_rules_of_deny_toml() {
     );
 }
 
+/// Folders whose packages come from npm.
+const NPM_FOLDERS: [&str; 2] = ["web", "tests/clients"];
+
 #[test]
-fn what_the_console_ships_keeps_the_allowed_licences() {
-    let Ok(text) =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("web/package-lock.json"))
-    else {
-        // A source archive without the console's sources ships none of its packages.
-        assert!(
-            !Path::new(env!("CARGO_MANIFEST_DIR")).join("web").exists(),
-            "web/ has no lock file"
-        );
-        return;
-    };
-    let lock = serde_json::from_str(&text).unwrap();
-    let findings = judge_console(&Deny::read(&root("deny.toml")), &lock);
-    assert!(findings.is_empty(), "{}", findings.join("\n"));
+fn what_comes_from_npm_ships_under_allowed_licences() {
+    let deny = Deny::read(&root("deny.toml"));
+    for folder in NPM_FOLDERS {
+        let place = Path::new(env!("CARGO_MANIFEST_DIR")).join(folder);
+        let Ok(text) = std::fs::read_to_string(place.join("package-lock.json")) else {
+            // A source archive without the console's sources ships none of its packages.
+            assert!(!place.exists(), "{folder}/ has no lock file");
+            continue;
+        };
+        let findings = judge_npm(&deny, folder, &serde_json::from_str(&text).unwrap());
+        assert!(findings.is_empty(), "{}", findings.join("\n"));
+    }
 }
 
 fn root(name: &str) -> String {
@@ -180,8 +181,8 @@ fn judge_features(deny: &Deny, metadata: &Metadata) -> Vec<String> {
     findings
 }
 
-/// Says each package of the console's lock file that ships (is no development tool) and may not.
-fn judge_console(deny: &Deny, lock: &serde_json::Value) -> Vec<String> {
+/// Says each package of npm's lock file that ships (is no development tool) and may not, and each place it tells.
+fn judge_npm(deny: &Deny, folder: &str, lock: &serde_json::Value) -> Vec<String> {
     let packages = lock["packages"]
         .as_object()
         .expect("a lock file of version 2 or 3");
@@ -190,7 +191,7 @@ fn judge_console(deny: &Deny, lock: &serde_json::Value) -> Vec<String> {
         let licence = package["license"].as_str().unwrap_or_default();
         if !matches!(spdx::satisfied(licence, &deny.licences), Ok(Some(_))) {
             findings.push(format!(
-                "web/package-lock.json: {name}: licence {licence:?} is not allowed"
+                "{folder}/package-lock.json: {name}: licence {licence:?} is not allowed"
             ));
         }
     }
@@ -199,7 +200,7 @@ fn judge_console(deny: &Deny, lock: &serde_json::Value) -> Vec<String> {
         .filter(|(_, package)| !package["resolved"].is_null())
     {
         findings.push(format!(
-            "web/package-lock.json: {name}: names where it was fetched: {}",
+            "{folder}/package-lock.json: {name}: names where it was fetched: {}",
             package["resolved"]
         ));
     }
@@ -298,7 +299,7 @@ fn entries_that_nothing_needs_any_more_are_found() {
 }
 
 #[test]
-fn a_console_package_that_may_not_ship_is_found() {
+fn a_package_from_npm_that_may_not_ship_is_found() {
     let deny = Deny::read(RULES);
     let lock = |package: serde_json::Value| serde_json::json!({"packages": {"node_modules/x": package}});
     for (package, breaches) in [
@@ -309,7 +310,7 @@ fn a_console_package_that_may_not_ship_is_found() {
         (serde_json::json!({"license": "MIT", "resolved": "somewhere"}), 1),
     ] {
         assert_eq!(
-            judge_console(&deny, &lock(package.clone())).len(),
+            judge_npm(&deny, "web", &lock(package.clone())).len(),
             breaches,
             "{package}"
         );
