@@ -1,15 +1,31 @@
 //! Many readers of a large ledger, over server-sent events and over the WebSocket, who pause, are cut off and come back:
 //! each ends with exactly the ledger's sequence.
 
+use std::sync::{Arc, Barrier};
 use std::time::Duration;
 
 use fastness::domain::{Digest, Seq, leaf_hash};
+use fastness::ledger::TenantLedger;
+use fastness::limits::{BATCH_ITEMS_MAX, STREAM_BATCHES_MAX};
 use serde_json::json;
 
 use super::streams::submit_many;
 use crate::support::appliance::{Ask, EventStream, TestAppliance};
 use crate::support::random::Random;
 use crate::support::websocket::Client;
+
+/// Beside the one that opened the ledger.
+const EVENTS: usize = 100_000;
+/// How many of them are there before anybody reads.
+const HISTORY: usize = 50_000;
+/// How far each reader once falls behind the live edge: more bytes than sockets hold, in more batches than are kept for it.
+const BEHIND: usize = 30_000;
+/// What a reader's socket takes in. The system's own would take in all by itself, and no reader would be behind.
+const RECEIVE_BYTES_MAX: u32 = 64 * 1024;
+/// Here they have come from behind; from now on they come and go at the live edge.
+const AGAIN: usize = 82_000;
+const _: () = assert!(HISTORY + 2 + BEHIND <= AGAIN && AGAIN < EVENTS);
+const _: () = assert!(BEHIND / 120 > STREAM_BATCHES_MAX);
 
 /// How a reader reads.
 #[derive(Debug, Clone, Copy)]
@@ -63,18 +79,37 @@ impl Connection {
     }
 }
 
-/// Reads from the beginning up to so many events: the hash of each. Comes and goes as `random` has it.
-fn read(appliance: &TestAppliance, over: Over, events: usize, mut random: Random) -> Vec<Digest> {
-    let mut seen: Vec<Digest> = Vec::with_capacity(events);
-    while seen.len() < events {
-        let mut connection = Connection::open(appliance, over, seen.len() as i64 - 1);
-        let take = 1 + random.below(12_000) as usize;
-        for _ in 0..take.min(events - seen.len()) {
-            let (seq, hash) = connection.next();
-            assert_eq!(seq, seen.len() as u64, "{over:?}");
-            seen.push(hash);
+/// What all readers share.
+struct Setting<'a> {
+    appliance: &'a TestAppliance,
+    ledger: Arc<TenantLedger>,
+    /// Passed when every reader has read what there is; only then the writer writes on.
+    is_read: Barrier,
+}
+
+/// Reads all events from the beginning on: the hash of each. Comes and goes as `random` has it.
+fn read(setting: &Setting<'_>, over: Over, mut random: Random) -> Vec<Digest> {
+    let mut seen: Vec<Digest> = Vec::with_capacity(EVENTS + 1);
+    while seen.len() <= EVENTS {
+        let mut connection = Connection::open(setting.appliance, over, seen.len() as i64 - 1);
+        let take = 1 + random.below(if seen.len() > AGAIN { 400 } else { 12_000 }) as usize;
+        for _ in 0..take.min(EVENTS + 1 - seen.len()) {
+            let mut take_one = || {
+                let (seq, hash) = connection.next();
+                assert_eq!(seq, seen.len() as u64, "{over:?}");
+                seen.push(hash);
+                seen.len()
+            };
+            let place = take_one();
+            if place == HISTORY + 1 {
+                setting.is_read.wait();
+                // At the live edge; and then far behind it.
+                let place = take_one();
+                setting.wait_for((place + BEHIND) as u64);
+            } else if place == AGAIN + 1 {
+                setting.is_read.wait();
+            }
             if random.once_in(4_000) {
-                // Long enough for the server to fill what lies between.
                 std::thread::sleep(Duration::from_millis(random.below(150)));
             }
         }
@@ -85,10 +120,29 @@ fn read(appliance: &TestAppliance, over: Over, events: usize, mut random: Random
     seen
 }
 
+impl Setting<'_> {
+    /// Reads nothing until the ledger has so many events.
+    fn wait_for(&self, size: u64) {
+        while self.ledger.size() < size {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// Writes what comes while they read.
+    fn write(&self, mut random: Random) {
+        for mut left in [AGAIN - HISTORY, EVENTS - AGAIN] {
+            self.is_read.wait();
+            while left > 0 {
+                let count = left.min(1 + random.below(120) as usize);
+                submit_many(self.appliance, "default", count);
+                left -= count;
+            }
+        }
+    }
+}
+
 #[test]
 fn readers_that_pause_and_come_back_end_with_exactly_the_ledger() {
-    const EVENTS: usize = 100_000;
-    const BATCH: usize = fastness::limits::BATCH_ITEMS_MAX;
     let readers = [
         Over::ServerSentEvents,
         Over::ServerSentEvents,
@@ -97,31 +151,25 @@ fn readers_that_pause_and_come_back_end_with_exactly_the_ledger() {
     ];
     let seed = 11;
     println!("seed {seed}");
-    let appliance = TestAppliance::start();
-    // The first half is history, the second comes while they read. The first event opened the ledger.
-    for _ in 0..EVENTS / BATCH / 2 {
-        submit_many(&appliance, "default", BATCH);
+    let mut appliance = TestAppliance::start();
+    appliance.receive_bytes_max = Some(RECEIVE_BYTES_MAX);
+    for _ in 0..HISTORY / BATCH_ITEMS_MAX {
+        submit_many(&appliance, "default", BATCH_ITEMS_MAX);
     }
+    let ledger = appliance.engine.ledger(&"default".parse().unwrap()).unwrap();
+    let setting = &Setting {
+        appliance: &appliance,
+        ledger,
+        is_read: Barrier::new(readers.len() + 1),
+    };
     std::thread::scope(|scope| {
-        scope.spawn(|| {
-            let mut random = Random::new(seed);
-            let mut left = EVENTS / 2;
-            while left > 0 {
-                // Small ones: many of them, so that readers meet the live edge and fall behind it.
-                let count = left.min(1 + random.below(120) as usize);
-                submit_many(&appliance, "default", count);
-                left -= count;
-            }
-        });
+        scope.spawn(|| setting.write(Random::new(seed)));
         let reading: Vec<_> = (1..)
             .zip(readers)
-            .map(|(number, over)| {
-                let (appliance, random) = (&appliance, Random::new(seed + number));
-                scope.spawn(move || read(appliance, over, EVENTS + 1, random))
-            })
+            .map(|(number, over)| scope.spawn(move || read(setting, over, Random::new(seed + number))))
             .collect();
         let seen: Vec<_> = reading.into_iter().map(|reader| reader.join().unwrap()).collect();
-        let ledger = appliance.engine.ledger(&"default".parse().unwrap()).unwrap();
+        let ledger = &setting.ledger;
         assert_eq!(ledger.size(), EVENTS as u64 + 1);
         let held: Vec<_> = (0..ledger.size())
             .map(|seq| leaf_hash(&ledger.event(Seq(seq)).unwrap()))

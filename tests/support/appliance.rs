@@ -23,6 +23,7 @@ use fastness::trust::KeyFolder;
 use fastness::webhooks::{Pace, Webhooks};
 use serde_json::Value;
 use tempfile::TempDir;
+use tokio::net::TcpSocket;
 use tokio::runtime::Runtime;
 
 /// No answer may take longer: a test that waits for what never comes fails instead of hanging.
@@ -45,6 +46,8 @@ pub struct TestAppliance {
     /// Every scope, tenant `default`.
     pub admin: String,
     pub runtime: Runtime,
+    /// What the socket of a client takes in without being read; none is what the system has, which may be megabytes.
+    pub receive_bytes_max: Option<u32>,
     server: Option<Server>,
     folder: Option<TempDir>,
 }
@@ -134,6 +137,7 @@ impl TestAppliance {
             address,
             admin: String::new(),
             runtime,
+            receive_bytes_max: None,
             server: Some(server),
             folder: Some(folder),
         }
@@ -185,8 +189,23 @@ impl TestAppliance {
     }
 
     pub fn connect(&self) -> TcpStream {
-        let socket = TcpStream::connect(self.address).unwrap();
+        let socket = match self.receive_bytes_max {
+            None => TcpStream::connect(self.address).unwrap(),
+            Some(bytes) => self.connect_narrow(bytes),
+        };
         socket.set_read_timeout(Some(ANSWER_MAX)).unwrap();
+        socket
+    }
+
+    /// The standard library sets no such size, tokio does.
+    fn connect_narrow(&self, receive_bytes_max: u32) -> TcpStream {
+        let opening = async {
+            let socket = TcpSocket::new_v4().unwrap();
+            socket.set_recv_buffer_size(receive_bytes_max).unwrap();
+            socket.connect(self.address).await.unwrap()
+        };
+        let socket = self.runtime.block_on(opening).into_std().unwrap();
+        socket.set_nonblocking(false).unwrap();
         socket
     }
 
