@@ -377,6 +377,8 @@ pub const WEBHOOK_SAVE_MS: u64 = 1_000;
 pub const WEBHOOK_IDLE_SAVE_MS: u64 = 60_000;
 /// Largest file of a cursor.
 pub const WEBHOOK_CURSOR_BYTES_MAX: u64 = 4_096;
+/// What is kept of an error's text. Escaped it may be six times as long, and must fit into a cursor's file.
+pub const WEBHOOK_ERROR_BYTES_MAX: usize = 512;
 /// Addresses of one name that are tried.
 pub const LOOKUP_ADDRESSES_MAX: usize = 8;
 
@@ -398,6 +400,8 @@ pub const SHOWN_CHARACTERS_MAX: usize = 160;
 
 const _: () = assert!(WEBHOOKS_PER_TENANT_MAX <= WEBHOOKS_MAX && WEBHOOKS_PER_TENANT_MAX <= PAGE_ITEMS_MAX);
 const _: () = assert!(WEBHOOK_RETRY_MS_MIN <= WEBHOOK_RETRY_MS_MAX);
+const _: () = assert!(WEBHOOK_ERROR_BYTES_MAX * 6 + 512 <= WEBHOOK_CURSOR_BYTES_MAX as usize);
+const _: () = assert!(STREAM_BATCHES_WATCHED_MAX <= STREAM_BATCHES_MAX);
 const _: () = assert!(WEBHOOK_OVERLAP_MS_DEFAULT <= WEBHOOK_OVERLAP_MS_MAX);
 const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
 const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);

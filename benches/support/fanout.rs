@@ -39,7 +39,7 @@ const WATCHED: &str = "watched";
 struct Figures {
     /// By wire and number of readers: events delivered a second.
     rates: Vec<(Wire, usize, Vec<f64>)>,
-    event_bytes: Vec<f64>,
+    event_bytes: Vec<(Wire, Vec<f64>)>,
     delays: Vec<(Wire, Vec<f64>)>,
     idle_kilobytes: Vec<(Wire, Vec<f64>)>,
     with_readers: Vec<f64>,
@@ -61,7 +61,13 @@ pub fn run(rounds: usize, jobs: usize, sizes: Sizes) -> Result<()> {
                 )
                 .2
                 .push(rate);
-                figures.event_bytes.push(bytes);
+                push(
+                    &mut figures.event_bytes,
+                    |(w, _)| *w == wire,
+                    || (wire, Vec::new()),
+                )
+                .1
+                .push(bytes);
             }
             let p99 = delay(sizes, wire)?;
             push(&mut figures.delays, |(w, _)| *w == wire, || (wire, Vec::new()))
@@ -107,7 +113,9 @@ impl Figures {
                 &millions,
             );
         }
-        line("bytes of one event as sent", "B", 0, &self.event_bytes);
+        for (wire, bytes) in &self.event_bytes {
+            line(&format!("one event as sent by {}", wire.name()), "B", 0, bytes);
+        }
         for (wire, delays) in &self.delays {
             line(
                 &format!(

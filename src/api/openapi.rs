@@ -223,6 +223,10 @@ mod tests {
         "/api/v1/runs/{id}/pause",
         "/api/v1/runs/{id}/resume",
         "/api/v1/runs/{id}/replay",
+        "/api/v1/webhooks/{name}/test",
+        "/api/v1/webhooks/{name}/rotate",
+        "/api/v1/webhooks/{name}/pause",
+        "/api/v1/webhooks/{name}/resume",
     ];
 
     /// `GET /api/v1/runs/{id}/at/{seq}` is `get_runs_by_id_at_by_seq`: one name for each operation, as OpenAPI asks.

@@ -235,7 +235,8 @@ async fn put(
         None => Some(api.webhooks().reserve(&tenant, &name)?),
     };
     let secret = settings.secret.as_deref();
-    let new_key = if before.is_none() || secret.is_some() || settings.signature.is_some() {
+    let has_other_kind = |before: &Webhook| settings.signature.is_some_and(|kind| kind != before.key.kind);
+    let new_key = if secret.is_some() || before.as_ref().is_none_or(has_other_kind) {
         Some(api.take_key(&tenant, secret, settings.signature).await?)
     } else {
         None

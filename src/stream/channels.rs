@@ -1,5 +1,5 @@
 //! Who is told of which batch: one channel for each tenant that somebody reads as a whole, and one for each job or run
-//! that somebody watches alone. Nobody is woken for what cannot concern him.
+//! that somebody watches alone. Nobody is woken for another tenant, nor for other jobs and runs than the one he watches.
 //!
 //! Promises: a channel brings, in order, each published batch that holds an event for it; a reader that is too slow for
 //! one is told so, and reads the ledger.
@@ -148,12 +148,7 @@ impl Channels {
         let mut tenants = self.tenants();
         let mut publish = Some(publish);
         let mut published: Option<Arc<Published>> = None;
-        let mut of_batch: Vec<&TenantName> = Vec::new();
-        for event in batch {
-            if !of_batch.contains(&&event.tenant) {
-                of_batch.push(&event.tenant);
-            }
-        }
+        let of_batch: BTreeSet<&TenantName> = batch.iter().map(|event| &event.tenant).collect();
         for tenant in of_batch {
             let Some(of_tenant) = tenants.get_mut(tenant) else {
                 continue;

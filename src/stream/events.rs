@@ -1,8 +1,9 @@
 //! A subscription: the ledger up to its end, then the live edge, and back to the ledger whenever it fell behind.
 //!
-//! The whole argument for "each event exactly once" is `next`: the live side delivers an event only when it is exactly
-//! the next one of the tenant, skips earlier ones, and takes a later one as the sign to read the ledger. A batch is in
-//! the ledger before it is on the feed.
+//! The whole argument for "each event exactly once" is `next`: the live side skips earlier events. One who reads a whole
+//! tenant takes a later event as the sign to read the ledger. One who watches a job or run is handed every batch with an
+//! event for him, in order, or told that he missed some; so what lies between two of his events concerns others, and he
+//! steps over it. A batch is in the ledger before it is on the feed.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;

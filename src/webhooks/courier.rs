@@ -68,13 +68,17 @@ pub struct Courier {
     pub saved_ms: u64,
 }
 
-/// Why the courier goes no further.
+/// Why the courier goes no further, or not now.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The engine has ended.
     Over,
     /// The webhook was given up, or is another now.
     GivenUp,
+    /// The receiver has failed so often in a row: nothing is held until the next attempt.
+    Later(u32),
+    /// The appliance is sealed.
+    Sealed,
 }
 
 impl Courier {
@@ -91,13 +95,14 @@ impl Courier {
     async fn deliver(&mut self) -> End {
         loop {
             match self.follow().await {
+                Ok(End::Later(failures)) => self.pause(failures).await,
+                Ok(End::Sealed) => {}
                 Ok(end) => return end,
                 Err(StreamError::CutShort) => return End::Over,
                 Err(error) => {
                     tracing::error!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
                         "a webhook cannot read the ledger");
-                    let text = format!("the ledger cannot be read: {error}");
-                    lock(&self.shared).last_error = Some(text);
+                    lock(&self.shared).fail(&format!("the ledger cannot be read: {error}"));
                     tokio::time::sleep(Duration::from_millis(limits::WEBHOOK_SAVE_MS)).await;
                 }
             }
@@ -105,9 +110,10 @@ impl Courier {
     }
 
     async fn follow(&mut self) -> Result<End, StreamError> {
+        // Nothing is held while nothing may be sent.
+        self.service.outlet.wait_for(Mode::Open).await;
         let mut events = self.subscribe().await?;
         loop {
-            self.service.outlet.wait_for(Mode::Open).await;
             let chunk = self.next_chunk(&mut events).await?;
             if chunk.is_end {
                 return Ok(End::Over);
@@ -177,7 +183,7 @@ impl Courier {
         progress.next = progress.next.max(next_of(events));
     }
 
-    /// Sends an event until it is taken. None when it was.
+    /// Sends an event once. None when it was taken.
     async fn hand_over(&mut self, event: &Delivered) -> Option<End> {
         lock(&self.shared).next = event.seq.0;
         if event.data.is_empty() {
@@ -189,36 +195,33 @@ impl Courier {
             id: self.origin.message_id(event.seq),
             body: event.data.clone(),
         };
-        loop {
-            let at = self.now();
-            {
-                let mut progress = lock(&self.shared);
-                progress.last_attempt_at = Some(at);
-                progress.retry_at = None;
-            }
-            match self.line.send(&message, &self.keys.at(at), at).await {
-                Outcome::Taken { status } => {
-                    self.note_taken(event.seq, status);
-                    if self.engine.clock().monotonic_ms().saturating_sub(self.saved_ms)
-                        >= limits::WEBHOOK_SAVE_MS
-                    {
-                        self.save().await;
-                    }
-                    return None;
+        let at = self.now();
+        {
+            let mut progress = lock(&self.shared);
+            progress.last_attempt_at = Some(at);
+            progress.retry_at = None;
+        }
+        match self.line.send(&message, &self.keys.at(at), at).await {
+            Outcome::Taken { status } => {
+                self.note_taken(event.seq, status);
+                let saved_ms = self.saved_ms;
+                if self.engine.clock().monotonic_ms().saturating_sub(saved_ms) >= limits::WEBHOOK_SAVE_MS {
+                    self.save().await;
                 }
-                Outcome::Sealed => self.service.outlet.wait_for(Mode::Open).await,
-                Outcome::Gone { status } => {
-                    let cause = format!("answered {status}: there is no receiver any more");
-                    self.note_failed(Some(status), &cause);
+                None
+            }
+            Outcome::Sealed => Some(End::Sealed),
+            Outcome::Gone { status } => {
+                let cause = format!("answered {status}: there is no receiver any more");
+                self.note_failed(Some(status), &cause);
+                self.give_up(cause).await
+            }
+            Outcome::Failed { status, cause } => {
+                let failures = self.note_failed(status, &cause);
+                if failures >= self.service.pace.failures_max {
                     return self.give_up(cause).await;
                 }
-                Outcome::Failed { status, cause } => {
-                    let failures = self.note_failed(status, &cause);
-                    if failures >= self.service.pace.failures_max {
-                        return self.give_up(cause).await;
-                    }
-                    self.pause(failures).await;
-                }
+                Some(End::Later(failures))
             }
         }
     }
@@ -237,7 +240,7 @@ impl Courier {
         let mut progress = lock(&self.shared);
         progress.failures = progress.failures.saturating_add(1);
         progress.last_status = status;
-        progress.last_error = Some(cause.to_owned());
+        progress.fail(cause);
         progress.failures
     }
 

@@ -65,6 +65,12 @@ impl Progress {
         }
     }
 
+    /// Notes why something failed, as much of it as is kept.
+    pub fn fail(&mut self, why: &str) {
+        let end = why.floor_char_boundary(limits::WEBHOOK_ERROR_BYTES_MAX);
+        self.last_error = why.get(..end).map(str::to_owned);
+    }
+
     /// Whatever changed the webhook gives its receiver new chances.
     pub fn begin(&mut self, webhook: &Webhook) {
         if self.seq != webhook.seq {

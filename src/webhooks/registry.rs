@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
@@ -137,6 +138,14 @@ impl Webhooks {
     /// # Errors
     /// [`WebhookError`] when the ledgers or the folder cannot be read.
     pub fn open(engine: &Handle, disk: &Arc<dyn Disk>, dir: &Path) -> Result<Arc<Self>, WebhookError> {
+        // Whatever lies deeper flushes the folders below this one alone.
+        let made = disk.create_dir_all(dir);
+        let made = made.and_then(|()| dir.parent().map_or(Ok(()), |data| disk.sync_dir(data)));
+        made.map_err(|cause| SecretError::Disk {
+            attempted: "make",
+            path: dir.to_owned(),
+            cause,
+        })?;
         let keys = KeyFiles::new(dir.join("keys"), disk.clone());
         let cursors = Cursors::new(dir.join("cursors"), disk.clone());
         let mut registry = Registry::default();
@@ -351,7 +360,7 @@ impl Webhooks {
 
     /// A courier that begins when the one before has ended.
     fn employ(self: &Arc<Self>, id: &Id, entry: &Entry, before: Option<Running>) -> Running {
-        let (stop, stopped) = watch::channel(false);
+        let (stop, mut stopped) = watch::channel(false);
         let (webhooks, tenant) = (self.clone(), id.0.clone());
         let (webhook, shared) = (entry.webhook.clone(), entry.shared.clone());
         let task = tokio::spawn(async move {
@@ -366,16 +375,21 @@ impl Webhooks {
             }
             lock(&shared).begin(&webhook);
             let name = webhook.name.clone();
-            match webhooks.courier(&tenant, webhook, shared.clone()).await {
-                Ok(courier) => {
-                    drop(webhooks);
-                    courier.run(stopped).await;
+            let courier = loop {
+                match webhooks.courier(&tenant, webhook.clone(), shared.clone()).await {
+                    Ok(courier) => break courier,
+                    Err(error) => {
+                        tracing::error!(%tenant, webhook = %name, %error, "a webhook cannot deliver");
+                        lock(&shared).fail(&error.to_string());
+                    }
                 }
-                Err(error) => {
-                    tracing::error!(%tenant, webhook = %name, %error, "a webhook cannot deliver");
-                    lock(&shared).last_error = Some(error.to_string());
+                tokio::select! {
+                    _ = stopped.wait_for(|stops| *stops) => return,
+                    () = tokio::time::sleep(Duration::from_millis(limits::WEBHOOK_RETRY_MS_MIN)) => {}
                 }
-            }
+            };
+            drop(webhooks);
+            courier.run(stopped).await;
         });
         Running { stop, task }
     }

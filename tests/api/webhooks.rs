@@ -279,6 +279,26 @@ fn another_tenant_and_a_lesser_scope_find_nothing_and_may_nothing() {
 }
 
 #[test]
+fn the_same_said_again_keeps_the_secret() {
+    let appliance = TestAppliance::start();
+    let body = json!({"url": "http://127.0.0.1:9/", "signature": "ed25519"});
+    let made = put(&appliance, "a", &body).expect(201);
+    let again = put(&appliance, "a", &body).expect(200);
+    assert_eq!(again["publicKey"], made["publicKey"]);
+    assert!(
+        again["secret"].is_null() && again["previousUntil"].is_null(),
+        "{again}"
+    );
+    let other = json!({"url": "http://127.0.0.1:9/", "signature": "hmac-sha256"});
+    let other = put(&appliance, "a", &other).expect(200);
+    assert!(
+        other["secret"]
+            .as_str()
+            .is_some_and(|secret| secret.starts_with("whsec_"))
+    );
+}
+
+#[test]
 fn there_are_only_so_many() {
     let appliance = TestAppliance::start();
     let body = json!({"url": "http://127.0.0.1:9/", "types": ["never"]});

@@ -23,6 +23,11 @@ def before_call(context, case, kwargs):
     """Keeps the test short, and its own token alive."""
     if case.operation.path == "/api/v1/tokens/{id}" and (case.path_parameters or {}).get("id") == OWN_TOKEN_ID:
         case.path_parameters["id"] = str(uuid.uuid4())
+    body = case.body
+    if case.operation.path.startswith("/api/v1/webhooks") and isinstance(body, dict):
+        # Nothing is sent from here to anybody else.
+        if str(body.get("url")).lower().startswith("http:"):
+            body["url"] = "http://127.0.0.1:9/"
     if case.operation.path == "/api/v1/workers/claim":
         shorten(case.body)
     if case.operation.path == "/api/v1/workers/complete" and isinstance(case.body, dict):
