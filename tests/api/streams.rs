@@ -336,6 +336,71 @@ fn a_quiet_stream_says_how_far_it_is() {
 }
 
 #[test]
+fn a_quiet_stream_of_a_job_says_how_far_its_tenant_is() {
+    let appliance = TestAppliance::start();
+    let job = appliance
+        .post("/api/v1/jobs", r#"{"type":"a","hold":true}"#)
+        .expect(201);
+    let job = job["id"].as_str().unwrap();
+    let mut stream = appliance.follow(&format!("/api/v1/stream/jobs/{job}?heartbeatMs=1000&after=-1"));
+    assert_eq!(stream.next_event().unwrap().id.as_deref(), Some("1"));
+    submit_many(&appliance, "default", 20);
+    let beat = std::iter::from_fn(|| stream.next()).find(|message| message.json()["asOf"] == 21);
+    assert_eq!(beat.and_then(|beat| beat.id).as_deref(), Some("21"));
+    appliance
+        .post(&format!("/api/v1/jobs/{job}/schedule"), "{}")
+        .expect(200);
+    assert_eq!(stream.next_event().unwrap().id.as_deref(), Some("22"));
+}
+
+#[test]
+fn one_who_watches_a_job_and_falls_behind_gets_each_event_once() {
+    let mut appliance = TestAppliance::start();
+    appliance.receive_bytes_max = Some(64 * 1024);
+    appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let claimed = claim(&appliance, json!({"max": 1}));
+    let (job, epoch) = (
+        claimed["jobs"][0]["id"].as_str().unwrap(),
+        &claimed["jobs"][0]["epoch"],
+    );
+    let path = format!("/api/v1/stream/jobs/{job}?after=-1");
+    let mut stream = appliance.follow(&path);
+    assert_eq!(stream.next_event().unwrap().event, "job.created");
+    // More bytes than sockets hold, in more batches than are kept for one who watches a job; others' events between.
+    let text = "x".repeat(60_000);
+    let reports = fastness::limits::STREAM_BATCHES_WATCHED_MAX + 100;
+    for number in 0..reports {
+        let body = json!({
+            "worker": "w-1", "epoch": epoch, "type": "x.note", "payload": {"number": number, "text": text}
+        });
+        let path = format!("/api/v1/workers/jobs/{job}/events");
+        appliance.post(&path, body.to_string()).expect(200);
+        submit_many(&appliance, "default", 1 + number % 3);
+    }
+    let mut expected = Vec::new();
+    let mut after = "-1".to_owned();
+    while expected.len() < reports + 2 {
+        let page = appliance
+            .get(&format!("/api/v1/events?job={job}&after={after}"))
+            .expect(200);
+        let items = page["items"].as_array().unwrap();
+        expected.extend(items.iter().map(|event| event["seq"].as_u64().unwrap()));
+        after = expected.last().unwrap().to_string();
+    }
+    let had: Vec<u64> = (1..expected.len())
+        .map(|_| stream.next_event().unwrap().id.unwrap().parse().unwrap())
+        .collect();
+    assert_eq!(had, expected[1..]);
+    let result = json!({"jobId": job, "epoch": epoch, "outcome": "completed"});
+    complete(&appliance, json!({"worker": "w-1", "results": [result]}));
+    assert_eq!(
+        stream.next_event().unwrap().event,
+        "job.completed",
+        "back at the live edge"
+    );
+}
+
+#[test]
 fn streams_end_within_a_second_of_their_tokens_revocation() {
     let appliance = TestAppliance::start();
     let (secret, id) = appliance.token_until("gone", &[Scope::Read], &["default"], None);
