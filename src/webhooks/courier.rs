@@ -161,17 +161,14 @@ impl Courier {
     /// Waits for events, and writes the cursor meanwhile when it moved.
     async fn next_chunk(&mut self, events: &mut Subscription) -> Result<Chunk, StreamError> {
         loop {
-            let moved = *lock(&self.shared) != self.saved;
-            let wait = if moved {
-                limits::WEBHOOK_SAVE_MS
-            } else {
-                limits::WEBHOOK_IDLE_SAVE_MS
-            };
-            match tokio::time::timeout(Duration::from_millis(wait), events.next()).await {
+            let wait = Duration::from_millis(limits::WEBHOOK_SAVE_MS);
+            match tokio::time::timeout(wait, events.next()).await {
                 Ok(chunk) => return chunk,
                 Err(_) => {
                     self.move_to(events);
-                    self.save().await;
+                    if self.is_due() {
+                        self.save().await;
+                    }
                 }
             }
         }
@@ -213,12 +210,17 @@ impl Courier {
             Outcome::Sealed => Some(End::Sealed),
             Outcome::Gone { status } => {
                 let cause = format!("answered {status}: there is no receiver any more");
+                tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %cause, "a webhook is dead");
                 self.note_failed(Some(status), &cause);
                 self.give_up(cause).await
             }
             Outcome::Failed { status, cause } => {
                 let failures = self.note_failed(status, &cause);
+                if failures == 1 {
+                    tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %cause, "a webhook's receiver fails");
+                }
                 if failures >= self.service.pace.failures_max {
+                    tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, failures, "a webhook is dead");
                     return self.give_up(cause).await;
                 }
                 Some(End::Later(failures))
@@ -282,6 +284,14 @@ impl Courier {
                 }
             }
         }
+    }
+
+    /// Whether the cursor should be written: soon after something was sent, seldom when events were only passed over.
+    fn is_due(&self) -> bool {
+        let progress = lock(&self.shared);
+        let has_sent = progress.last_attempt_at != self.saved.last_attempt_at;
+        let since_ms = self.engine.clock().monotonic_ms().saturating_sub(self.saved_ms);
+        has_sent || since_ms >= limits::WEBHOOK_IDLE_SAVE_MS
     }
 
     /// Writes the cursor when it moved.

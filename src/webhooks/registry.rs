@@ -281,8 +281,15 @@ impl Webhooks {
             let _one_at_a_time = webhooks.changing.acquire().await;
             let noted = matches!(change.change, WebhookChange::Refuse { .. });
             let name = change.name.clone();
+            let taken = change.change.new_key().map(|key| key.version);
             let command = Command::ChangeWebhook(Box::new(change));
-            let receipt = webhooks.engine.submit(&tenant, &actor, command).await?;
+            let submitted = webhooks.engine.submit(&tenant, &actor, command).await;
+            if matches!(submitted, Err(CommandError::Rejected(_))) {
+                // Its key is of no use. When the outcome is unknown it may be.
+                let taken = taken.into_iter().collect();
+                webhooks.clone().forget_keys(tenant.clone(), taken).await;
+            }
+            let receipt = submitted?;
             if let (Reply::Webhook { now, before }, false) = (&receipt.reply, noted) {
                 let before = before.as_deref();
                 match now {

@@ -289,6 +289,15 @@ fn the_same_said_again_keeps_the_secret() {
         again["secret"].is_null() && again["previousUntil"].is_null(),
         "{again}"
     );
+    let keys = || files(&appliance.folder().join("webhooks/keys")).len();
+    let kept = keys();
+    put(
+        &appliance,
+        "b",
+        &json!({"url": "http://127.0.0.1:9/", "types": [""]}),
+    )
+    .problem(422);
+    assert_eq!(keys(), kept, "what is refused leaves no key behind");
     let other = json!({"url": "http://127.0.0.1:9/", "signature": "hmac-sha256"});
     let other = put(&appliance, "a", &other).expect(200);
     assert!(

@@ -52,6 +52,16 @@ pub enum WebhookChange {
     },
 }
 
+impl WebhookChange {
+    /// The new key that it brings; its file is there already.
+    pub fn new_key(&self) -> Option<&WebhookKey> {
+        match self {
+            WebhookChange::Put(put) => put.key.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// The settings of a webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PutWebhook {
