@@ -271,9 +271,9 @@ pub const LIVE_SIGNALS_MAX: usize = 256;
 /// How long running steps may go on after the server's end was asked for.
 pub const DRAIN_MS_DEFAULT: u64 = 10_000;
 pub const DRAIN_MS_MAX: u64 = 3_600_000;
-/// Connections held at once, as far as the system lets a process have so many files; and files besides.
+/// Connections held at once, as far as the system lets a process have so many files; and files kept back.
 pub const CONNECTIONS_MAX: usize = 12_288;
-pub const OTHER_FILES_MAX: usize = 1_024;
+pub const FILES_RESERVED: usize = 1_024;
 /// What the system holds of an answer for a peer that does not take it; the kernel gives about twice that.
 pub const SOCKET_SEND_BYTES: usize = 128 * 1024;
 /// Time to send the request head.

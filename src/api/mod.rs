@@ -87,6 +87,7 @@ pub use self::assets::{Asset, FindAsset};
 pub use self::context::ApiContext;
 use self::live::Signals;
 use self::parameters::Described;
+pub use self::request::escaped;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::domain::TenantName;

@@ -1,7 +1,8 @@
 //! Which of the media types that a route can answer with a client wants (RFC 9110, 12.5.1).
 //!
 //! The most specific range that names a type gives its weight; parameters other than `q` are not looked at. The highest
-//! weight wins, of equal ones the first that is offered. A range that cannot be read names nothing.
+//! weight wins, of equal ones the first that is offered. A comma within a quoted parameter ends a range
+//! all the same. A range that cannot be read names nothing.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};

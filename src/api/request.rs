@@ -250,8 +250,8 @@ impl Query {
     }
 }
 
-/// A part of a query with everything escaped that could end it (RFC 3986).
-fn escaped(text: &str) -> String {
+/// A part of a path or query with everything escaped that could end it (RFC 3986).
+pub fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {

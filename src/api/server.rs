@@ -96,10 +96,9 @@ pub fn serve(listener: BoundListener, context: ApiContext) -> io::Result<Server>
 }
 
 /// How many connections the system leaves room for, at most `wanted`: each takes a file of the process. Raises the soft
-/// limit as far as that needs; the hard one is the operator's.
+/// limit as far as that needs, for the steps of the local runner too; the hard one is the operator's.
 fn places(wanted: usize) -> usize {
-    let other = limits::OTHER_FILES_MAX as u64;
-    let wanted_files = wanted as u64 + other;
+    let wanted_files = wanted.saturating_add(limits::FILES_RESERVED) as u64;
     let mut limit = getrlimit(Resource::Nofile);
     if limit.current.is_some_and(|current| current < wanted_files) {
         let raised = limit.maximum.map_or(wanted_files, |hard| wanted_files.min(hard));
@@ -112,12 +111,18 @@ fn places(wanted: usize) -> usize {
             Err(error) => tracing::warn!(%error, "the limit of open files cannot be raised"),
         }
     }
-    let files = limit.current.unwrap_or(wanted_files);
-    let places = usize::try_from(files.saturating_sub(other).max(files / 2)).unwrap_or(wanted);
+    let places = limit.current.map_or(wanted, |files| room(files, wanted));
     if places < wanted {
-        tracing::warn!(files, places, wanted, "open files are few: so are connections");
+        tracing::warn!(places, wanted, "open files are few: so are connections");
     }
-    places.min(wanted)
+    places
+}
+
+/// What `files` leave for connections: all but those kept back, or half where that is more.
+fn room(files: u64, wanted: usize) -> usize {
+    let reserved = limits::FILES_RESERVED as u64;
+    let left = files.saturating_sub(reserved).max(files / 2);
+    usize::try_from(left).map_or(wanted, |left| left.min(wanted))
 }
 
 impl Server {
@@ -365,4 +370,24 @@ fn trace_id(request: &Request) -> Option<String> {
 fn drawn_trace_id(api: &Api) -> String {
     let clock = api.engine().clock();
     format!("{:016x}{:016x}", clock.entropy(), clock.entropy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::room;
+
+    #[test]
+    fn few_files_leave_room_for_few_connections() {
+        for (files, places) in [
+            (0, 0),
+            (1_024, 512),
+            (2_048, 1_024),
+            (4_096, 3_072),
+            (13_311, 12_287),
+            (13_312, 12_288),
+            (u64::MAX, 12_288),
+        ] {
+            assert_eq!(room(files, 12_288), places, "{files} files");
+        }
+    }
 }

@@ -87,7 +87,8 @@ pub async fn tenant(
 
 /// The events of a job, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/jobs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("after" = Option<String>, Query), ("Last-Event-ID" = Option<String>, Header),
+        ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
         ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn job(
@@ -107,7 +108,8 @@ pub async fn job(
 
 /// The events of a run, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/runs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("after" = Option<String>, Query), ("Last-Event-ID" = Option<String>, Header),
+        ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
         ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn run(
@@ -127,7 +129,8 @@ pub async fn run(
 
 /// The events and output lines of a pack run, until it has ended.
 #[utoipa::path(get, path = "/api/v1/stream/pack-runs/{id}", tag = "streams", params(("id" = String, Path),
-        ("after" = Option<String>, Query), ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
+        ("after" = Option<String>, Query), ("Last-Event-ID" = Option<String>, Header),
+        ("heartbeatMs" = Option<u64>, Query), ("type" = Option<String>, Query),
         ("format" = Option<String>, Query, description = "`envelope` or `cloudevents`")),
     responses((status = 200, body = String, content_type = "text/event-stream")))]
 pub async fn pack_run_stream(

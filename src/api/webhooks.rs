@@ -15,7 +15,7 @@ use super::change::{Change, Thing};
 use super::error::{ApiError, created, json, no_content};
 use super::jobs::{Reason, reason_of};
 use super::reading::{Asked, List, list_rows};
-use super::request::{Id, Json, OptionalJson, Query, check_range, header_text};
+use super::request::{Id, Json, OptionalJson, Query, check_range};
 use super::webhook_view::{DeliveryView, GivenFilters, NewWebhook, Rotation, WebhookSettings, WebhookView};
 use crate::domain::command::{ChangeWebhook, PutWebhook, Reply, WebhookChange};
 use crate::domain::state::Kind;
@@ -198,9 +198,14 @@ pub async fn set(
         ApiError::field("invalid_field", "", detail)
     })?;
     let before = api.webhook(caller.tenant()?, &name).await?;
-    if let Some(asked) = header_text(&headers, header::IF_MATCH.as_str()) {
+    if headers.contains_key(header::IF_MATCH) {
         let tag = before.as_ref().map(|webhook| format!("\"{}\"", webhook.seq));
-        let fits = tag.is_some_and(|tag| asked == "*" || asked.split(',').any(|one| one.trim() == tag));
+        let fields = headers.get_all(header::IF_MATCH).iter();
+        // What is no text names nothing.
+        let mut asked = fields
+            .filter_map(|field| field.to_str().ok())
+            .flat_map(|field| field.split(','));
+        let fits = tag.is_some_and(|tag| asked.any(|one| one.trim() == "*" || one.trim() == tag));
         if !fits {
             let detail = "the webhook does not stand as If-Match says";
             return Err(ApiError::new(

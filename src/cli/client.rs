@@ -22,6 +22,7 @@ use serde::de::DeserializeOwned;
 use super::exit::{Exit, Failure};
 use super::problem::Problem;
 use super::read;
+pub use crate::api::escaped;
 use crate::egress::{self, Body, Channel, Target};
 use crate::limits;
 
@@ -360,19 +361,6 @@ pub fn with_query(path: &str, query: &[(&str, Option<String>)]) -> String {
             out.push('=');
             out.push_str(&escaped(value));
             mark = '&';
-        }
-    }
-    out
-}
-
-/// A part of a path or query with everything escaped that could end it (RFC 3986).
-pub fn escaped(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            out.push(char::from(byte));
-        } else {
-            out.push_str(&format!("%{byte:02X}"));
         }
     }
     out

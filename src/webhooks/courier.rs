@@ -95,8 +95,11 @@ impl Courier {
     async fn deliver(&mut self) -> End {
         loop {
             match self.follow().await {
-                Ok(End::Later(failures)) => self.pause(failures).await,
-                Ok(End::Sealed) => {}
+                Ok(End::Later(failures)) => {
+                    self.line.hang_up();
+                    self.pause(failures).await;
+                }
+                Ok(End::Sealed) => self.line.hang_up(),
                 Ok(end) => return end,
                 Err(StreamError::CutShort) => return End::Over,
                 Err(error) => {
@@ -113,8 +116,13 @@ impl Courier {
         // Nothing is held while nothing may be sent.
         self.service.outlet.wait_for(Mode::Open).await;
         let mut events = self.subscribe().await?;
+        let outlet = self.service.outlet.clone();
         loop {
-            let chunk = self.next_chunk(&mut events).await?;
+            let chunk = tokio::select! {
+                chunk = self.next_chunk(&mut events) => chunk?,
+                // A connection that is kept for the next event ends too.
+                () = outlet.wait_for(Mode::Sealed) => return Ok(End::Sealed),
+            };
             if chunk.is_end {
                 return Ok(End::Over);
             }
@@ -183,11 +191,6 @@ impl Courier {
     /// Sends an event once. None when it was taken.
     async fn hand_over(&mut self, event: &Delivered) -> Option<End> {
         lock(&self.shared).next = event.seq.0;
-        if event.data.is_empty() {
-            // Told in the log by whoever could not read it; it must not hold up the others for ever.
-            lock(&self.shared).skipped += 1;
-            return None;
-        }
         let message = Message {
             id: self.origin.message_id(event.seq),
             body: event.data.clone(),

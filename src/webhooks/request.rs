@@ -83,6 +83,11 @@ impl Line {
         }
     }
 
+    /// Ends the connection that is kept for the next message.
+    pub fn hang_up(&mut self) {
+        self.channel = None;
+    }
+
     /// Sends a message, signed at this time by each of these keys. Dropping the future cuts it off.
     pub async fn send(&mut self, message: &Message, keys: &[&SigningKey], at: Timestamp) -> Outcome {
         let outlet = self.outlet.clone();

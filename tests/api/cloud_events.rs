@@ -215,20 +215,17 @@ fn each_client_gets_the_form_it_accepts_or_is_told_there_is_none() {
     assert_eq!(both.expect(200)["index"], 0);
 }
 
+/// `<seq>`, or `<seq>.<position>` for a pack run.
+fn seq_of(message: &Message) -> u64 {
+    let id = message.id.as_deref().unwrap();
+    id.split('.').next().unwrap().parse().unwrap()
+}
+
 /// Reads a stream up to an event and compares each with what stands in the ledger.
 fn check_stream(appliance: &TestAppliance, stream: &mut EventStream, count: usize) -> Vec<Message> {
     let messages: Vec<_> = (0..count).map(|_| stream.next_event().unwrap()).collect();
     for message in &messages {
-        let seq = message
-            .id
-            .as_ref()
-            .unwrap()
-            .split('.')
-            .next()
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert_eq!(message.data, one(appliance, seq), "{message:?}");
+        assert_eq!(message.data, one(appliance, seq_of(message)), "{message:?}");
         assert_eq!(message.event, message.json()["type"].as_str().unwrap());
     }
     messages
@@ -304,16 +301,7 @@ fn a_pack_runs_stream_sends_cloud_events_beside_its_lines() {
             "end" => assert_eq!(message.json()["status"], "completed"),
             _ => {
                 events += 1;
-                let seq = message
-                    .id
-                    .as_ref()
-                    .unwrap()
-                    .split('.')
-                    .next()
-                    .unwrap()
-                    .parse()
-                    .unwrap();
-                assert_eq!(message.data, one(&appliance, seq));
+                assert_eq!(message.data, one(&appliance, seq_of(message)));
             }
         }
     }

@@ -9,6 +9,7 @@ use fastness::webhooks::Pace;
 use serde_json::{Value, json};
 
 use crate::support::appliance::{Ask, PACE, Reply, TestAppliance};
+use crate::support::program::until;
 use crate::support::receiver::{Answer, Receiver};
 
 const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
@@ -408,4 +409,24 @@ fn what_is_on_its_way_is_cut_off_when_the_appliance_is_sealed() {
     receiver.set(|_| Answer::Status(200));
     appliance.outlet.set(Mode::Open);
     assert_eq!(receiver.next().id(), first.id());
+}
+
+#[test]
+fn a_connection_kept_for_the_next_event_ends_when_the_appliance_is_sealed() {
+    let appliance = TestAppliance::start();
+    let receiver = Receiver::start();
+    let settings = json!({"url": receiver.url(), "types": ["job.created"]});
+    put(&appliance, "board", &settings).expect(201);
+    let submit = || appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    submit();
+    receiver.next();
+    let is_taken = || show(&appliance, "board")["delivery"]["lastStatus"] == 204;
+    until("the answer was read", is_taken);
+    assert_eq!(receiver.open(), 1);
+    appliance.outlet.set(Mode::Sealed);
+    until("it has ended", || receiver.open() == 0);
+    submit();
+    receiver.is_quiet();
+    appliance.outlet.set(Mode::Open);
+    receiver.next();
 }

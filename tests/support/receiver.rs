@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver as Channel, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -59,6 +60,7 @@ pub struct Receiver {
     pub address: SocketAddr,
     plan: Plan,
     came: Channel<Received>,
+    open: Arc<AtomicUsize>,
 }
 
 impl Receiver {
@@ -73,13 +75,24 @@ impl Receiver {
         let plan: Plan = Arc::new(Mutex::new(Box::new(plan)));
         let (tell, came) = sync_channel(100_000);
         let shared = plan.clone();
+        let open = Arc::new(AtomicUsize::new(0));
+        let counted = open.clone();
         std::thread::spawn(move || {
             for socket in listener.incoming().map_while(Result::ok) {
-                let (plan, tell) = (shared.clone(), tell.clone());
-                std::thread::spawn(move || converse(socket, &plan, &tell));
+                let (plan, tell, open) = (shared.clone(), tell.clone(), counted.clone());
+                open.fetch_add(1, Ordering::SeqCst);
+                std::thread::spawn(move || {
+                    converse(socket, &plan, &tell);
+                    open.fetch_sub(1, Ordering::SeqCst);
+                });
             }
         });
-        Receiver { address, plan, came }
+        Receiver {
+            address,
+            plan,
+            came,
+            open,
+        }
     }
 
     /// Answers the statuses one after the other, then 204 for ever.
@@ -90,6 +103,11 @@ impl Receiver {
 
     pub fn set(&self, plan: impl FnMut(&Received) -> Answer + Send + 'static) {
         *self.plan.lock().unwrap() = Box::new(plan);
+    }
+
+    /// Connections that are open.
+    pub fn open(&self) -> usize {
+        self.open.load(Ordering::SeqCst)
     }
 
     pub fn url(&self) -> String {
