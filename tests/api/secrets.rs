@@ -1,12 +1,12 @@
 //! Secrets over HTTP: values go in and never come out, names and authors are told, packs are held to them.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fastness::domain::token::Scope;
 use serde_json::{Value, json};
 
-use crate::support::appliance::{Ask, Reply, TestAppliance};
+use crate::support::appliance::{Ask, Reply, TestAppliance, files};
 
 const VALUE: &str = "correct-horse-battery-staple";
 
@@ -28,20 +28,6 @@ fn register(appliance: &TestAppliance, secrets: &str) {
     );
     let asked = Ask::post("/api/v1/packs", pack.as_bytes()).header("content-type", "application/yaml");
     assert_eq!(appliance.send(&asked.token(&appliance.admin)).status, 201);
-}
-
-/// Every file below a folder.
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }
 
 #[test]

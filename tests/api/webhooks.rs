@@ -1,14 +1,14 @@
 //! Webhooks over HTTP: what may be set and what may not, by whom, and what is recorded and kept of it.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use fastness::domain::token::Scope;
 use fastness::egress::Mode;
 use fastness::webhooks::Pace;
 use serde_json::{Value, json};
 
-use crate::support::appliance::{Ask, PACE, Reply, TestAppliance};
+use crate::support::appliance::{Ask, PACE, Reply, TestAppliance, files};
 use crate::support::program::until;
 use crate::support::receiver::{Answer, Receiver};
 
@@ -53,22 +53,6 @@ fn recorded(appliance: &TestAppliance) -> Vec<(String, Value)> {
         )
     });
     told.collect()
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    let Ok(entries) = std::fs::read_dir(dir) else {
-        return found;
-    };
-    for entry in entries {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else {
-            found.push(path);
-        }
-    }
-    found
 }
 
 /// Files of the data folder that hold a text.
