@@ -365,6 +365,8 @@ pub const WEBHOOK_OVERLAP_MS_DEFAULT: u64 = 86_400_000;
 /// From the request to the end of its answer; how much of one is read.
 pub const WEBHOOK_ANSWER_MS_MAX: u64 = 15_000;
 pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+/// How long what is on its way may still be taken when a webhook stops or changes.
+pub const WEBHOOK_STOP_MS_MAX: u64 = 2_000;
 /// Pause after the first failure, which doubles with each, and the longest.
 pub const WEBHOOK_RETRY_MS_MIN: u64 = 5_000;
 pub const WEBHOOK_RETRY_MS_MAX: u64 = 3_600_000;

@@ -5,6 +5,8 @@
 //! before the event ahead of it was taken. A crash loses at most what the cursor moved since it was last written, so
 //! those events come again, with the same id.
 
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
@@ -68,13 +70,19 @@ pub struct Courier {
     pub saved_ms: u64,
 }
 
+/// Whether the courier is to stop, and whether it has something on its way.
+struct Course {
+    stop: watch::Receiver<bool>,
+    is_on_its_way: AtomicBool,
+}
+
 /// Why the courier goes no further, or not now.
 #[derive(Debug, PartialEq, Eq)]
 enum End {
     /// The engine has ended.
     Over,
-    /// The webhook was given up, or is another now.
-    GivenUp,
+    /// It was told to stop, or the webhook was given up.
+    Stopped,
     /// The receiver has failed so often in a row: nothing is held until the next attempt.
     Later(u32),
     /// The appliance is sealed.
@@ -82,21 +90,35 @@ enum End {
 }
 
 impl Courier {
-    /// Delivers until it is told to stop, or the webhook is given up; then writes the cursor.
+    /// Delivers until it is told to stop, or the webhook is given up; then writes the cursor. What is on its way then may
+    /// still be taken for a moment: otherwise it would come again.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        tokio::select! {
-            // Whoever would tell it is gone: the server as well.
-            _ = stop.wait_for(|stops| *stops) => {}
-            _ = self.deliver() => {}
+        let course = Course {
+            stop: stop.clone(),
+            is_on_its_way: AtomicBool::new(false),
+        };
+        {
+            let mut delivering = pin!(self.deliver(&course));
+            tokio::select! {
+                _ = &mut delivering => {}
+                // Whoever would tell it is gone: the server as well.
+                () = async { drop(stop.wait_for(|stops| *stops).await) } => if course.is_on_its_way.load(Ordering::Relaxed) {
+                    let grace = Duration::from_millis(limits::WEBHOOK_STOP_MS_MAX);
+                    let _ = tokio::time::timeout(grace, delivering).await;
+                },
+            }
         }
         self.save().await;
     }
 
-    async fn deliver(&mut self) -> End {
+    async fn deliver(&mut self, course: &Course) -> End {
         loop {
-            match self.follow().await {
+            match self.follow(course).await {
                 Ok(End::Later(failures)) => {
                     self.line.hang_up();
+                    if *course.stop.borrow() {
+                        return End::Stopped;
+                    }
                     self.pause(failures).await;
                 }
                 Ok(End::Sealed) => self.line.hang_up(),
@@ -112,7 +134,7 @@ impl Courier {
         }
     }
 
-    async fn follow(&mut self) -> Result<End, StreamError> {
+    async fn follow(&mut self, course: &Course) -> Result<End, StreamError> {
         // Nothing is held while nothing may be sent.
         self.service.outlet.wait_for(Mode::Open).await;
         let mut events = self.subscribe().await?;
@@ -132,7 +154,13 @@ impl Courier {
                 lock(&self.shared).skipped += last - first + 1;
             }
             for event in &chunk.events {
-                if let Some(end) = self.hand_over(event).await {
+                if *course.stop.borrow() {
+                    return Ok(End::Stopped);
+                }
+                course.is_on_its_way.store(true, Ordering::Relaxed);
+                let ended = self.hand_over(event).await;
+                course.is_on_its_way.store(false, Ordering::Relaxed);
+                if let Some(end) = ended {
                     return Ok(end);
                 }
             }
@@ -279,7 +307,7 @@ impl Courier {
             };
             let actor = Actor::system("webhooks");
             match webhooks.change(&self.tenant, &actor, change.clone()).await {
-                Ok(_) | Err(CommandError::Rejected(_)) => return Some(End::GivenUp),
+                Ok(_) | Err(CommandError::Rejected(_)) => return Some(End::Stopped),
                 Err(CommandError::Failed(error)) => {
                     tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
                         "a webhook could not be given up yet");
