@@ -4,6 +4,7 @@
 //! The server uses its [`Outlet`], which opens nothing while it is sealed. No connection is made otherwise.
 //! It knows HTTP/1 well enough to send a request and nothing of what is asked or answered.
 
+mod metered;
 mod outlet;
 
 use std::fmt;
@@ -21,6 +22,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use self::metered::{Allowance, Metered};
 pub use self::outlet::{Destination, Mode, Outlet};
 use crate::limits;
 
@@ -157,6 +159,8 @@ impl FromStr for Target {
 pub struct Channel {
     target: String,
     sender: SendRequest<Body>,
+    /// What may still come in answer to the request that was sent last.
+    allowance: Allowance,
     /// Moves bytes; ended by the drop.
     driver: JoinHandle<()>,
 }
@@ -176,14 +180,15 @@ pub async fn open(target: &Target) -> Result<Channel, EgressError> {
     let socket = tokio::time::timeout(limit, connect(target))
         .await
         .map_err(|_| EgressError::Slow(target.to_string()))??;
-    begin(socket, target.to_string()).await
+    begin(socket, target.to_string(), Allowance::unbounded()).await
 }
 
 /// Begins to speak HTTP over a socket.
-async fn begin(socket: TcpStream, target: String) -> Result<Channel, EgressError> {
+async fn begin(socket: TcpStream, target: String, allowance: Allowance) -> Result<Channel, EgressError> {
     // Small requests should leave at once; without it they merely wait.
     let _ = socket.set_nodelay(true);
-    let begun = http1::handshake(TokioIo::new(socket)).await;
+    let metered = Metered::new(socket, allowance.clone());
+    let begun = http1::handshake(TokioIo::new(metered)).await;
     let (sender, connection) = begun.map_err(|source| EgressError::Broken {
         target: target.clone(),
         source,
@@ -195,6 +200,7 @@ async fn begin(socket: TcpStream, target: String) -> Result<Channel, EgressError
     Ok(Channel {
         target,
         sender,
+        allowance,
         driver,
     })
 }
@@ -228,6 +234,7 @@ impl Channel {
             source,
         };
         self.sender.ready().await.map_err(broken)?;
+        self.allowance.renew();
         self.sender.send_request(request).await.map_err(broken)
     }
 

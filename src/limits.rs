@@ -155,7 +155,9 @@ pub const LOG_LINE_BYTES_MAX: usize = 64 * 1024;
 pub const LOG_BLOCK_BYTES_MAX: usize = 4 * 1024;
 /// Index of one attempt beyond which it counts against the bound of its output like the output itself.
 pub const LOG_INDEX_FREE_BYTES: u64 = 1 << 20;
-/// Text of the lines in one page of a log, about.
+/// Text of the lines that are read of a log at once, about.
+pub const LOG_PIECE_BYTES_MAX: usize = 256 * 1024;
+/// Text in one page of a list of events or lines, about.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
 /// Runs whose log catalogue is kept in memory without being written or followed.
 pub const OUTPUT_RUNS_OPEN_MAX: usize = 256;
@@ -223,10 +225,12 @@ pub const TILE_LEAVES: u64 = 256;
 
 /// Size at which a history data file is followed by a new one; one file may exceed it by one frame.
 pub const HISTORY_FILE_BYTES: u64 = 1 << 30;
-/// Decoded history frames kept in memory, over all tenants.
+/// Events packed together in a history frame, unless one alone is larger: what is unpacked to read one of them.
+pub const FRAME_BLOCK_BYTES: usize = 1 << 20;
+/// Unpacked blocks of history frames kept in memory, over all tenants.
 pub const FRAME_CACHE_BYTES_MAX: usize = 32 << 20;
-/// Decoded history frames kept in memory, over all tenants.
-pub const FRAME_CACHE_FRAMES_MAX: usize = 128;
+/// Unpacked blocks of history frames kept in memory, over all tenants.
+pub const FRAME_CACHE_BLOCKS_MAX: usize = 128;
 /// Largest decoded content of a history frame: its events and four bytes of length for each.
 pub const FRAME_BYTES_MAX: usize = (TILE_LEAVES as usize) * (EVENT_BYTES_MAX + 4);
 /// Records copied or dropped in one hold of a ledger's lock.
@@ -307,8 +311,9 @@ pub const STREAM_BATCHES_MAX: usize = 128;
 pub const STREAM_BATCHES_WATCHED_MAX: usize = 16;
 /// What a stream writes at once, about.
 pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
-/// Events looked at in one read of the ledger for a stream or a list.
+/// Events looked at in one read of the ledger for a stream or a list, and their bytes, about: one event more at most.
 pub const STREAM_SCAN_EVENTS_MAX: u64 = 4_096;
+pub const STREAM_SCAN_BYTES_MAX: usize = 8 << 20;
 /// Log lines in one read.
 pub const LOG_PAGE_LINES_MAX: usize = 1_000;
 /// Events replayed to find the digest of an earlier state.
@@ -364,7 +369,8 @@ pub const WEBHOOK_OVERLAP_MS_MAX: u64 = 30 * 86_400_000;
 pub const WEBHOOK_OVERLAP_MS_DEFAULT: u64 = 86_400_000;
 /// From the request to the end of its answer; how much of one is read.
 pub const WEBHOOK_ANSWER_MS_MAX: u64 = 15_000;
-pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+pub const WEBHOOK_ANSWER_BYTES_MAX: u64 = 32 * 1024;
+pub const WEBHOOK_BODY_MS_MAX: u64 = 1_000;
 /// How long what is on its way may still be taken when a webhook stops or changes.
 pub const WEBHOOK_STOP_MS_MAX: u64 = 2_000;
 /// Pause after the first failure, which doubles with each, and the longest.
@@ -447,5 +453,7 @@ const _: () = assert!(EVENT_BYTES_MAX <= SNAPSHOT_ITEM_BYTES_MAX);
 const _: () = assert!(RUNNER_CLAIM_WAIT_MS_MAX <= CLAIM_WAIT_MS_MAX);
 const _: () = assert!(TILE_LEAVES.is_power_of_two());
 const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
+const _: () = assert!(FRAME_BLOCK_BYTES <= FRAME_CACHE_BYTES_MAX / 4);
+const _: () = assert!(EVENT_BYTES_MAX + 4 <= FRAME_CACHE_BYTES_MAX / 4);
 const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);
 const _: () = assert!(BUNDLE_MEMBERS_MAX as u64 * 512 <= BUNDLE_MANIFEST_BYTES_MAX);

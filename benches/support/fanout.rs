@@ -15,7 +15,7 @@ use super::http::Connection;
 use super::load::{self, Target};
 use super::report::line;
 use super::stats::{interval_of_median, quantile_ns};
-use super::system::{Server, System, folder};
+use super::system::{Server, System, Used, folder};
 use super::watchers::{Clock, Watchers, Wire};
 
 /// Readers of the bursts, and of everything else.
@@ -41,6 +41,9 @@ struct Figures {
     rates: Vec<(Wire, usize, Vec<f64>)>,
     event_bytes: Vec<(Wire, Vec<f64>)>,
     delays: Vec<(Wire, Vec<f64>)>,
+    /// Processor time of one delivery at 20 events/s: the server's, and that of the one who reads.
+    server_us: Vec<(Wire, Vec<f64>)>,
+    readers_us: Vec<(Wire, Vec<f64>)>,
     idle_kilobytes: Vec<(Wire, Vec<f64>)>,
     with_readers: Vec<f64>,
     with_dead: Vec<f64>,
@@ -69,10 +72,20 @@ pub fn run(rounds: usize, jobs: usize, sizes: Sizes) -> Result<()> {
                 .1
                 .push(bytes);
             }
-            let p99 = delay(sizes, wire)?;
-            push(&mut figures.delays, |(w, _)| *w == wire, || (wire, Vec::new()))
-                .1
-                .push(p99);
+            let Delay {
+                p99_ms,
+                server_us,
+                readers_us,
+            } = delay(sizes, wire)?;
+            for (figures, figure) in [
+                (&mut figures.delays, p99_ms),
+                (&mut figures.server_us, server_us),
+                (&mut figures.readers_us, readers_us),
+            ] {
+                push(figures, |(w, _)| *w == wire, || (wire, Vec::new()))
+                    .1
+                    .push(figure);
+            }
             if round == 0 {
                 let kilobytes = idle(sizes, wire)?;
                 push(
@@ -126,6 +139,15 @@ impl Figures {
                 1,
                 delays,
             );
+        }
+        for (whose, figures) in [("server", &self.server_us), ("reader", &self.readers_us)] {
+            for (wire, figures) in figures {
+                let what = format!(
+                    "{MANY} readers by {}, 20 events/s: {whose}'s processor time",
+                    wire.name()
+                );
+                line(&what, "us a delivery", 1, figures);
+            }
         }
         for (wire, kilobytes) in &self.idle_kilobytes {
             line(
@@ -193,24 +215,37 @@ fn burst(sizes: Sizes, wire: Wire, readers: usize) -> Result<(f64, f64)> {
     Ok((rate, bytes as f64 / events as f64))
 }
 
-/// p99 of the time from a request to the arrival of its event, in milliseconds: the commit is within.
-fn delay(sizes: Sizes, wire: Wire) -> Result<f64> {
+struct Delay {
+    p99_ms: f64,
+    server_us: f64,
+    readers_us: f64,
+}
+
+/// p99 of the time from a request to the arrival of its event, the commit within; and what a delivery costs either side.
+fn delay(sizes: Sizes, wire: Wire) -> Result<Delay> {
     let dir = folder()?;
     let server = start(dir.path(), sizes)?;
     let Target { address, token } = server.target();
     let clock = Clock::new(TIMED);
     let watchers = Watchers::open((address, token), (wire, MANY, 1), Some(&clock))?;
     let mut publisher = server.target().connect()?;
+    let before = [server.used()?.cpu, Used::of("self")?.cpu];
     for number in 0..TIMED {
         clock.send(number);
         publisher.call("POST", "/api/v1/jobs", small(number).as_bytes())?;
         thread::sleep(EVERY);
     }
     watchers.wait_for(TIMED as u64)?;
+    let after = [server.used()?.cpu, Used::of("self")?.cpu];
     let mut delays = watchers.close()?;
     server.stop()?;
     ensure!(delays.len() == TIMED * MANY, "{} arrivals", delays.len());
-    Ok(quantile_ns(&mut delays, 0.99) / 1e6)
+    let [server_us, readers_us] = [0, 1].map(|side| (after[side] - before[side]) * 1e6 / delays.len() as f64);
+    Ok(Delay {
+        p99_ms: quantile_ns(&mut delays, 0.99) / 1e6,
+        server_us,
+        readers_us,
+    })
 }
 
 /// Resident memory of one reader that waits, in kilobytes of 1,000 bytes. Each has had one event.

@@ -279,10 +279,13 @@ async fn read(socket: TcpStream, mut decoder: Decoder, clock: Option<Clock>) -> 
     }
 }
 
+/// The line with the length of a chunk, or the head of a frame.
+const HEAD_BYTES_MAX: usize = 20;
+
 /// Where the decoder is in what comes.
 enum Part {
-    /// Gathering the head of a chunk or a frame.
-    Head(Vec<u8>),
+    /// Gathering the head of a chunk or a frame: so many bytes of it are there.
+    Head([u8; HEAD_BYTES_MAX], usize),
     /// In its content, of which so much is to come; and whether an event ends with it.
     Content(u64),
     /// In the line end behind a chunk, of which so much is to come.
@@ -307,7 +310,7 @@ impl Decoder {
         Decoder {
             wire,
             had,
-            part: Part::Head(Vec::new()),
+            part: Part::Head([0; HEAD_BYTES_MAX], 0),
             at_line_end: false,
             is_acknowledged: false,
             is_final: false,
@@ -318,9 +321,12 @@ impl Decoder {
     fn take(&mut self, mut input: &[u8], arrived: &mut impl FnMut(u64)) -> Result<()> {
         while !input.is_empty() {
             match &mut self.part {
-                Part::Head(head) => {
-                    head.push(input[0]);
+                Part::Head(head, length) => {
+                    ensure!(*length < HEAD_BYTES_MAX, "a head without an end: {head:?}");
+                    head[*length] = input[0];
+                    *length += 1;
                     input = &input[1..];
+                    let head = &head[..*length];
                     let length = match self.wire {
                         Wire::Sse => chunk_length(head)?,
                         Wire::Ws => frame_length(head)?,
@@ -340,7 +346,7 @@ impl Decoder {
                     if is_end {
                         self.part = match self.wire {
                             Wire::Sse => Part::Tail(2),
-                            Wire::Ws => Part::Head(Vec::new()),
+                            Wire::Ws => Part::Head([0; HEAD_BYTES_MAX], 0),
                         };
                     }
                 }
@@ -348,7 +354,7 @@ impl Decoder {
                     input = &input[1..];
                     *rest -= 1;
                     if *rest == 0 {
-                        self.part = Part::Head(Vec::new());
+                        self.part = Part::Head([0; HEAD_BYTES_MAX], 0);
                     }
                 }
             }

@@ -25,7 +25,7 @@ use crate::domain::{Digest, Seq, TenantName, leaf_hash};
 use crate::ledger::TenantLedger;
 use crate::limits;
 use crate::store::{Direction, Page};
-use crate::stream::{Cursor, EventHead, Filter, Watched};
+use crate::stream::{Cursor, EventHead, Filter, StreamError, Watched};
 
 /// Some events, oldest first.
 #[derive(Debug, Serialize, ToSchema)]
@@ -158,11 +158,15 @@ async fn page(
     let engine = api.engine().clone();
     let read = api.read(tenant, move |reading| {
         let end = u64::try_from(reading.as_of + 1).unwrap_or(0);
+        if from > end {
+            return Err(StreamError::BeyondEnd { end }.into());
+        }
         let ledger = engine.ledger(reading.tenant())?;
         let mut found = Found {
             limit,
             items: Vec::new(),
             bytes: 0,
+            looked_at: 0,
             next: sought.range.begin((from, end), |seq| ledger.event(Seq(seq)))?,
             end,
             sought,
@@ -195,6 +199,8 @@ struct Found {
     limit: usize,
     items: Vec<Box<RawValue>>,
     bytes: usize,
+    /// Bytes of events, whether they passed or not.
+    looked_at: usize,
     /// The first event not yet looked at.
     next: u64,
     /// Where the looking ends: with the ledger, or with what lies in time.
@@ -243,11 +249,14 @@ impl Found {
         Ok(())
     }
 
-    /// Takes an event where it passes. False when the page is full, or nothing that follows lies in time.
+    /// Takes an event where it passes. False when the page is full, enough was looked at, or nothing that follows lies in
+    /// time.
     fn take(&mut self, seq: Seq, bytes: &[u8]) -> Result<bool, ApiError> {
-        if self.items.len() >= self.limit || self.bytes >= limits::LOG_PAGE_BYTES_MAX {
+        let is_full = self.items.len() >= self.limit || self.bytes >= limits::LOG_PAGE_BYTES_MAX;
+        if is_full || self.looked_at >= limits::STREAM_SCAN_BYTES_MAX {
             return Ok(false);
         }
+        self.looked_at += bytes.len();
         match self.sought.range.place(bytes) {
             Lies::Within => {}
             Lies::Before => {

@@ -89,6 +89,11 @@ impl RunTail {
             return Ok(Some(greeting()));
         }
         while !self.is_over {
+            match self.signalled().await {
+                Some(Signal::Over) => return Ok(None),
+                Some(Signal::Beat) => return Ok(Some(self.beat())),
+                None => {}
+            }
             let mut out = Vec::new();
             if !self.pending.is_empty() {
                 self.send_pending(&mut out).await?;
@@ -109,6 +114,15 @@ impl RunTail {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the stream must end, or a heartbeat is due, now: there may be so much to send that it is never waited.
+    async fn signalled(&mut self) -> Option<Signal> {
+        tokio::select! {
+            biased;
+            signal = self.guard.signal() => Some(signal),
+            () = std::future::ready(()) => None,
+        }
     }
 
     async fn wait(&mut self) -> Result<Woken, CutShort> {

@@ -344,12 +344,20 @@ fn check_host(api: &Api, version: Version, uri: &Uri, host: Option<&str>) -> Res
     Err(ApiError::host_not_allowed())
 }
 
-/// The host without its port.
+/// The host without its port; nothing when it is neither.
 fn host_of(authority: &str) -> &str {
-    if let Some(end) = authority.find(']') {
-        return &authority[..=end];
+    let end = match authority.find(']') {
+        Some(bracket) if authority.starts_with('[') => bracket + 1,
+        Some(_) => return "",
+        None => authority.find(':').unwrap_or(authority.len()),
+    };
+    let (host, port) = authority.split_at(end);
+    let is_port = |port: &str| port.bytes().all(|byte| byte.is_ascii_digit());
+    match port.strip_prefix(':') {
+        None if port.is_empty() => host,
+        Some(port) if is_port(port) => host,
+        _ => "",
     }
-    authority.split(':').next().unwrap_or_default()
 }
 
 /// The trace that the caller is in (W3C Trace Context).
@@ -374,7 +382,23 @@ fn drawn_trace_id(api: &Api) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::room;
+    use super::{host_of, room};
+
+    #[test]
+    fn a_host_is_what_stands_before_its_port_and_nothing_else() {
+        for (authority, host) in [
+            ("localhost", "localhost"),
+            ("localhost:8420", "localhost"),
+            ("[::1]:8420", "[::1]"),
+            ("[::1]", "[::1]"),
+            ("[::1]evil.example:80", ""),
+            ("127.0.0.1]evil.example", ""),
+            ("localhost:x@evil.example", ""),
+            ("", ""),
+        ] {
+            assert_eq!(host_of(authority), host, "{authority}");
+        }
+    }
 
     #[test]
     fn few_files_leave_room_for_few_connections() {

@@ -177,7 +177,7 @@ pub async fn create(
         let detail = format!("webhook {name} exists");
         return Err(ApiError::conflict("name_taken", detail));
     }
-    put(&api, &caller, name, (settings, None)).await
+    to_the_end(put(api, caller, name, (settings, None))).await
 }
 
 /// Makes a webhook, or changes one; its cursor stays, and its secret where none is given.
@@ -215,26 +215,31 @@ pub async fn set(
             ));
         }
     }
-    put(&api, &caller, name, (settings, before)).await
+    to_the_end(put(api, caller, name, (settings, before))).await
+}
+
+/// Goes on when the client has hung up: a key that was written is named or removed, and a place is held as long as it is
+/// needed.
+async fn to_the_end(
+    change: impl Future<Output = Result<Response, ApiError>> + Send + 'static,
+) -> Result<Response, ApiError> {
+    let done = tokio::spawn(change).await;
+    done.map_err(|_| ApiError::internal("the change of a webhook was cut short"))?
 }
 
 async fn put(
-    api: &Arc<Api>,
-    caller: &Caller,
+    api: Arc<Api>,
+    caller: Caller,
     name: WebhookName,
     (settings, before): (WebhookSettings, Option<Webhook>),
 ) -> Result<Response, ApiError> {
-    let tenant = caller.tenant()?.clone();
-    if tenant.is_foreign() {
-        let detail = "an imported ledger can only be read";
-        return Err(ApiError::conflict("foreign_read_only", detail));
-    }
+    let tenant = own_tenant(&caller)?;
     settings.url.parse::<Address>().map_err(WebhookError::from)?;
     let filters = filters_of(&settings.filters)?;
     let next = next_of(&settings, before.as_ref())?;
     let overlap_ms = overlap_of(settings.overlap_ms)?;
     let operation = if before.is_some() { "change" } else { "create" };
-    api.check_unsealed(caller, &name, operation).await?;
+    api.check_unsealed(&caller, &name, operation).await?;
     let place = match before {
         Some(_) => None,
         None => Some(api.webhooks().reserve(&tenant, &name)?),
@@ -256,7 +261,7 @@ async fn put(
         types: settings.types,
         url: settings.url,
     });
-    let view = api.change_webhook(caller, &name, change).await?;
+    let view = api.change_webhook(&caller, &name, change).await?;
     drop(place);
     let view = view.with_secret(shown);
     let response = match before {
@@ -264,6 +269,16 @@ async fn put(
         Some(_) => json(StatusCode::OK, &view),
     };
     Ok(tagged(&view, response))
+}
+
+/// The tenant, which must be one of ours.
+fn own_tenant(caller: &Caller) -> Result<TenantName, ApiError> {
+    let tenant = caller.tenant()?.clone();
+    if tenant.is_foreign() {
+        let detail = "an imported ledger can only be read";
+        return Err(ApiError::conflict("foreign_read_only", detail));
+    }
+    Ok(tenant)
 }
 
 /// Events after which a webhook may begin.
@@ -362,7 +377,16 @@ pub async fn rotate(
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, ApiError> {
     let Id(name) = name.map_err(|_| ApiError::not_found("webhook"))?;
-    let tenant = caller.tenant()?.clone();
+    to_the_end(replace_key(api, caller, name, rotation)).await
+}
+
+async fn replace_key(
+    api: Arc<Api>,
+    caller: Caller,
+    name: WebhookName,
+    rotation: Rotation,
+) -> Result<Response, ApiError> {
+    let tenant = own_tenant(&caller)?;
     let overlap_ms = overlap_of(rotation.overlap_ms)?;
     let before = api.webhook(&tenant, &name).await?;
     let before = before.ok_or_else(|| ApiError::not_found("webhook"))?;

@@ -121,6 +121,15 @@ fn check_upgrade(request: &Request) -> Result<&HeaderValue, NotUpgraded> {
     if !is_asked {
         return Err(NotUpgraded::AskedOtherwise);
     }
+    // What follows an upgrade is frames: a body before them could not be told from these.
+    let has_body = headers.contains_key(header::TRANSFER_ENCODING)
+        || headers
+            .get(header::CONTENT_LENGTH)
+            .is_some_and(|length| length.as_bytes() != b"0");
+    if has_body {
+        let refusal = ApiError::malformed("body_unexpected", "an upgrade has no body");
+        return Err(NotUpgraded::Refused(refusal));
+    }
     let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
     let mut offered = offered
         .filter_map(|value| value.to_str().ok())

@@ -1,7 +1,6 @@
 //! What is said over a WebSocket, in both directions: the shapes, the names of events, the names of rooms.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
 use std::io::Write as _;
 use std::str::FromStr;
 
@@ -10,7 +9,7 @@ use serde_json::{Map, Value};
 
 use super::error::ApiError;
 use super::request::parse_json;
-use crate::domain::{Digest, JobId, RunId, TenantName};
+use crate::domain::{Digest, JobId, RunId, Seq, TenantName};
 use crate::limits;
 use crate::stream::{Cursor, Filter, Watched};
 
@@ -275,33 +274,30 @@ impl Said<'_> {
     }
 }
 
-/// What stands before the part of an event that all its readers share.
-pub fn event_head(name: &str, rooms: &[&str], cursor: u64) -> String {
-    let mut head = message_head(name, rooms);
-    let _ = write!(head, "\"cursor\":\"{cursor}\",");
-    head
+/// What stands before the part of an event that all its readers share: only the rooms differ. Names of events and rooms
+/// hold nothing that JSON escapes.
+pub fn event_head(rooms: &[&str]) -> String {
+    format!("{{\"type\":\"event\",\"rooms\":[\"{}\"],", rooms.join("\",\""))
 }
 
 /// A whole message with a signal that no ledger keeps.
 pub fn signal(name: &str, rooms: &[&str], body: &[u8]) -> String {
-    let mut message = message_head(name, rooms);
-    message.push_str("\"live\":true,\"event\":");
-    message.push_str(&String::from_utf8_lossy(body));
-    message.push('}');
-    message
-}
-
-/// Names of events and rooms hold nothing that JSON escapes.
-fn message_head(name: &str, rooms: &[&str]) -> String {
-    let rooms = rooms.join("\",\"");
-    format!("{{\"type\":\"event\",\"name\":\"{name}\",\"rooms\":[\"{rooms}\"],")
+    let body = String::from_utf8_lossy(body);
+    format!(
+        "{}\"name\":\"{name}\",\"live\":true,\"event\":{body}}}",
+        event_head(rooms)
+    )
 }
 
 /// The part of an event's message that all its readers share: the exact canonical bytes, and their leaf hash.
-pub fn encode_part(event: &[u8], leaf: &Digest, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"\"event\":");
-    out.extend_from_slice(event);
+pub fn encode_part(seq: Seq, type_name: &str, event: &[u8], leaf: &Digest, out: &mut Vec<u8>) {
     // Writing to memory cannot fail.
+    let _ = write!(
+        out,
+        "\"name\":\"{}\",\"cursor\":\"{seq}\",\"event\":",
+        name_of(type_name)
+    );
+    out.extend_from_slice(event);
     let _ = write!(out, ",\"hash\":\"{leaf}\"}}");
 }
 

@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::domain::{RunId, Seq, TenantName};
 use crate::limits;
 use crate::output::{LineFilter, RunScope};
-use crate::stream::{Lines, RoomChunk, RoomKey, Rooms, StreamError};
+use crate::stream::{Lines, RoomChunk, RoomEvent, RoomKey, Rooms, StreamError};
 
 /// One connection's state.
 #[derive(Debug)]
@@ -187,7 +187,7 @@ impl Session {
                 .text()
             }
         };
-        self.push(socket, text, &Bytes::new()).await?;
+        self.push(socket, &text, &Bytes::new()).await?;
         self.flush(socket).await
     }
 
@@ -280,27 +280,47 @@ impl Session {
     async fn send_events(&mut self, socket: &mut Socket, chunk: RoomChunk) -> Result<(), Closing> {
         if let Some(gap) = &chunk.gap {
             let said = Said::Gap {
-                rooms: &self.names(&gap.rooms),
+                rooms: &names(&self.open, &gap.rooms),
                 of: "events",
                 from: gap.first,
                 to: gap.last,
             };
             let text = said.text();
-            self.push(socket, text, &Bytes::new()).await?;
+            self.push(socket, &text, &Bytes::new()).await?;
         }
-        for event in &chunk.events {
+        let mut events = chunk.events.as_slice();
+        while let Some(event) = events.first() {
             if ends_attempt(&event.type_name) {
                 self.send_lines_of(socket, event.run).await?;
             }
-            let name = name_of(&event.type_name);
-            let head = event_head(&name, &self.names(&event.rooms), event.seq.0);
-            self.push(socket, head, &event.part).await?;
+            let rest = events.iter().skip(1);
+            let count = 1 + rest.take_while(|event| !ends_attempt(&event.type_name)).count();
+            let (piece, behind) = events.split_at(count);
+            self.push_events(socket, piece).await?;
+            events = behind;
         }
         self.flush(socket).await?;
         if chunk.is_end {
             return Err(Closing::Stopping);
         }
         Ok(())
+    }
+
+    /// Gathers events, in order. What is alike for many is looked up once.
+    async fn push_events(&mut self, socket: &mut Socket, events: &[RoomEvent]) -> Result<(), Closing> {
+        let (mut head, mut of): (_, Option<&[RoomKey]>) = (String::new(), None);
+        let open = &self.open;
+        let gathering = async {
+            for event in events {
+                if of != Some(&event.rooms) {
+                    head = event_head(&names(open, &event.rooms));
+                    of = Some(&event.rooms);
+                }
+                socket.push(&head, &event.part).await?;
+            }
+            Ok(())
+        };
+        unless_over(&mut self.hold, gathering).await
     }
 
     /// Sends the lines that a run has now, where they are followed.
@@ -344,12 +364,12 @@ impl Session {
                     to,
                 }
                 .text();
-                self.push(socket, gap, &Bytes::new()).await?;
+                self.push(socket, &gap, &Bytes::new()).await?;
             }
             // Our own shapes always can be written.
             let body = serde_json::to_vec(&LineView::new(line)).unwrap_or_default();
             let message = ws_messages::signal("step:output", &[&name], &body);
-            self.push(socket, message, &Bytes::new()).await?;
+            self.push(socket, &message, &Bytes::new()).await?;
         }
         Ok(())
     }
@@ -363,23 +383,24 @@ impl Session {
             return Ok(());
         }
         let name = name_of(&signal.head.type_name);
-        let message = ws_messages::signal(&name, &self.names(&rooms), &signal.body);
-        self.push(socket, message, &Bytes::new()).await?;
+        let message = ws_messages::signal(&name, &names(&self.open, &rooms), &signal.body);
+        self.push(socket, &message, &Bytes::new()).await?;
         self.flush(socket).await
     }
 
-    fn names(&self, keys: &[RoomKey]) -> Vec<&str> {
-        let open = self.open.iter().filter(|room| keys.contains(&room.key));
-        open.map(|room| room.name.as_str()).collect()
-    }
-
-    async fn push(&mut self, socket: &mut Socket, head: String, part: &Bytes) -> Result<(), Closing> {
+    async fn push(&mut self, socket: &mut Socket, head: &str, part: &Bytes) -> Result<(), Closing> {
         unless_over(&mut self.hold, socket.push(head, part)).await
     }
 
     async fn flush(&mut self, socket: &mut Socket) -> Result<(), Closing> {
         unless_over(&mut self.hold, socket.flush()).await
     }
+}
+
+/// How the client knows these rooms.
+fn names<'a>(open: &'a [OpenRoom], keys: &[RoomKey]) -> Vec<&'a str> {
+    let open = open.iter().filter(|room| keys.contains(&room.key));
+    open.map(|room| room.name.as_str()).collect()
 }
 
 /// Sends, unless the stream must end meanwhile: a client that does not read does not put that off.

@@ -183,13 +183,13 @@ impl Socket {
     ///
     /// # Errors
     /// Why the connection must end.
-    pub async fn push(&mut self, head: String, part: &Bytes) -> Result<(), Closing> {
+    pub async fn push(&mut self, head: &str, part: &Bytes) -> Result<(), Closing> {
         if head.len() + part.len() <= limits::WS_WRITE_BYTES {
             let whole = [head.as_bytes(), part].concat();
             let frame = Frame::message(whole, OpCode::Data(Data::Text), true);
             return Ok(self.stream.feed(Message::Frame(frame)).await?);
         }
-        let first = Frame::message(head, OpCode::Data(Data::Text), false);
+        let first = Frame::message(head.to_owned(), OpCode::Data(Data::Text), false);
         self.stream.feed(Message::Frame(first)).await?;
         let mut at = 0;
         while at < part.len() {

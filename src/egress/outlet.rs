@@ -5,12 +5,13 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
+use super::metered::Allowance;
 use super::{Channel, EgressError, begin};
 use crate::limits;
 
@@ -110,7 +111,8 @@ impl Outlet {
             () = self.wait_for(Mode::Sealed) => return Err(EgressError::Sealed),
         };
         let socket = opened.map_err(|_| EgressError::Slow(destination.to_string()))??;
-        begin(socket, destination.to_string()).await
+        let answers = Allowance::of(limits::WEBHOOK_ANSWER_BYTES_MAX);
+        begin(socket, destination.to_string(), answers).await
     }
 }
 
@@ -140,15 +142,32 @@ async fn connect(destination: &Destination) -> Result<TcpStream, EgressError> {
 }
 
 /// Unspecified, multicast, broadcast and link-local addresses: the last ones are where hosts are asked for their own secrets.
+/// So are addresses of IPv6 that lead to one of IPv4 among these.
 fn check_receiver(ip: IpAddr) -> Result<IpAddr, EgressError> {
+    let is_none_v4 =
+        |v4: Ipv4Addr| v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local();
     let is_none = match ip.to_canonical() {
-        IpAddr::V4(v4) => v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_link_local(),
-        IpAddr::V6(v6) => v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local(),
+        IpAddr::V4(v4) => is_none_v4(v4),
+        IpAddr::V6(v6) if v6.is_loopback() => false,
+        IpAddr::V6(v6) => {
+            let embedded = embedded_v4(v6).is_some_and(is_none_v4);
+            v6.is_unspecified() || v6.is_multicast() || v6.is_unicast_link_local() || embedded
+        }
     };
     if is_none {
         Err(EgressError::NoReceiver(ip))
     } else {
         Ok(ip)
+    }
+}
+
+/// The address of IPv4 in one of NAT64 (RFC 6052), of 6to4 (RFC 3056), or in the compatible form (RFC 4291).
+fn embedded_v4(v6: Ipv6Addr) -> Option<Ipv4Addr> {
+    let v4 = |high: u16, low: u16| Ipv4Addr::from(u32::from(high) << 16 | u32::from(low));
+    match v6.segments() {
+        [0x64, 0xff9b, 0, 0, 0, 0, high, low] | [0, 0, 0, 0, 0, 0, high, low] => Some(v4(high, low)),
+        [0x2002, high, low, ..] => Some(v4(high, low)),
+        _ => None,
     }
 }
 
@@ -187,6 +206,9 @@ mod tests {
             "fe80::1",
             "ff02::1",
             "::ffff:169.254.169.254",
+            "64:ff9b::a9fe:a9fe",
+            "2002:a9fe:a9fe::1",
+            "::169.254.169.254",
         ] {
             let destination = Destination::new(text.to_owned(), 9);
             assert!(
@@ -196,7 +218,14 @@ mod tests {
             let refused = outlet.open(&destination).await;
             assert!(matches!(refused, Err(EgressError::NoReceiver(_))), "{text}");
         }
-        for text in ["127.0.0.1", "10.1.2.3", "::1", "203.0.113.9"] {
+        for text in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "::1",
+            "203.0.113.9",
+            "64:ff9b::7f00:1",
+            "2001:db8::1",
+        ] {
             assert!(
                 Destination::new(text.to_owned(), 9).literal().unwrap().is_some(),
                 "{text}"

@@ -24,8 +24,8 @@ use bytes::Bytes;
 
 use super::LedgerError;
 use super::error::{create_dir, read_at};
-use super::frame::{self, Frame};
-use super::frame_cache::{FrameCache, FrameKey};
+use super::frame::{self, Block, LAYOUT_BYTES_MAX, Layout};
+use super::frame_cache::FrameCache;
 use super::index::{self, DataFile, ENTRY_BYTES, Place};
 use super::merkle::Frontier;
 use super::tail::{self, Commit};
@@ -80,8 +80,7 @@ impl History {
             // Its name may have been seen by nobody but a process that ended before it was flushed.
             disk.sync_dir(&dir)
                 .map_err(LedgerError::io("flush the folder", &dir))?;
-            let file = read_tail(&*disk, &path)?;
-            let (commit, _) = tail::decode(&file).ok_or_else(|| broken_tail(&path))?;
+            let (commit, _) = read_tail(&open_to_read(&*disk, &path)?)?;
             files.retain(|first| *first < commit.data || (*first == commit.data && commit.data_bytes > 0));
             Some(commit)
         } else if files.is_empty() {
@@ -161,10 +160,10 @@ impl History {
             return Ok(());
         };
         let mut pending = Vec::new();
-        if end > seen.frames_end {
-            let frame = self.frame(seen.frames_end)?;
-            pending.extend_from_slice(&frame.records);
-        }
+        let _ = self.scan(seen.frames_end, end, &mut |_, record| {
+            pending.push(record.clone());
+            ControlFlow::Continue(())
+        })?;
         pending.extend_from_slice(fresh);
         let full = pending.len() - pending.len() % TILE_LEAVES as usize;
         let (frames, rest) = pending.split_at(full);
@@ -186,17 +185,17 @@ impl History {
         Ok(())
     }
 
-    /// One event; at most one frame is read.
+    /// One event; at most one block is unpacked.
     pub fn read(&self, seq: u64) -> Result<Bytes, LedgerError> {
-        let frame = self.frame(seq)?;
-        let at = (seq - frame.first) as usize;
-        frame.records.get(at).cloned().ok_or(LedgerError::BeyondEnd {
+        let block = self.block(seq)?;
+        let at = (seq - block.first) as usize;
+        block.records.get(at).cloned().ok_or(LedgerError::BeyondEnd {
             seq,
-            end: frame.first + frame.records.len() as u64,
+            end: block.first + block.records.len() as u64,
         })
     }
 
-    /// Shows the events `[from, to)` in order, until `visit` breaks. Damage stops it at the frame that is damaged; the
+    /// Shows the events `[from, to)` in order, until `visit` breaks. Damage stops it at the block that is damaged; the
     /// frames behind can be scanned from their own first event.
     pub fn scan(
         &self,
@@ -206,9 +205,9 @@ impl History {
     ) -> Result<ControlFlow<()>, LedgerError> {
         let mut seq = from;
         while seq < to {
-            let frame = self.frame(seq)?;
-            let skip = (seq - frame.first) as usize;
-            for record in frame.records.iter().skip(skip) {
+            let block = self.block(seq)?;
+            let skip = (seq - block.first) as usize;
+            for record in block.records.iter().skip(skip) {
                 if seq == to {
                     break;
                 }
@@ -235,9 +234,8 @@ impl History {
         self.dir.join("tail")
     }
 
-    /// The frame that holds an event.
-    fn frame(&self, seq: u64) -> Result<Arc<Frame>, LedgerError> {
-        let first = seq - seq % TILE_LEAVES;
+    /// A block that holds an event.
+    fn block(&self, seq: u64) -> Result<Arc<Block>, LedgerError> {
         // The second look is needed when the tail was replaced between looking and reading; see the top.
         for _ in 0..3 {
             let seen = self.lock().clone();
@@ -245,25 +243,20 @@ impl History {
             if seq >= end.max(seen.frames_end) {
                 return Err(LedgerError::BeyondEnd { seq, end });
             }
-            let in_tail = seq >= seen.frames_end;
-            let key = FrameKey {
-                history: self.number,
-                first,
-                count: if in_tail { end - first } else { TILE_LEAVES },
-            };
-            if let Some(frame) = self.cache.get(key) {
-                return Ok(frame);
+            if let Some(block) = self.cache.get(self.number, seq) {
+                return Ok(block);
             }
-            let frame = if in_tail {
-                self.read_tail_frame(first)?
+            let block = if seq >= seen.frames_end {
+                self.read_in_tail(seq)?
             } else {
-                Some(self.read_frame(&seen, seq)?)
+                let (file, place) = self.place(&seen, seq)?;
+                let file = open_to_read(&*self.disk, &file.frames)?;
+                Some(file.block(place.offset, place.length as usize, (seq, TILE_LEAVES))?)
             };
-            if let Some(frame) = frame {
-                let frame = Arc::new(frame);
-                let count = frame.records.len() as u64;
-                self.cache.put(FrameKey { count, ..key }, &frame);
-                return Ok(frame);
+            if let Some(block) = block {
+                let block = Arc::new(block);
+                self.cache.put(self.number, &block);
+                return Ok(block);
             }
         }
         Err(LedgerError::damaged(
@@ -271,13 +264,6 @@ impl History {
             0,
             "the file commits other frames than it did",
         ))
-    }
-
-    fn read_frame(&self, seen: &Seen, seq: u64) -> Result<Frame, LedgerError> {
-        let (file, place) = self.place(seen, seq)?;
-        let bytes = read_at(&*self.disk, &file.frames, place.offset, place.length as usize)?;
-        frame::decode(&bytes, seq - seq % TILE_LEAVES, TILE_LEAVES)
-            .map_err(|what| LedgerError::damaged(&file.frames, place.offset, what))
     }
 
     /// Where the full frame lies that holds an event.
@@ -294,23 +280,19 @@ impl History {
         Ok((file, place))
     }
 
-    /// The incomplete frame that begins with event `first`; none when the tail on disk has moved on.
-    fn read_tail_frame(&self, first: u64) -> Result<Option<Frame>, LedgerError> {
+    /// A block of the incomplete frame; none when the tail on disk has moved on.
+    fn read_in_tail(&self, seq: u64) -> Result<Option<Block>, LedgerError> {
         let path = self.tail_path();
-        let file = read_tail(&*self.disk, &path)?;
-        let (commit, range) = tail::decode(&file).ok_or_else(|| broken_tail(&path))?;
+        let file = open_to_read(&*self.disk, &path)?;
+        let (commit, range) = read_tail(&file)?;
+        let first = seq - seq % TILE_LEAVES;
         let end = commit.end();
-        if end - end % TILE_LEAVES != first {
+        if end - end % TILE_LEAVES != first || end <= seq {
             return Ok(None);
         }
-        let offset = range.start as u64;
-        let damaged = |what| LedgerError::damaged(&path, offset, what);
-        let bytes = file
-            .get(range)
-            .ok_or_else(|| damaged("the file ends too early"))?;
-        frame::decode(bytes, first, end - first)
+        let length = (range.end - range.start) as usize;
+        file.block(range.start as u64, length, (seq, end - first))
             .map(Some)
-            .map_err(damaged)
     }
 
     /// Steps 1 and 2 of an append, then shows the frames to readers.
@@ -458,16 +440,61 @@ fn cut(disk: &dyn Disk, path: &Path, len: u64) -> Result<(), LedgerError> {
     file.sync().map_err(LedgerError::io("flush", path))
 }
 
-fn read_tail(disk: &dyn Disk, path: &Path) -> Result<Vec<u8>, LedgerError> {
-    match disk::read_file(disk, path, u64::from(u32::MAX)) {
-        Ok(file) => Ok(file),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            Err(LedgerError::damaged(path, 0, "the file is missing"))
-        }
-        Err(error) => Err(LedgerError::io("read", path)(error)),
-    }
+/// What the tail commits, and where in it the incomplete frame lies.
+fn read_tail(file: &ReadFile<'_>) -> Result<(Commit, std::ops::Range<usize>), LedgerError> {
+    let block = tail::BLOCK_BYTES.min(file.len);
+    let (front, back) = (
+        file.bytes(0, block)?,
+        file.bytes((file.len - block) as u64, block)?,
+    );
+    tail::decode(&front, &back).ok_or_else(|| LedgerError::damaged(file.path, 0, "neither block is sound"))
 }
 
-fn broken_tail(path: &Path) -> LedgerError {
-    LedgerError::damaged(path, 0, "neither block is sound")
+/// A file of the history that is read in pieces. What replaces it meanwhile is not seen.
+struct ReadFile<'a> {
+    path: &'a Path,
+    file: Arc<dyn DiskFile>,
+    len: usize,
+}
+
+fn open_to_read<'a>(disk: &dyn Disk, path: &'a Path) -> Result<ReadFile<'a>, LedgerError> {
+    let missing = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => LedgerError::damaged(path, 0, "the file is missing"),
+        _ => LedgerError::io("read", path)(error),
+    };
+    let file = disk.open(path, Access::Read).map_err(missing)?;
+    let len = usize::try_from(file.len().map_err(missing)?).unwrap_or(usize::MAX);
+    Ok(ReadFile { path, file, len })
+}
+
+impl ReadFile<'_> {
+    fn bytes(&self, offset: u64, len: usize) -> Result<Vec<u8>, LedgerError> {
+        let early = || LedgerError::damaged(self.path, offset, "the file ends too early");
+        // Before the memory is taken: the length may come from a damaged place.
+        if offset
+            .checked_add(len as u64)
+            .is_none_or(|end| end > self.len as u64)
+        {
+            return Err(early());
+        }
+        let mut bytes = vec![0; len];
+        match self.file.read_exact_at(&mut bytes, offset) {
+            Ok(()) => Ok(bytes),
+            Err(error) if error.kind() == std::io::ErrorKind::UnexpectedEof => Err(early()),
+            Err(error) => Err(LedgerError::io("read", self.path)(error)),
+        }
+    }
+
+    /// The block that holds event `seq` of the frame at `offset`, which holds `count` events.
+    fn block(&self, offset: u64, length: usize, (seq, count): (u64, u64)) -> Result<Block, LedgerError> {
+        let damaged = |what| LedgerError::damaged(self.path, offset, what);
+        let head = self.bytes(offset, length.min(LAYOUT_BYTES_MAX))?;
+        let layout = Layout::decode(&head, length, seq - seq % TILE_LEAVES, count).map_err(damaged)?;
+        let place = layout
+            .place_of(seq)
+            .ok_or_else(|| damaged("a frame holds other events than it should"))?;
+        let range = place.range.clone();
+        let packed = self.bytes(offset + range.start as u64, range.len())?;
+        place.unpack(&packed).map_err(damaged)
+    }
 }

@@ -68,20 +68,18 @@ pub(super) fn encode(commit: &Commit, frame: &[u8]) -> Vec<u8> {
     [&block, frame, &block].concat()
 }
 
-/// Reads what is committed, from whichever block is sound, and where the frame lies in the file.
-pub(super) fn decode(file: &[u8]) -> Option<(Commit, std::ops::Range<usize>)> {
-    let first = file.get(..BLOCK_BYTES).and_then(decode_block);
-    let last = || {
-        let at = file.len().checked_sub(BLOCK_BYTES)?;
-        decode_block(&file[at..])
-    };
-    let (commit, frame_bytes) = first.or_else(last)?;
+/// Reads what is committed, from whichever block is sound, and where the frame lies in the file. `front` and `back` are the
+/// first and last [`BLOCK_BYTES`] of the file.
+pub(super) fn decode(front: &[u8], back: &[u8]) -> Option<(Commit, std::ops::Range<usize>)> {
+    let (commit, frame_bytes) = decode_block(front).or_else(|| decode_block(back))?;
     let end = BLOCK_BYTES.checked_add(usize::try_from(frame_bytes).ok()?)?;
     Some((commit, BLOCK_BYTES..end))
 }
 
 fn decode_block(block: &[u8]) -> Option<(Commit, u64)> {
-    let sound = block.starts_with(MAGIC) && crc32c::crc32c(&block[..CRC_AT]) == u32_at(block, CRC_AT);
+    let sound = block.len() == BLOCK_BYTES
+        && block.starts_with(MAGIC)
+        && crc32c::crc32c(&block[..CRC_AT]) == u32_at(block, CRC_AT);
     if !sound {
         return None;
     }
@@ -115,6 +113,7 @@ mod tests {
         commit.data = 256;
         commit.data_bytes = 12_345;
         let file = encode(&commit, b"frame");
+        let decode = |file: &[u8]| decode(&file[..BLOCK_BYTES], &file[file.len() - BLOCK_BYTES..]);
         let range = BLOCK_BYTES..BLOCK_BYTES + 5;
         assert_eq!(&file[range.clone()], b"frame");
         assert_eq!(decode(&file), Some((commit.clone(), range.clone())));
@@ -126,6 +125,6 @@ mod tests {
             changed[last] ^= 1;
             assert_eq!(decode(&changed), None, "{at}");
         }
-        assert_eq!(decode(b""), None);
+        assert_eq!(super::decode(b"", b""), None);
     }
 }

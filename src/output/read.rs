@@ -64,7 +64,7 @@ impl LineFilter {
 }
 
 /// Merges the attempts of a run from `after_pos` (exclusive) on: at most `limit` lines and about
-/// [`limits::LOG_PAGE_BYTES_MAX`] bytes, but at least one line where there is one.
+/// [`limits::LOG_PIECE_BYTES_MAX`] bytes, but at least one line where there is one.
 pub(super) fn read_lines(
     run: &RunLog,
     after_pos: u64,
@@ -94,7 +94,7 @@ pub(super) fn read_lines(
         .collect();
     let mut bytes = 0;
     while let Some(Reverse((pos, at))) = next.pop() {
-        if page.lines.len() >= limit || bytes >= limits::LOG_PAGE_BYTES_MAX {
+        if page.lines.len() >= limit || bytes >= limits::LOG_PIECE_BYTES_MAX {
             page.read_to = pos - 1;
             break;
         }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use tokio::sync::broadcast::error::{RecvError, TryRecvError};
+use tokio::task::JoinHandle;
 
 use super::channels::Live;
 use super::cursor::last_before;
@@ -101,6 +102,9 @@ pub struct Subscription {
     next: u64,
     /// The ledger may hold events from `next` on.
     is_behind: bool,
+    /// A read of the ledger from `next` on. Kept while something else is waited for, so that whoever is called away again
+    /// and again still gets on, and reads nothing twice.
+    reading: Option<JoinHandle<Result<(Chunk, u64), StreamError>>>,
 }
 
 /// What reading the ledger needs.
@@ -143,6 +147,7 @@ impl Subscription {
             live,
             next,
             is_behind: true,
+            reading: None,
         })
     }
 
@@ -189,7 +194,8 @@ impl Subscription {
                 }
             }
             let chunk = gathered.finish();
-            if !chunk.is_empty() {
+            // Who watches one thing looks whether it has ended, also when the filter hides by what.
+            if !chunk.is_empty() || self.source.filter.watched.is_some() {
                 return Ok(chunk);
             }
         }
@@ -197,8 +203,13 @@ impl Subscription {
 
     /// Reads what the ledger holds from `next` on, a piece at a time.
     async fn catch_up(&mut self) -> Result<Chunk, StreamError> {
-        let (source, from) = (self.source.clone(), self.next);
-        let read = tokio::task::spawn_blocking(move || source.read(from)).await;
+        let (source, from) = (&self.source, self.next);
+        let reading = self.reading.get_or_insert_with(|| {
+            let source = source.clone();
+            tokio::task::spawn_blocking(move || source.read(from))
+        });
+        let read = reading.await;
+        self.reading = None;
         let (chunk, next) = read.map_err(|_| StreamError::CutShort)??;
         self.is_behind = next > self.next;
         self.next = next;
@@ -257,6 +268,7 @@ impl Source {
             wire: Vec::new(),
             events: Vec::new(),
             bytes: 0,
+            looked_at: 0,
         };
         let next = if self.filter.is_indexed() {
             self.read_index(from, &mut reading)
@@ -289,7 +301,7 @@ impl Source {
         ledger.scan(Seq(from), Seq(end), &mut |seq, bytes| {
             reading.add(seq, bytes);
             next = seq.0 + 1;
-            if reading.bytes < limits::STREAM_CHUNK_BYTES_MAX {
+            if reading.goes_on() {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
@@ -316,7 +328,7 @@ impl Source {
         for seq in found {
             reading.add(seq, &ledger.event(seq)?);
             next = seq.0 + 1;
-            if reading.bytes >= limits::STREAM_CHUNK_BYTES_MAX {
+            if !reading.goes_on() {
                 return Ok(next);
             }
         }
@@ -330,10 +342,18 @@ struct Reading<'a> {
     wire: Vec<u8>,
     events: Vec<Delivered>,
     bytes: usize,
+    /// Bytes of events, whether they passed or not.
+    looked_at: usize,
 }
 
 impl Reading<'_> {
+    /// Whether the piece has room for more.
+    fn goes_on(&self) -> bool {
+        self.bytes < limits::STREAM_CHUNK_BYTES_MAX && self.looked_at < limits::STREAM_SCAN_BYTES_MAX
+    }
+
     fn add(&mut self, seq: Seq, bytes: &Bytes) {
+        self.looked_at += bytes.len();
         let head: EventHead<'_> = match serde_json::from_slice(bytes) {
             Ok(head) => head,
             Err(error) => {

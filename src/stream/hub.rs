@@ -16,14 +16,14 @@ use crate::trust::EnclaveId;
 
 /// About what the forms have beyond an event's own bytes, so that their buffers seldom grow.
 const MESSAGE_BYTES: usize = 64;
-const PART_BYTES: usize = 96;
+const PART_BYTES: usize = 160;
 const CLOUD_EVENT_BYTES: usize = 512;
 
 /// Writes one event in the form in which it is sent.
 pub type Encode = fn(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>);
 
-/// Writes the part of a message that is the same for every reader of an event: its bytes and its hash.
-pub type EncodePart = fn(event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
+/// Writes the part of a message that is the same for every reader of an event.
+pub type EncodePart = fn(seq: Seq, type_name: &str, event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
 
 /// Writes an event as a CloudEvent of the tenant's ledger in this enclave; nothing when it cannot be read.
 pub type EncodeCloudEvent =
@@ -171,7 +171,7 @@ impl Published {
     pub fn part_of(&self, index: usize) -> Bytes {
         let parts = self.parts.get_or_init(|| {
             Pieces::new(&self.batch, PART_BYTES, |_, event, out| {
-                (self.encoder.forms.part)(&event.bytes, &event.leaf, out);
+                (self.encoder.forms.part)(event.seq, event.type_name, &event.bytes, &event.leaf, out);
             })
         });
         parts.of(index)
@@ -356,7 +356,7 @@ pub(super) mod tests {
             whole: |seq, _, data, out| {
                 out.extend_from_slice(format!("{seq}={}\n", String::from_utf8_lossy(data)).as_bytes());
             },
-            part: |_, _, _| {},
+            part: |_, _, _, _, _| {},
             cloud_event: counted,
         };
         let enclave = "0123456789abcdef".parse().unwrap();

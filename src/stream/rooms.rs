@@ -38,8 +38,9 @@ pub struct RoomEvent {
     pub type_name: Cow<'static, str>,
     /// The run it names.
     pub run: Option<RunId>,
-    /// The rooms that it belongs to, in the order in which they were opened; never none.
-    pub rooms: Vec<RoomKey>,
+    /// The rooms that it belongs to, in the order in which they were opened; never none. Shared with the event before
+    /// when they are the same.
+    pub rooms: Arc<[RoomKey]>,
     /// Its sent part, the same for every reader.
     pub part: Bytes,
 }
@@ -77,8 +78,17 @@ pub struct Rooms {
     is_behind: bool,
     /// A read of the ledger from `next` on for the rooms there are. Kept while others are waited for, so that whoever
     /// is called away again and again still gets on.
-    reading: Option<JoinHandle<Result<(RoomChunk, u64), StreamError>>>,
+    reading: Option<Reading>,
+    /// Raised with every change of the rooms: what was read for others is of no use.
+    changes: u64,
     keys_given: u64,
+}
+
+/// A read of the ledger, and for which rooms.
+#[derive(Debug)]
+struct Reading {
+    changes: u64,
+    task: JoinHandle<Result<(RoomChunk, u64), StreamError>>,
 }
 
 /// What reading the ledger needs.
@@ -124,6 +134,7 @@ impl Rooms {
             next,
             is_behind: true,
             reading: None,
+            changes: 0,
             keys_given: 0,
         })
     }
@@ -140,7 +151,7 @@ impl Rooms {
         }
         let key = RoomKey(self.keys_given);
         self.keys_given += 1;
-        self.reading = None;
+        self.changes += 1;
         let seen = self.next;
         let rooms = Arc::make_mut(&mut self.source.rooms);
         if rooms.is_empty() {
@@ -160,7 +171,7 @@ impl Rooms {
     /// Closes a room. The last event that it has seen or passed over comes back; none when it is not open.
     pub fn leave(&mut self, key: RoomKey) -> Option<i64> {
         let at = self.source.rooms.iter().position(|room| room.key == key)?;
-        self.reading = None;
+        self.changes += 1;
         let room = Arc::make_mut(&mut self.source.rooms).remove(at);
         // Others may be read from further back.
         Some(last_before(room.from.max(self.next)))
@@ -178,13 +189,19 @@ impl Rooms {
         found.map(|room| room.key).collect()
     }
 
-    /// Waits for the next events; for ever without a room. Dropping the future loses nothing.
+    /// Waits for the next events; without a room for the end alone. Dropping the future loses nothing.
     ///
     /// # Errors
     /// [`StreamError`] when the history cannot be read.
     pub async fn next(&mut self) -> Result<RoomChunk, StreamError> {
-        if self.source.rooms.is_empty() {
-            return std::future::pending().await;
+        while self.source.rooms.is_empty() {
+            // What nobody wants is let go: it would be held for this reader.
+            if let Err(RecvError::Closed) = self.live.recv().await {
+                return Ok(RoomChunk {
+                    is_end: true,
+                    ..RoomChunk::default()
+                });
+            }
         }
         loop {
             let chunk = if self.is_behind {
@@ -200,12 +217,18 @@ impl Rooms {
 
     /// Reads what the ledger holds from `next` on, a piece at a time.
     async fn catch_up(&mut self) -> Result<RoomChunk, StreamError> {
-        let (source, from) = (&self.source, self.next);
+        let (source, from, changes) = (&self.source, self.next, self.changes);
+        if let Some(old) = self.reading.as_mut().filter(|reading| reading.changes != changes) {
+            // It cannot be stopped; two at a time would add up with rooms that come and go.
+            let _ = (&mut old.task).await;
+            self.reading = None;
+        }
         let reading = self.reading.get_or_insert_with(|| {
             let source = source.clone();
-            tokio::task::spawn_blocking(move || source.read(from))
+            let task = tokio::task::spawn_blocking(move || source.read(from));
+            Reading { changes, task }
         });
-        let read = reading.await;
+        let read = (&mut reading.task).await;
         self.reading = None;
         let (chunk, next) = read.map_err(|_| StreamError::CutShort)??;
         self.is_behind = next > self.next;
@@ -244,14 +267,12 @@ impl Rooms {
                 return;
             }
             self.next += 1;
-            let wanting = self.source.rooms.iter().filter(|room| room.wants(event.seq));
-            let rooms: Vec<_> = wanting
-                .filter(|room| room.filter.admits(event))
-                .map(|room| room.key)
-                .collect();
-            if rooms.is_empty() {
+            let Some(rooms) = self
+                .source
+                .rooms_of(event.seq, chunk, |filter| filter.admits(event))
+            else {
                 continue;
-            }
+            };
             *bytes += event.bytes.len();
             chunk.events.push(RoomEvent {
                 seq: event.seq,
@@ -284,7 +305,7 @@ impl Source {
         };
         match next {
             Err(StreamError::Ledger(LedgerError::Pruned { first, .. })) if first > from => {
-                let rooms = self.rooms.iter().filter(|room| room.from <= from);
+                let rooms = self.rooms.iter().filter(|room| room.from < first);
                 chunk.gap = Some(RoomGap {
                     rooms: rooms.map(|room| room.key).collect(),
                     first: from,
@@ -305,11 +326,12 @@ impl Source {
         let ledger = self.engine.ledger(&self.tenant)?;
         let end = ledger.size().min(from + limits::STREAM_SCAN_EVENTS_MAX);
         let end = end.min(until.unwrap_or(u64::MAX));
-        let (mut next, mut bytes) = (from, 0);
+        let (mut next, mut bytes, mut looked_at) = (from, 0, 0);
         ledger.scan(Seq(from), Seq(end), &mut |seq, event| {
             bytes += self.add(seq, event, chunk);
+            looked_at += event.len();
             next = seq.0 + 1;
-            if bytes < limits::STREAM_CHUNK_BYTES_MAX {
+            if bytes < limits::STREAM_CHUNK_BYTES_MAX && looked_at < limits::STREAM_SCAN_BYTES_MAX {
                 ControlFlow::Continue(())
             } else {
                 ControlFlow::Break(())
@@ -347,14 +369,34 @@ impl Source {
         found.sort_unstable();
         found.dedup();
         let ledger = self.engine.ledger(&self.tenant)?;
-        let mut bytes = 0;
+        let (mut bytes, mut looked_at) = (0, 0);
         for seq in found.into_iter().take_while(|seq| seq.0 < end) {
-            bytes += self.add(seq, &ledger.event(seq)?, chunk);
-            if bytes >= limits::STREAM_CHUNK_BYTES_MAX {
+            let event = ledger.event(seq)?;
+            bytes += self.add(seq, &event, chunk);
+            looked_at += event.len();
+            if bytes >= limits::STREAM_CHUNK_BYTES_MAX || looked_at >= limits::STREAM_SCAN_BYTES_MAX {
                 return Ok(seq.0 + 1);
             }
         }
         Ok(end.max(from))
+    }
+
+    /// The rooms that an event belongs to; nothing when there are none. Mostly they are those of the event before.
+    fn rooms_of(
+        &self,
+        seq: Seq,
+        chunk: &RoomChunk,
+        admits: impl Fn(&Filter) -> bool,
+    ) -> Option<Arc<[RoomKey]>> {
+        let wanting = self
+            .rooms
+            .iter()
+            .filter(|room| room.wants(seq) && admits(&room.filter));
+        let keys = wanting.map(|room| room.key);
+        match chunk.events.last() {
+            Some(before) if keys.clone().eq(before.rooms.iter().copied()) => Some(before.rooms.clone()),
+            _ => Some(keys.collect::<Arc<[_]>>()).filter(|keys| !keys.is_empty()),
+        }
     }
 
     /// Adds an event if it belongs anywhere; how many bytes came.
@@ -367,16 +409,11 @@ impl Source {
                 return 0;
             }
         };
-        let wanting = self.rooms.iter().filter(|room| room.wants(seq));
-        let rooms: Vec<_> = wanting
-            .filter(|room| room.filter.admits_head(&head))
-            .map(|room| room.key)
-            .collect();
-        if rooms.is_empty() {
+        let Some(rooms) = self.rooms_of(seq, chunk, |filter| filter.admits_head(&head)) else {
             return 0;
-        }
-        let mut part = Vec::with_capacity(bytes.len() + 96);
-        (self.encode)(bytes, &leaf_hash(bytes), &mut part);
+        };
+        let mut part = Vec::with_capacity(bytes.len() + 160);
+        (self.encode)(seq, &head.type_name, bytes, &leaf_hash(bytes), &mut part);
         chunk.events.push(RoomEvent {
             seq,
             type_name: Cow::Owned(head.type_name.into_owned()),

@@ -16,6 +16,7 @@ use super::cursor::Progress;
 use super::key::SigningKey;
 use super::registry::Webhooks;
 use super::request::{Line, Message, Outcome};
+use super::saver::Saver;
 use super::{Origin, Service};
 use crate::domain::command::{ChangeWebhook, WebhookChange};
 use crate::domain::event::Actor;
@@ -65,9 +66,7 @@ pub struct Courier {
     pub keys: Keys,
     pub line: Line,
     pub shared: Shared,
-    /// What the file holds, and when it was written.
-    pub saved: Progress,
-    pub saved_ms: u64,
+    pub saver: Saver,
 }
 
 /// Whether the courier is to stop, and whether it has something on its way.
@@ -202,7 +201,7 @@ impl Courier {
                 Ok(chunk) => return chunk,
                 Err(_) => {
                     self.move_to(events);
-                    if self.is_due() {
+                    if self.saver.is_due(&self.shared) {
                         self.save().await;
                     }
                 }
@@ -229,11 +228,10 @@ impl Courier {
             progress.last_attempt_at = Some(at);
             progress.retry_at = None;
         }
-        match self.line.send(&message, &self.keys.at(at), at).await {
+        match self.send(&message, at).await {
             Outcome::Taken { status } => {
                 self.note_taken(event.seq, status);
-                let saved_ms = self.saved_ms;
-                if self.engine.clock().monotonic_ms().saturating_sub(saved_ms) >= limits::WEBHOOK_SAVE_MS {
+                if self.saver.is_due(&self.shared) {
                     self.save().await;
                 }
                 None
@@ -257,6 +255,27 @@ impl Courier {
                 Some(End::Later(failures))
             }
         }
+    }
+
+    /// Sends a message, and writes the cursor when that takes long: what was taken before must not come again.
+    async fn send(&mut self, message: &Message, at: Timestamp) -> Outcome {
+        let Courier {
+            engine,
+            line,
+            keys,
+            saver,
+            shared,
+            ..
+        } = self;
+        let keys = keys.at(at);
+        let now = || Timestamp::from_ms(engine.clock().wall_ms());
+        let mut sending = pin!(line.send(message, &keys, &now));
+        let wait = Duration::from_millis(limits::WEBHOOK_SAVE_MS);
+        if let Ok(outcome) = tokio::time::timeout(wait, &mut sending).await {
+            return outcome;
+        }
+        let (outcome, ()) = tokio::join!(sending, saver.save(shared));
+        outcome
     }
 
     fn note_taken(&self, seq: Seq, status: u16) {
@@ -317,33 +336,8 @@ impl Courier {
         }
     }
 
-    /// Whether the cursor should be written: soon after something was sent, seldom when events were only passed over.
-    fn is_due(&self) -> bool {
-        let progress = lock(&self.shared);
-        let has_sent = progress.last_attempt_at != self.saved.last_attempt_at;
-        let since_ms = self.engine.clock().monotonic_ms().saturating_sub(self.saved_ms);
-        has_sent || since_ms >= limits::WEBHOOK_IDLE_SAVE_MS
-    }
-
-    /// Writes the cursor when it moved.
     async fn save(&mut self) {
-        let progress = lock(&self.shared).clone();
-        if progress == self.saved {
-            return;
-        }
-        self.saved_ms = self.engine.clock().monotonic_ms();
-        let (cursors, tenant) = (self.service.cursors.clone(), self.tenant.clone());
-        let (name, written) = (self.webhook.name.clone(), progress.clone());
-        let save = move || cursors.save(&tenant, &name, &written);
-        match tokio::task::spawn_blocking(save).await {
-            Ok(Ok(())) => self.saved = progress,
-            // Delivery goes on: at worst events come again.
-            Ok(Err(error)) => {
-                tracing::error!(tenant = %self.tenant, webhook = %self.webhook.name, %error,
-                    "a webhook's cursor could not be written");
-            }
-            Err(_) => {}
-        }
+        self.saver.save(&self.shared).await;
     }
 
     fn now(&self) -> Timestamp {

@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::error::WebhookError;
 use super::key::SigningKey;
-use super::registry::WebhookError;
 use crate::disk::Disk;
 use crate::domain::{SecretName, SecretVersion, TenantName};
 use crate::secrets::{SecretValue, Secrets};

@@ -4,22 +4,25 @@
 //! per webhook, so that a slow receiver holds up nobody else; nothing while the outlet is sealed; a secret in no text. It
 //! must never make the writer wait. What the status of an answer means is told by `api`.
 //!
-//! Reading order: `address`, `key`, `key_files`, `request`; `cursor`; `courier`; `registry`.
+//! Reading order: `address`, `key`, `key_files`, `request`; `cursor`, `saver`; `courier`; `registry`, `error`.
 
 mod address;
 mod courier;
 mod cursor;
+mod error;
 mod key;
 mod key_files;
 mod registry;
 mod request;
+mod saver;
 
 use std::sync::Arc;
 
 pub use self::address::{Address, AddressError};
 pub use self::cursor::Progress;
+pub use self::error::WebhookError;
 pub use self::key::{KeyError, SigningKey};
-pub use self::registry::{Place, Tested, WebhookError, Webhooks};
+pub use self::registry::{Place, Tested, Webhooks};
 pub use self::request::{Judge, Message, Outcome, Verdict};
 use crate::domain::Seq;
 use crate::egress::Outlet;
@@ -29,7 +32,7 @@ use crate::stream::Hub;
 /// How patient couriers are.
 #[derive(Debug, Clone, Copy)]
 pub struct Pace {
-    /// From a request to the end of its answer.
+    /// From an attempt's beginning to the head of the answer.
     pub answer_ms: u64,
     /// Pause after the first failure, which doubles with each.
     pub retry_ms: u64,

@@ -11,12 +11,14 @@ use std::time::Duration;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
-use super::address::{Address, AddressError};
+use super::address::Address;
 use super::courier::{Courier, Keys, Shared, lock};
 use super::cursor::{Cursors, Progress};
-use super::key::{KeyError, SigningKey};
+use super::error::WebhookError;
+use super::key::SigningKey;
 use super::key_files::KeyFiles;
 use super::request::{Line, Message, Outcome};
+use super::saver::Saver;
 use super::{Judge, Origin, Pace, Service};
 use crate::disk::Disk;
 use crate::domain::command::{ChangeWebhook, Command, Reply, WebhookChange};
@@ -26,50 +28,10 @@ use crate::domain::webhook::{Webhook, WebhookKey, WebhookState};
 use crate::domain::{SecretVersion, TenantName, Timestamp, WebhookName};
 use crate::egress::Outlet;
 use crate::engine::{CommandError, Handle, Receipt, SubmitError};
-use crate::ledger::LedgerError;
 use crate::limits;
 use crate::secrets::SecretError;
-use crate::store::{Direction, Page, StoreError};
+use crate::store::{Direction, Page};
 use crate::stream::Hub;
-
-/// Why something about webhooks cannot be done.
-#[derive(Debug, thiserror::Error)]
-pub enum WebhookError {
-    /// As many as there may be.
-    #[error(
-        "a tenant has at most {} webhooks, and an appliance {}",
-        limits::WEBHOOKS_PER_TENANT_MAX,
-        limits::WEBHOOKS_MAX
-    )]
-    Full,
-    /// As many tests as may be on their way.
-    #[error("at most {} tests are on their way at once", limits::WEBHOOK_TESTS_MAX)]
-    Testing,
-    /// The key's file.
-    #[error(transparent)]
-    Secret(#[from] SecretError),
-    /// The key's file is gone, or holds no key.
-    #[error("the key of the webhook cannot be read; rotate it")]
-    Key,
-    /// The address that is recorded is none that this version knows.
-    #[error(transparent)]
-    Address(#[from] AddressError),
-    /// The ledgers.
-    #[error(transparent)]
-    Ledger(#[from] LedgerError),
-    /// The projection.
-    #[error(transparent)]
-    Store(#[from] StoreError),
-    /// The engine.
-    #[error(transparent)]
-    Engine(#[from] SubmitError),
-}
-
-impl From<KeyError> for WebhookError {
-    fn from(_: KeyError) -> Self {
-        WebhookError::Key
-    }
-}
 
 type Id = (TenantName, WebhookName);
 
@@ -91,8 +53,8 @@ pub struct Webhooks {
 #[derive(Debug, Default)]
 struct Registry {
     entries: BTreeMap<Id, Entry>,
-    /// Webhooks that are being made.
-    making: BTreeSet<Id>,
+    /// Webhooks that are being made, and by how many callers.
+    making: BTreeMap<Id, u32>,
     /// No courier begins any more.
     is_over: bool,
 }
@@ -119,7 +81,13 @@ pub struct Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.webhooks.registry().making.remove(&self.id);
+        let mut registry = self.webhooks.registry();
+        if let Some(callers) = registry.making.get_mut(&self.id) {
+            *callers -= 1;
+            if *callers == 0 {
+                registry.making.remove(&self.id);
+            }
+        }
     }
 }
 
@@ -158,7 +126,7 @@ impl Webhooks {
             let page = Page {
                 after: None,
                 direction: Direction::Forward,
-                limit: limits::WEBHOOKS_PER_TENANT_MAX,
+                limit: limits::WEBHOOKS_MAX,
             };
             for (_, row) in snapshot.rows(&tenant, Kind::Webhook, page)? {
                 if let Some(webhook) = row.as_webhook() {
@@ -235,14 +203,14 @@ impl Webhooks {
         let Registry { entries, making, .. } = &mut *registry;
         let others: BTreeSet<&Id> = entries
             .keys()
-            .chain(making.iter())
+            .chain(making.keys())
             .filter(|other| **other != id)
             .collect();
         let of_tenant = others.iter().filter(|other| other.0 == *tenant).count();
         if others.len() >= limits::WEBHOOKS_MAX || of_tenant >= limits::WEBHOOKS_PER_TENANT_MAX {
             return Err(WebhookError::Full);
         }
-        making.insert(id.clone());
+        *making.entry(id.clone()).or_default() += 1;
         drop(registry);
         Ok(Place {
             webhooks: self.clone(),
@@ -334,7 +302,8 @@ impl Webhooks {
         };
         let mut line = line(service, webhook)?;
         let (from_ms, at) = (clock.monotonic_ms(), Timestamp::from_ms(clock.wall_ms()));
-        let outcome = line.send(&message, &keys.at(at), at).await;
+        let now = || Timestamp::from_ms(clock.wall_ms());
+        let outcome = line.send(&message, &keys.at(at), &now).await;
         Ok(Tested {
             outcome,
             duration_ms: clock.monotonic_ms().saturating_sub(from_ms),
@@ -411,6 +380,7 @@ impl Webhooks {
         let line = line(service, &webhook)?;
         let keys = self.keys_of(tenant, &webhook).await?;
         let saved = lock(&shared).clone();
+        let name = webhook.name.clone();
         Ok(Courier {
             engine: self.engine.clone(),
             service: service.clone(),
@@ -421,8 +391,11 @@ impl Webhooks {
             keys,
             line,
             shared,
-            saved,
-            saved_ms: self.engine.clock().monotonic_ms(),
+            saver: Saver::new(
+                (self.engine.clone(), service.cursors.clone()),
+                (tenant, &name),
+                saved,
+            ),
         })
     }
 

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
+use http_body_util::{BodyExt, Full};
 use hyper::Request;
+use hyper::body::Incoming;
 use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
 
 use super::address::Address;
@@ -88,14 +89,19 @@ impl Line {
         self.channel = None;
     }
 
-    /// Sends a message, signed at this time by each of these keys. Dropping the future cuts it off.
-    pub async fn send(&mut self, message: &Message, keys: &[&SigningKey], at: Timestamp) -> Outcome {
+    /// Sends a message, signed by each of these keys at the time it is sent. Dropping the future cuts it off.
+    pub async fn send(
+        &mut self,
+        message: &Message,
+        keys: &[&SigningKey],
+        now: &(dyn Fn() -> Timestamp + Sync),
+    ) -> Outcome {
         let outlet = self.outlet.clone();
         if outlet.mode() == Mode::Sealed {
             return Outcome::Sealed;
         }
         let sent = tokio::select! {
-            sent = self.attempt(message, keys, at) => sent,
+            sent = self.attempt(message, keys, now) => sent,
             // What is on its way is cut off with its connection.
             () = outlet.wait_for(Mode::Sealed) => Err(Failure::Egress(EgressError::Sealed)),
         };
@@ -119,45 +125,41 @@ impl Line {
         }
     }
 
-    /// The status of the answer.
+    /// The status of the answer, which must come in time.
     async fn attempt(
         &mut self,
         message: &Message,
         keys: &[&SigningKey],
-        at: Timestamp,
+        now: &(dyn Fn() -> Timestamp + Sync),
     ) -> Result<u16, Failure> {
-        if let Some(channel) = self.channel.take().filter(Channel::is_open) {
-            let sent = self.over(channel, self.request(message, keys, at)?).await;
-            // The receiver may have ended a connection that was idle; a new one tells whether it is there.
-            if !matches!(sent, Err(Failure::Egress(EgressError::Broken { .. }))) {
-                return sent;
-            }
-        }
-        let channel = self.outlet.open(self.address.destination()).await?;
-        self.over(channel, self.request(message, keys, at)?).await
-    }
-
-    async fn over(&mut self, mut channel: Channel, request: Request<Body>) -> Result<u16, Failure> {
-        let mut status = None;
-        let mut is_whole = false;
-        let whole = async {
-            let answer = channel.send(request).await?;
-            status = Some(answer.status().as_u16());
-            let body = Limited::new(answer.into_body(), limits::WEBHOOK_ANSWER_BYTES_MAX);
-            is_whole = body.collect().await.is_ok();
-            Ok(())
-        };
-        let ended = tokio::time::timeout(Duration::from_millis(self.answer_ms), whole).await;
-        if is_whole {
+        let limit = Duration::from_millis(self.answer_ms);
+        let answered = tokio::time::timeout(limit, self.ask(message, keys, now)).await;
+        let (status, body, channel) = answered.map_err(|_| Failure::TimedOut)??;
+        // The status stands, however the rest of the answer ends: waiting for it only keeps the connection.
+        let rest = Duration::from_millis(limits::WEBHOOK_BODY_MS_MAX.min(self.answer_ms));
+        if matches!(tokio::time::timeout(rest, body.collect()).await, Ok(Ok(_))) {
             self.channel = Some(channel);
         }
-        // The status stands, however the rest of the answer ended.
-        match (status, ended) {
-            (Some(status), _) => Ok(status),
-            (None, Err(_)) => Err(Failure::TimedOut),
-            (None, Ok(Err(error))) => Err(Failure::Egress(error)),
-            (None, Ok(Ok(()))) => Err(Failure::TimedOut),
+        Ok(status)
+    }
+
+    async fn ask(
+        &mut self,
+        message: &Message,
+        keys: &[&SigningKey],
+        now: &(dyn Fn() -> Timestamp + Sync),
+    ) -> Result<(u16, Incoming, Channel), Failure> {
+        if let Some(mut channel) = self.channel.take().filter(Channel::is_open) {
+            match channel.send(self.request(message, keys, now())?).await {
+                Ok(answer) => return Ok((answer.status().as_u16(), answer.into_body(), channel)),
+                // The receiver may have ended a connection that was idle; a new one tells whether it is there.
+                Err(EgressError::Broken { .. }) => {}
+                Err(error) => return Err(error.into()),
+            }
         }
+        let mut channel = self.outlet.open(self.address.destination()).await?;
+        let answer = channel.send(self.request(message, keys, now())?).await?;
+        Ok((answer.status().as_u16(), answer.into_body(), channel))
     }
 
     fn request(

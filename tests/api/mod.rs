@@ -20,6 +20,7 @@ mod sessions;
 mod stream_readers;
 mod streams;
 mod webhook_delivery;
+mod webhook_faults;
 mod webhooks;
 mod websocket;
 mod websocket_frames;

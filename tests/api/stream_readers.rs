@@ -2,15 +2,17 @@
 //! each ends with exactly the ledger's sequence.
 
 use std::sync::{Arc, Barrier};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastness::domain::{Digest, Seq, leaf_hash};
 use fastness::ledger::TenantLedger;
 use fastness::limits::{BATCH_ITEMS_MAX, STREAM_BATCHES_MAX};
+use fastness::stream::{Data, Filter, Form, Forms, Hub, Subscription};
 use serde_json::json;
+use tokio::sync::watch;
 
 use super::streams::submit_many;
-use crate::support::appliance::{Ask, EventStream, TestAppliance};
+use crate::support::appliance::{ANSWER_MAX, Ask, EventStream, TestAppliance};
 use crate::support::random::Random;
 use crate::support::websocket::Client;
 
@@ -179,4 +181,38 @@ fn readers_that_pause_and_come_back_end_with_exactly_the_ledger() {
             assert!(*seen == held, "{over:?}: other events than the ledger's");
         }
     });
+}
+
+/// Whoever waits for something else besides the events drops the wait again and again: a piece of the ledger that takes
+/// longer than that must not be begun anew each time.
+#[test]
+fn a_reader_that_is_called_away_at_once_still_gets_on() {
+    let appliance = TestAppliance::start();
+    let jobs = vec![json!({"type": "t", "payload": {}}); 300];
+    appliance
+        .post("/api/v1/jobs/batch", json!({"items": jobs}).to_string())
+        .expect(200);
+    let tenant = "default".parse().unwrap();
+    let size = appliance.engine.ledger(&tenant).unwrap().size() as usize;
+    let forms = Forms {
+        whole: |_, _, _, _| {},
+        part: |_, _, _, _, _| {},
+        cloud_event: |_, _, _, _, _| {},
+    };
+    let seen = appliance.runtime.block_on(async {
+        let hub = Hub::start(&appliance.engine, forms, Arc::new(watch::Sender::new(0)));
+        let (form, first) = (Form::Events(Data::Envelope), Some(Seq(0)));
+        let source = (&appliance.engine, &hub);
+        let mut events = Subscription::open(source, &tenant, Filter::default(), form, first).unwrap();
+        let (mut seen, from) = (0, Instant::now());
+        while seen < size && from.elapsed() < ANSWER_MAX {
+            tokio::select! {
+                biased;
+                chunk = events.next() => seen += chunk.unwrap().events.len(),
+                () = std::future::ready(()) => tokio::task::yield_now().await,
+            }
+        }
+        seen
+    });
+    assert_eq!(seen, size);
 }

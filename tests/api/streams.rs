@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::jobs::{claim, complete};
 use super::packs::{done, finished_pack_run, run_step, start_run};
-use crate::support::appliance::{Ask, Message, TestAppliance};
+use crate::support::appliance::{Ask, EventStream, Message, TestAppliance};
 use crate::support::random::Random;
 
 pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
@@ -118,7 +118,7 @@ fn filters_let_through_what_they_name() {
     let mut by_job = appliance.follow(&format!("/api/v1/stream?job={one}&after=-1"));
     let mut from_now = appliance.follow("/api/v1/stream?type=job.*");
     claim(&appliance, json!({"max": 2}));
-    let types = |stream: &mut crate::support::appliance::EventStream, count: usize| -> Vec<String> {
+    let types = |stream: &mut EventStream, count: usize| -> Vec<String> {
         (0..count).map(|_| stream.next_event().unwrap().event).collect()
     };
     assert_eq!(types(&mut by_correlation, 2), ["job.created", "job.started"]);
@@ -199,6 +199,12 @@ fn a_correlation_id_brings_just_its_own_in_lists_and_in_streams() {
     assert_eq!(seqs(&found), [23, 26, 29, 32]);
 }
 
+fn filtered_rest(mut stream: EventStream) -> Vec<String> {
+    let rest = stream.rest().into_iter();
+    let events = rest.filter(|message| message.event != "heartbeat");
+    events.map(|message| message.event).collect()
+}
+
 #[test]
 fn a_stream_of_a_job_ends_with_it() {
     let appliance = TestAppliance::start();
@@ -206,6 +212,7 @@ fn a_stream_of_a_job_ends_with_it() {
     let id = job["id"].as_str().unwrap();
     let path = format!("/api/v1/stream/jobs/{id}");
     let mut live = appliance.follow(&format!("{path}?after=-1"));
+    let filtered = appliance.follow(&format!("{path}?after=-1&type=job.created"));
     assert_eq!(
         live.headers
             .iter()
@@ -223,6 +230,8 @@ fn a_stream_of_a_job_ends_with_it() {
     assert_eq!(types, ["job.started", "job.completed", "end"]);
     assert_eq!(rest[2].json(), json!({"seq": 4, "status": "completed"}));
     assert_eq!(rest[2].id, None);
+    let rest = filtered_rest(filtered);
+    assert_eq!(rest, ["job.created", "end"], "what ends it does not pass its filter");
     let late = appliance.follow(&path).rest();
     assert_eq!(late.len(), 1, "over already: {late:?}");
     assert_eq!(late[0].json(), json!({"seq": 4, "status": "completed"}));

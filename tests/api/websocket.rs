@@ -174,6 +174,8 @@ fn the_handshake_asks_who_and_from_where() {
         (plus(("origin", "null")), 403, "origin_not_allowed"),
         (without("upgrade"), 426, "upgrade_required"),
         (without("sec-websocket-version"), 426, "upgrade_required"),
+        (plus(("content-length", "3")), 400, "body_unexpected"),
+        (plus(("transfer-encoding", "chunked")), 400, "body_unexpected"),
         (without("sec-websocket-protocol"), 400, "subprotocol_required"),
         (without("sec-websocket-key"), 400, "invalid_handshake"),
     ] {

@@ -48,6 +48,8 @@ pub enum Answer {
     Status(u16),
     /// With these header lines and this body.
     Full(u16, String, Vec<u8>),
+    /// The first bytes, and then the others for ever.
+    Endless(&'static str, &'static str),
     /// Nothing, for ever.
     Hang,
     /// The connection ends.
@@ -151,6 +153,13 @@ fn converse(socket: TcpStream, plan: &Plan, tell: &SyncSender<Received>) {
         let (status, headers, body) = match answer {
             Answer::Status(status) => (status, String::new(), Vec::new()),
             Answer::Full(status, headers, body) => (status, headers, body),
+            Answer::Endless(first, again) => {
+                let mut sent = writer.write_all(first.as_bytes());
+                while sent.is_ok() {
+                    sent = writer.write_all(again.as_bytes());
+                }
+                return;
+            }
             Answer::Hang => {
                 // Until the other side has enough of it.
                 let _ = reader.read(&mut [0]);
