@@ -12,6 +12,7 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 mod conclude;
+pub mod desk;
 pub mod dsse;
 pub mod export;
 pub mod frontier;
@@ -22,7 +23,9 @@ mod locate;
 pub mod manifest;
 mod members;
 mod pass;
+pub mod quarantine;
 mod reading;
+pub mod reemit;
 pub mod replay;
 mod report;
 mod sources;
@@ -33,6 +36,7 @@ pub mod transport;
 mod verify;
 mod write;
 
+pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;

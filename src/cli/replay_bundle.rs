@@ -8,12 +8,16 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
-use super::verify::{KeyFiles, check_line, exit_of, look, scratch};
-use crate::bundle::import::{Keys, opener};
+use super::replay_show as show;
+use super::verify::{KeyFiles, check_line, empty, exit_of, look, scratch};
+use crate::bundle::import::{Keys, foreign_tenant, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::ScratchReplay;
-use crate::bundle::{Held, HeldTip, Options, Outcome, Report, Status, verify};
-use crate::domain::{Digest, TenantName};
+use crate::bundle::{Held, HeldTip, Options, Outcome, Replay, Report, Status, each_event, verify};
+use crate::config::loopback;
+use crate::domain::payload::BundleImported;
+use crate::domain::{Digest, TenantName, leaf_hash};
+use crate::ledger::Frontier;
 
 /// Which bundles.
 #[derive(Debug, Args)]
@@ -23,6 +27,20 @@ pub struct Arguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     keys: KeyFiles,
+    /// The state behind this event; behind the last when not given
+    #[arg(long, value_name = "SEQ")]
+    at: Option<u64>,
+    /// Show the replayed state: a read-only console and interface on this machine, with a token of its own
+    #[arg(long)]
+    serve: bool,
+    /// Where to show it; port 0 picks a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:0",
+        requires = "serve"
+    )]
+    listen: String,
 }
 
 /// What came out of it.
@@ -32,7 +50,8 @@ pub struct Replayed {
     bundles: Vec<Part>,
     origin: String,
     root: Digest,
-    size: u64,
+    /// How many events.
+    pub size: u64,
     /// SHA-256 over the complete state.
     pub state_digest: Digest,
     tenant: TenantName,
@@ -54,9 +73,29 @@ struct Part {
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let keys = arguments.keys.read()?;
     let keys = keys.ok_or_else(|| Failure::usage("replaying needs --log-key and --export-key"))?;
-    match replay(&arguments.files, &keys)? {
-        Ok(replayed) => tell(replayed, format),
-        Err(refused) => refuse(&refused, format),
+    let listen = arguments
+        .serve
+        .then(|| loopback(&arguments.listen))
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let mut replayed = match replay(&arguments.files, &keys)? {
+        Ok(replayed) => replayed,
+        Err(refused) => return refuse(&refused, format),
+    };
+    let end = replayed.size;
+    if let Some(at) = arguments.at {
+        if at >= end {
+            let message = format!(
+                "the bundles hold the events 0 to {}, there is no {at}",
+                end.saturating_sub(1)
+            );
+            return Err(Failure::usage(message).into());
+        }
+        replayed = replayed.at(&arguments.files, at + 1)?;
+    }
+    match listen {
+        None => tell(replayed, format),
+        Some(listen) => show::serve(replayed, &arguments.files, listen, format),
     }
 }
 
@@ -169,6 +208,51 @@ impl Chain {
             tar_sha256,
         });
         Ok(Ok(()))
+    }
+}
+
+impl Replayed {
+    /// The state at an earlier size, from the same bundles, which are verified.
+    fn at(self, files: &[PathBuf], size: u64) -> Result<Self> {
+        let mut replay = empty(&self.tenant, 0)?;
+        let mut tree = Frontier::default();
+        for file in files {
+            let visited = each_event(file, |line| {
+                if tree.size() == size {
+                    return Ok(false);
+                }
+                replay.event(tree.size(), line)?;
+                tree.push(leaf_hash(line));
+                Ok(true)
+            });
+            visited
+                .map_err(anyhow::Error::msg)
+                .with_context(|| file.display().to_string())?;
+        }
+        Ok(Replayed {
+            root: tree.root(),
+            size,
+            state_digest: replay.state_digest().map_err(anyhow::Error::msg)?,
+            ..self
+        })
+    }
+
+    /// What an import of its bundles would record, beside their files.
+    pub fn as_imported(&self, files: &[PathBuf]) -> Result<Vec<(PathBuf, BundleImported)>> {
+        let tenant = foreign_tenant(&self.origin, &self.tenant)
+            .ok_or_else(|| Failure::new(Exit::Refused(14), format!("{:?} is no origin", self.origin)))?;
+        let bundles = files.iter().zip(&self.bundles).map(|(file, part)| {
+            let imported = BundleImported {
+                first: part.first,
+                origin: self.origin.clone(),
+                root: self.root,
+                size: part.size,
+                tar_sha256: part.tar_sha256,
+                tenant: tenant.clone(),
+            };
+            (file.clone(), imported)
+        });
+        Ok(bundles.collect())
     }
 }
 
