@@ -295,6 +295,7 @@ impl From<ExportError> for ApiError {
             ExportError::Ledger(error) => error.into(),
             ExportError::Checkpoint(error) => error.into(),
             ExportError::Store(error) => error.into(),
+            ExportError::Output(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
             ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }

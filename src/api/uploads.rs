@@ -124,9 +124,16 @@ pub async fn receive(
     let file = tokio::fs::OpenOptions::new().append(true).open(&place.part).await;
     let mut file = file.map_err(|error| ApiError::storage(&error))?;
     let poured = pour(request.into_body(), &mut file, span.end - from, patience).await;
-    // What came before it broke off stays.
-    file.flush().await.map_err(|error| ApiError::storage(&error))?;
-    poured?;
+    let flushed = file.flush().await.map_err(|error| ApiError::storage(&error));
+    let received = poured.and(flushed);
+    if received
+        .as_ref()
+        .is_err_and(|error| error.code() == "storage_full")
+    {
+        // A full disk gets its room back; else what came before it broke off stays.
+        place.remove();
+    }
+    received?;
     let ended = place.clone();
     api.blocking(move |_| ended.end(span.end, span.total)).await
 }

@@ -10,20 +10,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::contents::Carried;
 use super::import::{ImportError, digest_of};
-use super::manifest::Redaction;
+use super::manifest::{Redaction, file_name};
 use super::members::Member;
 use super::reemit::StoredBundle;
 use super::replay::{ScratchFolder, Touched};
-use super::sources::{BlobStream, HistoryReader, LogStream};
-use super::survey::{StateAt, Survey, survey};
-use super::write::{BundleWriter, Measure, Range, WriteError};
+use super::sources::HistoryReader;
+use super::survey::{StateAt, survey};
+use super::write::{BundleWriter, Range, WriteError};
 use crate::domain::state::{Row, View};
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CheckpointError, Handle};
 use crate::ledger::{LedgerError, TenantLedger};
 use crate::limits;
-use crate::output::{AttemptKey, Output, Stream};
+use crate::output::{Output, OutputError};
 use crate::store::StoreError;
 
 /// Rules from history to state that this program follows.
@@ -146,6 +147,9 @@ pub enum ExportError {
     /// An event of our own ledger cannot be folded.
     #[error("event {0} of the ledger cannot be folded: {1}")]
     Fold(u64, String),
+    /// Artifacts or logs cannot be read.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -201,7 +205,11 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let scratch = ScratchFolder::new(&dir, engine.clock().entropy())
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
-    let range = range_of(&ledger, ask, &origin, size)?;
+    let carried = Carried::of(engine, output, &survey, ask)?;
+    let range = Range {
+        contents: carried.contents(),
+        ..range_of(&ledger, ask, &origin, size)?
+    };
     let root = range.root;
     let mut writer = BundleWriter::new(range);
     add_tree(&mut writer, engine, &ledger, ask, size)?;
@@ -212,12 +220,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         size,
     };
     add_state(&mut writer, &state, &survey.touched, scratch.path())?;
-    if ask.with.contains(&With::Artifacts) {
-        add_artifacts(&mut writer, output, &survey);
-    }
-    if ask.with.contains(&With::Logs) {
-        add_logs(&mut writer, output, &survey);
-    }
+    carried.add_to(&mut writer, output);
     let path = scratch.path().join("bundle");
     let written = writer.write_file(engine.keys().export(), disk, &path)?;
     keep(engine, &path, |bytes, file_sha256| Exported {
@@ -225,7 +228,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         file_sha256: Some(file_sha256),
         first: ask.from,
         id: written.tar_sha256,
-        missing: Vec::new(),
+        missing: carried.missing.into_iter().collect(),
         name: file_name(&origin, ask.from, size),
         origin,
         root,
@@ -237,6 +240,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
 
 fn range_of(ledger: &TenantLedger, ask: &ExportAsk, origin: &str, size: u64) -> Result<Range, ExportError> {
     Ok(Range {
+        contents: None,
         first: ask.from,
         origin: origin.to_owned(),
         prev_root: ledger.root_at(ask.from)?,
@@ -289,11 +293,6 @@ pub(super) fn keep(
     let note = crate::domain::canonical::to_canonical(&exported);
     crate::disk::replace_file(disk, &dir.join(format!("{id}.json")), &note).map_err(disk_error)?;
     Ok(exported)
-}
-
-/// The name under which a bundle travels.
-pub(super) fn file_name(origin: &str, first: u64, size: u64) -> String {
-    format!("{}-{first}-{size}.audit.tar.zst", origin.replace('/', "-"))
 }
 
 /// What was exported of a tenant, by id.
@@ -368,53 +367,4 @@ fn add_state(
         )?;
     }
     Ok(())
-}
-
-fn add_artifacts<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
-    for (sha256, size) in &survey.artifacts {
-        let sha256 = *sha256;
-        let measure = Measure {
-            size: *size,
-            sha256,
-            lines: 0,
-        };
-        writer.add_measured(
-            Member::Artifact(sha256),
-            measure,
-            Box::new(move || {
-                let reader = output.blobs().reader(&sha256).map_err(io::Error::other)?;
-                Ok(Box::new(BlobStream { reader, at: 0 }) as Box<dyn Read>)
-            }),
-        );
-    }
-}
-
-fn add_logs<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
-    for (scope, job, attempt, logs) in &survey.logs {
-        for (stream, digest) in [(Stream::Stdout, &logs.stdout), (Stream::Stderr, &logs.stderr)] {
-            let key = AttemptKey {
-                scope: scope.clone(),
-                job: *job,
-                attempt: *attempt,
-            };
-            let measure = Measure {
-                size: digest.bytes,
-                sha256: digest.sha256,
-                lines: 0,
-            };
-            writer.add_measured(
-                Member::Log(digest.sha256),
-                measure,
-                Box::new(move || {
-                    let key = key.clone();
-                    Ok(Box::new(LogStream {
-                        output,
-                        key,
-                        stream,
-                        at: 0,
-                    }) as Box<dyn Read>)
-                }),
-            );
-        }
-    }
 }

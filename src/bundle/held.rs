@@ -247,35 +247,44 @@ pub fn checkpoint(
 /// Stores the verified tar under its digest, flushed; checked once more on the way.
 pub(super) fn store_tar(engine: &Handle, file: &Path, sha256: Digest) -> Result<(), ImportError> {
     let path = tar_path(engine.dir(), sha256);
-    let disk_error = |error| ImportError::Disk(path.display().to_string(), error);
-    let disk: &dyn Disk = engine.disk().as_ref();
     let dir = engine.dir().join("imports");
-    disk.create_dir_all(&dir).map_err(disk_error)?;
-    let source = io::BufReader::new(fs::File::open(file).map_err(disk_error)?);
-    let mut frame = FrameReader::new(source).map_err(disk_error)?;
+    let disk: &dyn Disk = engine.disk().as_ref();
     let beside = dir.join(format!("{sha256}.new"));
-    let out = disk.open(&beside, Access::Create).map_err(disk_error)?;
-    out.set_len(0).map_err(disk_error)?;
+    let stored = disk
+        .create_dir_all(&dir)
+        .and_then(|()| unpack(disk, file, &beside, sha256))
+        .and_then(|()| disk.rename(&beside, &path))
+        .and_then(|()| disk.sync_dir(&dir));
+    stored.map_err(|error| {
+        // A full disk gets its room back; that this may fail as well changes nothing.
+        let _ = disk.remove(&beside);
+        ImportError::Disk(path.display().to_string(), error)
+    })
+}
+
+/// Takes the tar out of a bundle's frame, flushed; it must still be the one that was verified.
+fn unpack(disk: &dyn Disk, file: &Path, to: &Path, sha256: Digest) -> io::Result<()> {
+    let source = io::BufReader::new(fs::File::open(file)?);
+    let mut frame = FrameReader::new(source)?;
+    let out = disk.open(to, Access::Create)?;
+    out.set_len(0)?;
     let (mut at, mut hasher, mut chunk) = (0, Hasher::default(), vec![0; 256 * 1024]);
     loop {
-        let read = frame.read(&mut chunk).map_err(disk_error)?;
+        let read = frame.read(&mut chunk)?;
         if read == 0 {
             break;
         }
         hasher.update(&chunk[..read]);
-        out.write_at(&chunk[..read], at).map_err(disk_error)?;
+        out.write_at(&chunk[..read], at)?;
         at += read as u64;
     }
     if hasher.finish() != sha256 {
-        let error = io::Error::new(
+        return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the file changed after it was verified",
-        );
-        return Err(disk_error(error));
+        ));
     }
-    out.sync().map_err(disk_error)?;
-    disk.rename(&beside, &path).map_err(disk_error)?;
-    disk.sync_dir(&dir).map_err(disk_error)
+    out.sync()
 }
 
 /// What is held here of foreign ledgers, for the check of continuity.

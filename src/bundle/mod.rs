@@ -12,6 +12,7 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 mod conclude;
+mod contents;
 pub mod desk;
 pub mod dsse;
 pub mod export;
@@ -22,6 +23,7 @@ pub mod import;
 mod locate;
 pub mod manifest;
 mod members;
+mod named;
 mod pass;
 pub mod quarantine;
 mod reading;

@@ -115,7 +115,11 @@ impl Quarantine {
         self.sweep(&kept)?;
         let gone = self.make_room(kept, note.bytes)?;
         let path = self.dir.join(note.sha256.to_string());
-        self.copy(file, &path)?;
+        if let Err(error) = self.copy(file, &path) {
+            // A full disk gets its room back; what is left is swept by the next.
+            let _ = self.sweep(&self.list()?);
+            return Err(error);
+        }
         let text = crate::domain::canonical::to_canonical(&note);
         disk::replace_file(self.disk.as_ref(), &self.note_path(note.sha256), &text)
             .map_err(|error| self.failed(error))?;

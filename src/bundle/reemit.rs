@@ -5,9 +5,10 @@ use std::io::{self, BufWriter, Read, Write};
 
 use serde::Serialize;
 
-use super::export::{ExportError, Exported, With, file_name, keep};
+use super::export::{ExportError, Exported, With, keep};
 use super::held::{check_stored, tar_path};
 use super::import::import_row;
+use super::manifest::file_name;
 use super::replay::ScratchFolder;
 use super::transport::FrameWriter;
 use crate::domain::{Digest, TenantName};

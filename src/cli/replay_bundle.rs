@@ -114,7 +114,7 @@ pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, Refused
     let mut chain: Option<Chain> = None;
     for file in files {
         let added = match &mut chain {
-            None => Chain::begin(file, keys)?.map(|begun| chain = Some(begun)),
+            None => Chain::begin(file, keys, From::Start)?.map(|begun| chain = Some(begun)),
             Some(chain) => chain.add(file, keys)?,
         };
         if let Err(report) = added {
@@ -128,28 +128,72 @@ pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, Refused
     chain.end().map(Ok)
 }
 
+/// Verifies a bundle against those that it follows, in order: that it extends them, and, where they go back to the first
+/// event, that history leads to its state.
+///
+/// # Errors
+/// Usage; no verdict; bundles that do not follow one another. One of the earlier bundles that is refused is given back.
+pub fn verify_after(
+    after: &[PathBuf],
+    file: &Path,
+    keys: &Keys,
+) -> Result<Result<(Predicate, Report), RefusedBundle>> {
+    let mut chain: Option<Chain> = None;
+    for earlier in after {
+        let added = match &mut chain {
+            None => Chain::begin(earlier, keys, From::Anywhere)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(earlier, keys)?,
+        };
+        if let Err(report) = added {
+            let file = earlier.clone();
+            return Ok(Err(RefusedBundle {
+                file,
+                report: *report,
+            }));
+        }
+    }
+    let mut chain = chain.ok_or_else(|| Failure::usage("after which bundle?"))?;
+    let judged = chain.add(file, keys)?;
+    let report = judged.map_or_else(|report| *report, |()| chain.report.clone());
+    Ok(Ok((chain.last, report)))
+}
+
+/// Where a chain of bundles may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// With the first event, so that the state can be replayed.
+    Start,
+    /// Anywhere.
+    Anywhere,
+}
+
 /// What was replayed so far.
 struct Chain {
-    replay: ScratchReplay,
+    /// None where the chain does not begin with the first event.
+    replay: Option<ScratchReplay>,
     last: Predicate,
     parts: Vec<Part>,
+    /// That of the last bundle, which was good.
+    report: Report,
 }
 
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
-    fn begin(file: &Path, keys: &Keys) -> Result<Result<Chain, Box<Report>>> {
+    fn begin(file: &Path, keys: &Keys, from: From) -> Result<Result<Chain, Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
         };
         let predicate = statement.predicate;
-        if predicate.first != 0 {
+        if predicate.first != 0 && from == From::Start {
             return Err(out_of_order(file, &predicate, 0));
         }
+        let replay = (predicate.first == 0).then(|| scratch(&predicate)).transpose()?;
         let mut chain = Chain {
-            replay: scratch(&predicate)?,
+            replay,
             last: predicate,
             parts: Vec::new(),
+            report: outcome.report,
         };
         let added = chain.take(file, keys, None)?;
         Ok(added.map(|()| chain))
@@ -165,7 +209,9 @@ impl Chain {
         if predicate.first != self.last.size || predicate.origin != self.last.origin {
             return Err(out_of_order(file, &predicate, self.last.size));
         }
-        self.replay.continue_at(predicate.first);
+        if let Some(replay) = &mut self.replay {
+            replay.continue_at(predicate.first);
+        }
         let tip = HeldTip {
             size: self.last.size,
             root: self.last.root,
@@ -185,8 +231,8 @@ impl Chain {
             log_key: Some(keys.log),
             export_key: Some(keys.export),
             held,
-            replay: Some(&mut self.replay),
-            require_replay: true,
+            require_replay: self.replay.is_some(),
+            replay: self.replay.as_mut().map(|replay| replay as &mut dyn Replay),
         };
         let outcome = verify(&opener(file), options).with_context(|| file.display().to_string())?;
         let Outcome {
@@ -200,6 +246,7 @@ impl Chain {
         if !report.ok {
             return Ok(Err(Box::new(report)));
         }
+        self.report = report;
         let (first, size) = (self.last.first, self.last.size);
         self.parts.push(Part {
             file: file.display().to_string(),
@@ -258,7 +305,10 @@ impl Replayed {
 
 impl Chain {
     fn end(mut self) -> Result<Replayed> {
-        let state_digest = self.replay.state_digest().map_err(anyhow::Error::msg)?;
+        let replay = self.replay.as_mut();
+        let replay =
+            replay.ok_or_else(|| anyhow::anyhow!("the bundles do not begin with the first event"))?;
+        let state_digest = replay.state_digest().map_err(anyhow::Error::msg)?;
         Ok(Replayed {
             bundles: self.parts,
             origin: self.last.origin,
@@ -297,7 +347,11 @@ fn out_of_order(file: &Path, predicate: &Predicate, expected: u64) -> anyhow::Er
     Failure::new(Exit::Refused(11), message).into()
 }
 
-fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
+/// Tells why a bundle is refused.
+///
+/// # Errors
+/// What standard output said.
+pub fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
     let RefusedBundle { file, report } = refused;
     if format.is_json() {
         print::json(report)?;

@@ -7,6 +7,7 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
+use super::replay_bundle::{refuse, verify_after};
 use super::style::{Look, paint, shown};
 use super::{extract, read};
 use crate::bundle::import::{Keys, opener};
@@ -26,6 +27,9 @@ pub struct Arguments {
     /// The proof that stands beside an event
     #[arg(long, value_name = "FILE", conflicts_with_all = ["require_replay", "export_key"])]
     proof: Option<PathBuf>,
+    /// A bundle that this one must extend; given again for each one between them, in order
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "proof")]
+    after: Vec<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -71,16 +75,27 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         return extract::verify(&arguments.file, proof, log_key, format);
     }
     let keys = arguments.keys.read()?;
+    if !arguments.after.is_empty() {
+        let keys = keys.ok_or_else(|| Failure::usage("--after needs --log-key and --export-key"))?;
+        return match verify_after(&arguments.after, &arguments.file, &keys)? {
+            Ok((predicate, report)) => told(&arguments.file, Some(&predicate), &report, format),
+            Err(refused) => refuse(&refused, format),
+        };
+    }
     let outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
-    let report = &outcome.report;
+    let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
+    let exit = told(&arguments.file, predicate, &outcome.report, format)?;
+    if keys.is_none() {
+        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+    }
+    Ok(exit)
+}
+
+fn told(file: &Path, predicate: Option<&Predicate>, report: &Report, format: Format) -> Result<Exit> {
     if format.is_json() {
         print::json(report)?;
     } else {
-        let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
-        print_report(&arguments.file, predicate, report)?;
-    }
-    if keys.is_none() {
-        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+        print_report(file, predicate, report)?;
     }
     Ok(exit_of(report))
 }
