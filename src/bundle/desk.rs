@@ -22,7 +22,7 @@ use crate::domain::payload::bundles::{BundleDiscarded, BundleImportRequested};
 use crate::domain::payload::{BundleImported, BundleRefused};
 use crate::domain::token::Import;
 use crate::domain::{Digest, TenantName, Timestamp};
-use crate::engine::Handle;
+use crate::engine::{CommandError, Handle};
 use crate::limits;
 use crate::trust::PublicKey;
 
@@ -111,7 +111,9 @@ impl Desk {
                 tenant: tenant.clone(),
             };
             let command = Command::ImportBundle(Box::new(imported));
-            self.engine.submit(&TenantName::system(), actor, command).await?;
+            let recorded = self.engine.submit(&TenantName::system(), actor, command).await;
+            self.or_remove(tar_sha256, recorded.map_err(ImportError::from))
+                .await?;
         }
         self.complete(&tenant).await?;
         Ok(Taken::Imported(Box::new(Imported {
@@ -177,7 +179,8 @@ impl Desk {
             tenant,
         };
         let command = BundleCommand::RequestImport(request);
-        let request = self.submit(actor, command).await?;
+        let asked = self.submit(actor, command).await;
+        let request = self.or_remove(tar_sha256, asked).await?;
         Ok(Taken::Waiting {
             already: false,
             request,
@@ -264,6 +267,15 @@ impl Desk {
     async fn store(&self, file: &Path, tar_sha256: Digest) -> Result<(), ImportError> {
         let (engine, file) = (self.engine.clone(), file.to_owned());
         blocking(move || store_tar(&engine, &file, tar_sha256)).await
+    }
+
+    /// Removes a stored tar again that the writer did not accept. What may have been recorded keeps its tar.
+    async fn or_remove<T>(&self, tar: Digest, recorded: Result<T, ImportError>) -> Result<T, ImportError> {
+        if matches!(recorded, Err(ImportError::Command(CommandError::Rejected(_)))) {
+            let engine = self.engine.clone();
+            blocking(move || remove_tar(&engine, tar)).await?;
+        }
+        recorded
     }
 
     async fn complete(&self, tenant: &TenantName) -> Result<(), ImportError> {

@@ -94,7 +94,7 @@ impl Quarantine {
                 }
             }
         }
-        found.sort_by(|a, b| (a.at, a.sha256).cmp(&(b.at, b.sha256)));
+        found.sort_by_key(|note| (note.at, note.sha256));
         Ok(found)
     }
 

@@ -198,15 +198,11 @@ fn it_satisfies_nothing_here() {
         .header("idempotency-key", "same-key");
     let own = pair.target.send(&keyed).expect(201);
     assert_ne!(own["id"], json!(pair.job));
-    for path in [
-        format!("/api/v1/jobs/{}/replay", pair.job),
-        format!("/api/v1/runs/{}/replay", pair.run),
+    for (path, body) in [
+        (format!("/api/v1/jobs/{}/replay", pair.job), r#"{"reason":"x"}"#),
+        (format!("/api/v1/runs/{}/replay", pair.run), r#"{"steps":["a"]}"#),
     ] {
-        assert_eq!(
-            pair.target.post(&path, r#"{"reason":"x"}"#).problem(404),
-            "not_found",
-            "{path}"
-        );
+        assert_eq!(pair.target.post(&path, body).problem(404), "not_found", "{path}");
     }
     let approve = format!("/api/v1/pack-runs/{}/gates/a/approve", pair.run);
     assert_eq!(

@@ -263,6 +263,37 @@ fn a_rejected_bundle_is_not_held_and_can_be_brought_anew() {
 }
 
 #[test]
+fn other_keys_than_those_pinned_take_nothing_in() {
+    for approvals in [0, 1] {
+        let source = TestAppliance::start();
+        let (other, target) = (TestAppliance::start(), TestAppliance::asking(approvals));
+        submit(&source, 2);
+        let (_, file) = export(&source, &json!({}));
+        let origin = source
+            .engine
+            .origin(&"default".parse().unwrap())
+            .unwrap()
+            .to_string();
+        let pem = |key: fastness::trust::PublicKey| key.to_pem().unwrap();
+        let keys = other.engine.keys();
+        let pin = json!({"origin": origin, "logKey": pem(keys.log().public()), "exportKey": pem(keys.export().public())});
+        target.post("/api/v1/trust/pins", pin.to_string()).expect(204);
+        assert_eq!(
+            import(&target, &target.admin, &source, &file).problem(409),
+            "pin_conflict"
+        );
+        assert!(stored(&target).is_empty() && statuses(&target).is_empty());
+        let pinned = target.post("/api/v1/bundles/import", &file);
+        assert_eq!(
+            pinned.problem(422),
+            "bundle_refused",
+            "by the pinned keys it is another's"
+        );
+        assert_eq!(pinned.json()["report"]["exitCode"], 12);
+    }
+}
+
+#[test]
 fn a_stored_bundle_that_was_changed_while_it_waited_is_not_taken_in() {
     let (source, target) = (TestAppliance::start(), TestAppliance::asking(1));
     submit(&source, 2);

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::fixture::{ORIGIN, checkpoint, export_key, log_key, range, refused, report};
 use crate::api::imports::{export, import, noted};
-use crate::api::jobs::claim;
+use crate::api::jobs::{claim, complete};
 use crate::support::appliance::{Ask, TestAppliance, files};
 
 const JOB: &str = "0190d7c4-0000-7000-8000-000000000000";
@@ -26,7 +26,7 @@ fn events() -> [Vec<u8>; 2] {
     };
     let artifact =
         json!({"mime": "text/plain", "name": "a.txt", "sha256": Digest::of(MADE), "size": MADE.len()});
-    let log = |bytes: &[u8]| json!({"bytes": bytes.len(), "sha256": Digest::of(bytes)});
+    let log = |bytes: &[u8]| json!({"bytes": bytes.len(), "lines": 1, "sha256": Digest::of(bytes)});
     let logs = json!({"indexSha256": Digest::of(b"i"), "stderr": log(b""), "stdout": log(SAID)});
     [
         event(0, "artifact.created", json!({"artifact": artifact, "attempt": 1})),
@@ -137,6 +137,62 @@ fn what_is_named_is_there_or_said_to_be_missing() {
         ),
     ] {
         assert_eq!(refused(&bad, 10).n, 3, "{name}");
+    }
+}
+
+#[test]
+fn every_way_an_attempt_ends_brings_its_log() {
+    let source = TestAppliance::start();
+    let ended = |outcome: &str| {
+        let job = source
+            .post("/api/v1/jobs", r#"{"type":"t","retries":{"max":0}}"#)
+            .expect(201);
+        let id = job["id"].as_str().unwrap().to_owned();
+        assert_eq!(claim(&source, json!({}))["jobs"][0]["id"], id.as_str());
+        let said = format!("{outcome} said this\n");
+        let path = format!("/api/v1/workers/jobs/{id}/logs?worker=w-1&epoch=1&stream=stderr&offset=0");
+        assert!(source.post(&path, &said).status < 300);
+        if outcome == "cancelled" {
+            source
+                .post(&format!("/api/v1/jobs/{id}/cancel"), r#"{"reason":"r"}"#)
+                .expect(202);
+        }
+        if outcome == "released" {
+            let body = json!({"worker": "w-1", "epoch": 1, "reason": "r"}).to_string();
+            let path = format!("/api/v1/workers/jobs/{id}/release");
+            assert!(source.post(&path, body).status < 300);
+            source
+                .post(&format!("/api/v1/jobs/{id}/cancel"), r#"{"reason":"r"}"#)
+                .expect(200);
+        } else {
+            let mut result = json!({"jobId": id, "epoch": 1, "outcome": outcome});
+            if outcome == "failed" {
+                result["error"] = json!({"class": "other", "message": "m"});
+            }
+            complete(&source, json!({"worker": "w-1", "results": [result]}));
+        }
+        Digest::of(said.as_bytes())
+    };
+    let digests: Vec<Digest> = ["completed", "failed", "cancelled", "released"]
+        .map(ended)
+        .to_vec();
+    let size = source.get("/api/v1/ledger/state").expect(200)["size"]
+        .as_u64()
+        .unwrap();
+    // From the first event on, and from one behind the beginning of the last attempt.
+    let first_of_all = json!({"with": ["logs"]});
+    let ends_alone = json!({"with": ["logs"], "from": size - 2});
+    for (body, expected) in [(first_of_all, &digests[..]), (ends_alone, &digests[3..])] {
+        let (exported, file) = export(&source, &body);
+        assert!(exported.get("missing").is_none(), "{exported}");
+        let parts = super::fixture::Parts::of(&file);
+        for digest in expected {
+            let name = format!("audit/logs/{digest}");
+            assert!(
+                parts.0.iter().any(|(member, _)| *member == name),
+                "{body}: {name}"
+            );
+        }
     }
 }
 

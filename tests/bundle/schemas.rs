@@ -6,7 +6,7 @@ use fastness::bundle::dsse::Envelope;
 use fastness::bundle::manifest::{Contents, Predicate, Statement};
 use fastness::bundle::tar::TarReader;
 use fastness::bundle::transport::FrameReader;
-use fastness::domain::job::Job;
+use fastness::domain::job::{Artifact, AttemptLogs, Job, OutputDigest};
 use fastness::domain::run::Run;
 use fastness::domain::state::Pack;
 use serde::de::DeserializeOwned;
@@ -67,6 +67,9 @@ fn the_schemas_have_exactly_the_fields_of_the_types() {
     assert_eq!(described(&records, "/$defs/job"), fields::<Job>());
     assert_eq!(described(&records, "/$defs/run"), fields::<Run>());
     assert_eq!(described(&records, "/$defs/pack"), fields::<Pack>());
+    assert_eq!(described(&records, "/$defs/artifact"), fields::<Artifact>());
+    assert_eq!(described(&records, "/$defs/logs"), fields::<AttemptLogs>());
+    assert_eq!(described(&records, "/$defs/output"), fields::<OutputDigest>());
 }
 
 /// The members of a bundle.
@@ -103,6 +106,11 @@ fn a_real_bundle_keeps_to_them() {
             )
             .expect(201);
         let lease = claim(&source, json!({}))["jobs"][0].clone();
+        let path = format!(
+            "/api/v1/workers/jobs/{}/logs?worker=w-1&epoch=1&stream=stdout&offset=0",
+            lease["id"].as_str().unwrap()
+        );
+        assert!(source.post(&path, "a line\n").status < 300);
         let error = json!({"class": "other", "message": "m"});
         let mut result = json!({"jobId": lease["id"], "epoch": 1, "outcome": outcome});
         if outcome == "failed" {

@@ -37,16 +37,23 @@ impl Shown {
     }
 
     fn ask(&self, method: &str, path: &str) -> Reply {
+        self.send(method, path, if method == "GET" { "" } else { "{}" })
+    }
+
+    fn send(&self, method: &str, path: &str, body: &str) -> Reply {
         let address = self.ready["url"]
             .as_str()
             .unwrap()
             .strip_prefix("http://")
             .unwrap();
-        let ask = Ask::new(method, path, if method == "GET" { b"" } else { b"{}" });
-        let ask = ask
+        let ask = Ask::new(method, path, body.as_bytes())
             .header("content-type", "application/json")
             .token(self.ready["token"].as_str().unwrap());
         call(address.parse().unwrap(), &ask).unwrap()
+    }
+
+    fn sign_in(&self) -> String {
+        serde_json::json!({"token": self.ready["token"]}).to_string()
     }
 
     fn end(mut self) {
@@ -92,7 +99,11 @@ fn a_replayed_bundle_reads_as_its_source_and_is_never_written() {
             "{path}"
         );
     }
-    assert_eq!(shown.ask("GET", "/api/v1/session").status, 200);
+    assert_eq!(
+        shown.send("POST", "/api/v1/session", &shown.sign_in()).status,
+        200,
+        "a console may sign in"
+    );
     let mut refused = 0;
     for route in routes() {
         let reads = ["GET", "HEAD"].contains(&route.method.as_str());

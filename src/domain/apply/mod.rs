@@ -130,14 +130,10 @@ impl Fold<'_> {
             EventBody::BundleImportApproved(payload) => self.import_approved(payload),
             EventBody::BundleImportRejected(payload) => self.import_rejected(payload),
             EventBody::LedgerOpened(_) => self.ledger_opened(),
-            EventBody::BundleExported(_)
-            | EventBody::BundleVerified(_)
-            | EventBody::BundleRefused(_)
-            | EventBody::BundleDiscarded(_)
-            | EventBody::BundleDownloaded(_)
-            | EventBody::BundleAttemptFailed(_)
-            | EventBody::WebhookRefused(_)
-            | EventBody::ClockStep(_) => Ok(()),
+            EventBody::BundleExported(_) | EventBody::BundleVerified(_) => Ok(()),
+            EventBody::BundleRefused(_) | EventBody::BundleDiscarded(_) => Ok(()),
+            EventBody::BundleDownloaded(_) | EventBody::BundleAttemptFailed(_) => Ok(()),
+            EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }
 
