@@ -381,7 +381,7 @@ fn a_download_that_breaks_off_goes_on() {
     assert_eq!(std::fs::read(&out).unwrap(), whole);
     let heads = line.heads.lock().unwrap().concat().to_lowercase();
     assert!(
-        heads.contains("range: bytes=") && heads.contains("if-range: \""),
+        heads.contains("\r\nrange: bytes=") && heads.contains("if-range: \""),
         "{heads}"
     );
     assert!(said.stderr.contains("going on at byte"), "{said:?}");
@@ -402,9 +402,10 @@ fn an_upload_that_breaks_off_goes_on() {
     let imported: Value = said.json(0);
     assert_eq!(imported["already"], false);
     let heads = line.heads.lock().unwrap().concat().to_lowercase();
-    let resumed = heads.matches("content-range: bytes ").count();
+    let resumed =
+        heads.matches("content-range: bytes ").count() - heads.matches("content-range: bytes 0-").count();
     assert!(
-        resumed >= 2 && said.stderr.contains("going on"),
+        resumed >= 1 && said.stderr.contains("going on"),
         "{resumed}: {said:?}"
     );
     assert!(files_in(&target.path("data/uploads")).is_empty());
