@@ -51,6 +51,15 @@ impl Attempts {
     }
 }
 
+/// Does work to its end, also when whoever asked has gone meanwhile: what was written is recorded, and a turn is given back
+/// only when nothing of it goes on.
+pub async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ApiError>> + Send + 'static,
+) -> Result<T, ApiError> {
+    let done = tokio::spawn(work).await;
+    done.map_err(|_| ApiError::stopping())?
+}
+
 /// Notes a failure, and gives the result back as it was.
 pub async fn audited<T>(
     api: &Api,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::attempts::audited;
+use super::attempts::{audited, to_its_end};
 use super::auth::Caller;
 use super::error::{ApiError, created};
 use super::imports::Brought;
@@ -64,8 +64,11 @@ pub async fn export(
     body: Result<OptionalJson<ExportBody>, ApiError>,
 ) -> Result<Response, ApiError> {
     let target = caller.tenant()?.to_string();
-    let exported = exported(&api, &caller, body).await;
-    audited(&api, &caller, "export", Some(target), exported).await
+    to_its_end(async move {
+        let exported = exported(&api, &caller, body).await;
+        audited(&api, &caller, "export", Some(target), exported).await
+    })
+    .await
 }
 
 async fn exported(
@@ -145,8 +148,11 @@ pub async fn check(
     query: Query,
     request: Request,
 ) -> Result<Answer<Report>, ApiError> {
-    let checked = checked(&api, &caller, query, request).await;
-    audited(&api, &caller, "verify", None, checked).await
+    to_its_end(async move {
+        let checked = checked(&api, &caller, query, request).await;
+        audited(&api, &caller, "verify", None, checked).await
+    })
+    .await
 }
 
 async fn checked(

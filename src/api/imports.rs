@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Api;
-use super::attempts::audited;
+use super::attempts::{audited, to_its_end};
 use super::auth::Caller;
 use super::bundles::keys_of;
 use super::change::{Change, Thing};
@@ -92,8 +92,11 @@ pub async fn take_in(
     query: Query,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let taken = taken_in(&api, &caller, query, request).await;
-    audited(&api, &caller, "import", None, taken).await
+    to_its_end(async move {
+        let taken = taken_in(&api, &caller, query, request).await;
+        audited(&api, &caller, "import", None, taken).await
+    })
+    .await
 }
 
 async fn taken_in(
@@ -357,7 +360,7 @@ pub async fn approve(
     caller: Caller,
     change: Result<Change<Digest>, ApiError>,
 ) -> Result<Answer<ImportView>, ApiError> {
-    decide(&api, &caller, change, Verdict::Approve).await
+    to_its_end(async move { decide(&api, &caller, change, Verdict::Approve).await }).await
 }
 
 /// Rejects an import: the bundle is not taken in, and would have to be brought anew.
@@ -369,7 +372,7 @@ pub async fn reject(
     caller: Caller,
     change: Result<Change<Digest>, ApiError>,
 ) -> Result<Answer<ImportView>, ApiError> {
-    decide(&api, &caller, change, Verdict::Reject).await
+    to_its_end(async move { decide(&api, &caller, change, Verdict::Reject).await }).await
 }
 
 async fn decide(

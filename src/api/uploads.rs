@@ -26,6 +26,7 @@ use tokio::io::AsyncWriteExt;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::to_its_end;
 use super::auth::Caller;
 use super::error::{ApiError, json};
 use super::request::{BodyPatience, Id};
@@ -112,8 +113,17 @@ pub async fn receive(
     let Id(sha256) =
         sha256.map_err(|_| ApiError::field("invalid_field", "/path/sha256", "64 lower-case hex digits"))?;
     let span = Span::of(&headers, limits::BUNDLE_BYTES_MAX)?;
+    to_its_end(async move { take_range(&api, sha256, span, request).await }).await
+}
+
+async fn take_range(
+    api: &Arc<Api>,
+    sha256: Digest,
+    span: Span,
+    request: Request,
+) -> Result<Response, ApiError> {
     let _turn = api.uploads.take(sha256)?;
-    let place = Place::new(&api, sha256);
+    let place = Place::new(api, sha256);
     let from = span.from.unwrap_or(0);
     let begun = place.clone();
     let is_there = api.blocking(move |api| begun.begin(api, from)).await?;

@@ -210,13 +210,21 @@ pub fn rows(engine: &Handle, kind: Kind) -> Result<Vec<Row>, StoreError> {
     let store = engine
         .store()
         .map_err(|error| StoreError::Failed(error.to_string()))?;
-    let page = Page {
-        after: None,
-        direction: Direction::Forward,
-        limit: limits::IMPORTS_MAX,
-    };
-    let rows = store.read()?.rows(&TenantName::system(), kind, page)?;
-    Ok(rows.into_iter().map(|(_, row)| row).collect())
+    let (snapshot, system) = (store.read()?, TenantName::system());
+    let (mut found, mut after) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        let page = Page {
+            after: after.as_deref(),
+            direction: Direction::Forward,
+            limit: limits::PAGE_ITEMS_MAX,
+        };
+        let rows = snapshot.rows(&system, kind, page)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(found);
+        };
+        after = Some(last.clone());
+        found.extend(rows.into_iter().map(|(_, row)| row));
+    }
 }
 
 /// Makes what is derived from imported bundles complete: at start, and after an import.

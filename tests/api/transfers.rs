@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::imports::{export, submit, with_keys};
 use crate::support::appliance::{Ask, Reply, TestAppliance};
+use crate::support::program::until;
 
 fn put(target: &TestAppliance, sha256: &str, bytes: &[u8], range: Option<(usize, usize)>) -> Reply {
     let path = format!("/api/v1/uploads/{sha256}");
@@ -84,6 +85,30 @@ fn an_upload_goes_on_where_it_ended_and_is_imported_by_its_digest() {
     assert_eq!(import_uploaded(&target, &source, &sha256).expect(201)["size"], 31);
     assert!(names(&target).is_empty(), "what was imported is not kept twice");
     assert_eq!(upload(&target, &sha256).problem(404), "not_found");
+}
+
+#[test]
+fn an_import_goes_to_its_end_when_whoever_asked_has_gone() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    let (exported, file, sha256) = bundle(&source);
+    put(&target, &sha256, &file, None).expect(201);
+    let path = format!("/api/v1/bundles/import?upload={sha256}");
+    let asked = with_keys(Ask::new("POST", &path, b"").token(&target.admin), &source);
+    let mut socket = target.connect();
+    socket.write_all(&asked.bytes(target.address)).unwrap();
+    drop(socket);
+    let shown = format!("/api/v1/imports/{}", exported["id"].as_str().unwrap());
+    until("the bundle is held", || target.get(&shown).status == 200);
+    until("the upload goes", || names(&target).is_empty());
+    let tenant = target.get(&shown).expect(200)["tenant"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let state = Ask::get("/api/v1/ledger/state")
+        .token(&target.admin)
+        .header("x-fastness-tenant", &tenant);
+    let own = source.get("/api/v1/ledger/state?size=31").expect(200);
+    until("its state is made", || target.send(&state).json() == own);
 }
 
 #[test]
