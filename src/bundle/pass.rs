@@ -336,7 +336,7 @@ impl<'a> Pass<'a> {
 
     fn history(&mut self, content: &mut Content<'_>, file: &FileEntry, of: &Statement) -> Result<(), Stop> {
         let watched = self.tip.map(|tip| tip.size);
-        let mut history = HistoryCheck::new(&of.predicate, self.frontier.take(), watched);
+        let mut history = HistoryCheck::new(of, self.frontier.take(), watched);
         let mut line = Vec::new();
         loop {
             let read = content.line(&mut line, limits::EVENT_BYTES_MAX)?;
@@ -360,6 +360,9 @@ impl<'a> Pass<'a> {
             if read == Line::TooLong {
                 break;
             }
+        }
+        if let Err(finding) = history.files() {
+            self.checks.fail(CheckName::Members, finding);
         }
         self.history_end(&history, file, of);
         Ok(())
