@@ -28,6 +28,8 @@ pub struct ApiContext {
     pub(super) version: &'static str,
     pub(super) find_asset: Option<FindAsset>,
     pub(super) bounds: Bounds,
+    /// How many persons approve a work order before it starts, besides whoever took it in.
+    pub(super) order_approvers: u32,
 }
 
 impl ApiContext {
@@ -49,6 +51,7 @@ impl ApiContext {
             version: env!("CARGO_PKG_VERSION"),
             find_asset: None,
             bounds: Bounds::default(),
+            order_approvers: 0,
         }
     }
 
@@ -63,6 +66,13 @@ impl ApiContext {
     #[must_use]
     pub fn with_outlet(mut self, outlet: Arc<Outlet>, pace: Pace) -> Self {
         (self.outlet, self.pace) = (outlet, pace);
+        self
+    }
+
+    /// So many persons approve a work order before it starts, besides whoever took it in.
+    #[must_use]
+    pub fn with_order_approvers(mut self, approvers: u32) -> Self {
+        self.order_approvers = approvers;
         self
     }
 

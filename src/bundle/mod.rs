@@ -21,6 +21,7 @@ pub mod import;
 mod locate;
 pub mod manifest;
 mod members;
+pub mod order;
 mod pass;
 mod reading;
 pub mod replay;

@@ -1,5 +1,6 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
+mod order;
 mod reply;
 mod webhook;
 
@@ -18,7 +19,8 @@ use super::{
     Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
 };
 
-pub use self::reply::{Leased, PackNovelty, Reply};
+pub use self::order::{HubCancel, OrderCommand, OrderContent, OrderRun};
+pub use self::reply::{Leased, OrderNovelty, PackNovelty, Reply};
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
 /// What is asked of the writer.
@@ -205,6 +207,8 @@ pub enum Command {
         /// Recorded with it.
         reason: String,
     },
+    /// Issue, take in, start or end a work order.
+    Order(Box<OrderCommand>),
     /// Make, change or end a webhook.
     ChangeWebhook(Box<ChangeWebhook>),
     /// Open a ledger.

@@ -5,6 +5,7 @@ mod admin;
 mod dead_letter;
 mod gate;
 mod job;
+mod order;
 mod run;
 mod secret;
 mod step;
@@ -120,6 +121,14 @@ impl Fold<'_> {
             EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
             EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
             EventBody::WebhookDead(payload) => self.webhook_dead(payload),
+            EventBody::WorkorderIssued(payload) => self.order_issued(payload),
+            EventBody::WorkorderRecalled(payload) => self.order_recalled(payload),
+            EventBody::WorkorderImported(payload) => self.order_imported(payload),
+            EventBody::WorkorderApproved(payload) => self.order_approved(payload),
+            EventBody::WorkorderStarted(payload) => self.order_started(payload),
+            EventBody::WorkorderCancelled(payload) => self.order_cancelled(payload),
+            EventBody::WorkorderReported(payload) => self.order_reported(payload),
+            EventBody::OrdersKeyPinned(payload) => self.orders_key_pinned(payload),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
@@ -130,6 +139,7 @@ impl Fold<'_> {
             | EventBody::BundleVerified(_)
             | EventBody::BundleRefused(_)
             | EventBody::WebhookRefused(_)
+            | EventBody::WorkorderRefused(_)
             | EventBody::ClockStep(_) => Ok(()),
         }
     }
