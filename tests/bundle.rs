@@ -6,5 +6,6 @@ mod continuity;
 mod envelope;
 mod fixture;
 mod flips;
+mod orders;
 mod standalone;
 mod writing;

@@ -87,7 +87,7 @@ codes! {
     /// The hub cancelled the work order.
     OrderCancelled = "order_cancelled", Conflict;
     /// The work order names who may start it.
-    OrderPerson = "order_person_forbidden", Conflict;
+    OrderPerson = "order_person", Conflict;
     /// Persons have to approve before the work order starts.
     ApprovalMissing = "approval_missing", Conflict;
     /// An input without default was not given.

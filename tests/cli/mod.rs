@@ -1,6 +1,7 @@
 //! The real program on its command line: what scripts and service managers rely on.
 
 mod full_disk;
+mod orders;
 mod packs;
 mod secrets;
 mod serving;

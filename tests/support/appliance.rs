@@ -66,7 +66,17 @@ impl TestAppliance {
     }
 
     fn with(bounds: Bounds, pace: Pace) -> Self {
-        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds, pace);
+        TestAppliance::made(bounds, pace, 0)
+    }
+
+    /// One that asks for so many approvals before a work order starts.
+    pub fn asking(order_approvers: u32) -> Self {
+        TestAppliance::made(Bounds::default(), PACE, order_approvers)
+    }
+
+    fn made(bounds: Bounds, pace: Pace, order_approvers: u32) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut appliance = TestAppliance::open(folder, bounds, pace, order_approvers);
         appliance.create_tenant("default");
         appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
         appliance
@@ -82,12 +92,12 @@ impl TestAppliance {
         self.stop_server(Duration::from_millis(100));
         self.engine.stop().unwrap();
         meanwhile(self.folder());
-        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default(), PACE);
+        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default(), PACE, 0);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, bounds: Bounds, pace: Pace) -> Self {
+    fn open(folder: TempDir, bounds: Bounds, pace: Pace, order_approvers: u32) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -127,6 +137,7 @@ impl TestAppliance {
             let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
                 .with_outlet(outlet.clone(), pace)
                 .with_assets(find)
+                .with_order_approvers(order_approvers)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
         };
