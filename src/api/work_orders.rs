@@ -47,7 +47,11 @@ pub async fn issue(
     let idempotency = new.key(&api, "work-orders", new.body.idempotency_key.as_deref())?;
     let tenant = caller.tenant()?.clone();
     let order = asked_for(&api, &tenant, new.body).await?;
-    let issued = issue::issue(api.engine(), &tenant, &caller.actor(), &order, idempotency).await?;
+    let whose = tenant.clone();
+    let prepared = api
+        .blocking(move |api| Ok(issue::prepare(api.engine(), &whose, &order, idempotency)?))
+        .await?;
+    let issued = issue::issue(api.engine(), &tenant, &caller.actor(), prepared).await?;
     let view = WorkOrderView::new(Some((issued.order, Vec::new())), None);
     let view = view.ok_or_else(|| ApiError::not_found("work order"))?;
     let response = created(format!("/api/v1/work-orders/{}", view.id()), &view);

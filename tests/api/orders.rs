@@ -28,7 +28,13 @@ spec:
   steps:
     - {id: people, gate: approval}
 ";
-const RIGHTS: &[Scope] = &[Scope::Read, Scope::Submit, Scope::Approve, Scope::Operate, Scope::Import];
+const RIGHTS: &[Scope] = &[
+    Scope::Read,
+    Scope::Submit,
+    Scope::Approve,
+    Scope::Operate,
+    Scope::Import,
+];
 
 struct Pair {
     hub: TestAppliance,
@@ -87,7 +93,10 @@ impl Pair {
     }
 
     fn slow(&self) -> (String, Vec<u8>) {
-        self.issue(&self.body(&[SLOW, QUICK], &json!([{"pack": "slow"}, {"name": "q", "pack": "quick"}])))
+        self.issue(&self.body(
+            &[SLOW, QUICK],
+            &json!([{"pack": "slow"}, {"name": "q", "pack": "quick"}]),
+        ))
     }
 
     fn import(&self, file: &[u8]) -> Reply {
@@ -103,8 +112,10 @@ impl Pair {
     }
 
     fn act(&self, id: &str, verb: &str) -> Reply {
-        self.plant
-            .post(&format!("/api/v1/work-orders/{id}/{verb}"), r#"{"reason":"so said"}"#)
+        self.plant.post(
+            &format!("/api/v1/work-orders/{id}/{verb}"),
+            r#"{"reason":"so said"}"#,
+        )
     }
 
     /// Carries what happened at the plant to the hub: the manifest that names orders, and the answer.
@@ -164,9 +175,16 @@ fn an_order_goes_there_and_its_evidence_comes_back() {
     assert_eq!(taken["already"], false);
     assert_eq!(taken["order"]["state"], "imported");
     let again = pair.import(&file).expect(200);
-    assert_eq!(again["already"], true, "the same order twice is a no-op that says so");
+    assert_eq!(
+        again["already"], true,
+        "the same order twice is a no-op that says so"
+    );
     let packs = pair.plant.get("/api/v1/packs").expect(200);
-    assert_eq!(packs["items"], json!([]), "nothing of it is here before it starts");
+    assert_eq!(
+        packs["items"],
+        json!([]),
+        "nothing of it is here before it starts"
+    );
 
     let started = pair.act(&id, "start").expect(200);
     assert_eq!(started["state"], "reported", "{started}");
@@ -181,10 +199,7 @@ fn an_order_goes_there_and_its_evidence_comes_back() {
     assert_eq!(seen["inputs"], json!({"stage": "live"}));
     let name = format!("order/{}/quick", enclave(&pair.hub));
     assert_eq!(seen["pack"]["name"], name);
-    let source = format!(
-        "/api/v1/packs/{}/versions/1/source",
-        name.replace('/', "%2F")
-    );
+    let source = format!("/api/v1/packs/{}/versions/1/source", name.replace('/', "%2F"));
     assert_eq!(pair.plant.get(&source).body, QUICK.as_bytes(), "byte for byte");
     let created = pair.plant.get("/api/v1/events?type=run.created").expect(200);
     assert_eq!(created["items"][0]["payload"]["orderId"], id);
@@ -240,7 +255,10 @@ fn a_bundle_names_every_order_of_which_it_holds_runs_and_no_other() {
     assert_eq!(predicate["orderIds"], json!(ids));
     assert_eq!(predicate["orderId"], Value::Null);
     let known = pair.at_hub(&waiting);
-    assert_eq!(known["state"], "imported", "its events say so, though no run does");
+    assert_eq!(
+        known["state"], "imported",
+        "its events say so, though no run does"
+    );
 }
 
 #[test]
@@ -293,14 +311,21 @@ fn refused_files_lie_in_quarantine_and_each_attempt_is_an_event() {
     let mut damaged = good.clone();
     damaged.truncate(good.len() / 2);
     let mut parts = bundle_parts(&good);
-    let pack = parts.iter().position(|part| part.0.starts_with("order/packs/")).unwrap();
+    let pack = parts
+        .iter()
+        .position(|part| part.0.starts_with("order/packs/"))
+        .unwrap();
     parts[pack].1[60] ^= 1;
     let changed = bundle_file(&parts);
 
     let exit_code = |reply: Reply, code: u64| {
         let status = reply.status;
         let problem = reply.json();
-        assert_eq!((status, problem["code"].as_str()), (422, Some("order_refused")), "{problem}");
+        assert_eq!(
+            (status, problem["code"].as_str()),
+            (422, Some("order_refused")),
+            "{problem}"
+        );
         assert_eq!(problem["report"]["exitCode"], code, "{problem}");
     };
     exit_code(pair.import(&damaged), 14);
@@ -310,7 +335,10 @@ fn refused_files_lie_in_quarantine_and_each_attempt_is_an_event() {
     // The key of a hub that nobody pinned, and the wrong key given by hand.
     exit_code(other.post("/api/v1/work-orders/import", &good), 12);
     let asked = Ask::post("/api/v1/work-orders/import", &good)
-        .header("x-fastness-orders-key", &STANDARD.encode(pem(&pair.hub, "export")))
+        .header(
+            "x-fastness-orders-key",
+            &STANDARD.encode(pem(&pair.hub, "export")),
+        )
         .token(&pair.plant.admin);
     exit_code(pair.plant.send(&asked), 12);
     assert_eq!(
@@ -318,9 +346,16 @@ fn refused_files_lie_in_quarantine_and_each_attempt_is_an_event() {
         json!([])
     );
     let kept = files(&pair.plant.folder().join("quarantine"));
-    assert_eq!(kept.len(), 5, "the same good file with another key is one of them");
+    assert_eq!(
+        kept.len(),
+        5,
+        "the same good file with another key is one of them"
+    );
     assert_eq!(told(&pair.plant), vec!["workorder.refused"; 5]);
-    let refused = pair.plant.get("/api/v1/events?type=workorder.refused").expect(200);
+    let refused = pair
+        .plant
+        .get("/api/v1/events?type=workorder.refused")
+        .expect(200);
     let claimed: Vec<&Value> = refused["items"]
         .as_array()
         .unwrap()
@@ -331,7 +366,10 @@ fn refused_files_lie_in_quarantine_and_each_attempt_is_an_event() {
 
     // A key given is pinned with it, and then another is a conflict.
     let asked = Ask::post("/api/v1/work-orders/import", &elsewhere)
-        .header("x-fastness-orders-key", &STANDARD.encode(pem(&pair.hub, "orders")))
+        .header(
+            "x-fastness-orders-key",
+            &STANDARD.encode(pem(&pair.hub, "orders")),
+        )
         .token(&other.admin);
     other.send(&asked).expect(201);
     let pin = json!({"hub": enclave(&pair.hub), "ordersKey": pem(&pair.hub, "log")}).to_string();
@@ -352,7 +390,10 @@ fn an_order_is_run_once_in_an_enclave_and_by_one_tenant() {
     let refused = pair.plant.send(&asked);
     assert_eq!(refused.json()["report"]["exitCode"], 13, "{}", refused.json());
     let path = format!("/api/v1/work-orders/{id}");
-    assert_eq!(pair.plant.send(&Ask::get(&path).token(&other)).problem(404), "not_found");
+    assert_eq!(
+        pair.plant.send(&Ask::get(&path).token(&other)).problem(404),
+        "not_found"
+    );
     // The same archive in another frame is the same order.
     let parts = bundle_parts(&file);
     assert_eq!(pair.import(&bundle_file(&parts)).expect(200)["already"], true);
@@ -410,7 +451,9 @@ fn two_other_persons_let_an_order_start() {
     assert_eq!(say(&cleo, "approve", &why).problem(409), "illegal_transition");
     // Who may import and not submit does not start by the way.
     let (_, file) = pair.quick();
-    let carrier = pair.plant.token("carl", &[Scope::Import, Scope::Read], &["default"]);
+    let carrier = pair
+        .plant
+        .token("carl", &[Scope::Import, Scope::Read], &["default"]);
     let asked = Ask::post("/api/v1/work-orders/import?start=true", &file).token(&carrier);
     assert_eq!(
         pair.plant.send(&asked).expect(201)["notStarted"]["code"],
@@ -442,7 +485,10 @@ fn a_cancelled_order_does_not_start_or_stops() {
             .map(|run| text(&run["status"]))
             .collect::<Vec<_>>()
     };
-    assert_eq!((status("q"), status("slow")), (vec!["completed".into()], vec!["cancelled".into()]));
+    assert_eq!(
+        (status("q"), status("slow")),
+        (vec!["completed".into()], vec!["cancelled".into()])
+    );
     assert_eq!(pair.act(&after, "cancel").expect(200)["state"], "reported");
     let missing = "0190d7c4-0000-7000-8000-000000000000";
     assert_eq!(pair.act(missing, "cancel").problem(404), "not_found");
@@ -458,7 +504,11 @@ fn the_hub_cancels_by_a_file_that_is_carried_too() {
         assert_eq!(recalled["state"], "recalled");
         let path = format!("/api/v1/work-orders/{id}/cancellation");
         let file = pair.hub.get(&path);
-        assert!(file.header("content-disposition").unwrap().contains(".cancel.tar.zst"));
+        assert!(
+            file.header("content-disposition")
+                .unwrap()
+                .contains(".cancel.tar.zst")
+        );
         file.body
     };
     let (id, file) = pair.slow();
@@ -468,7 +518,11 @@ fn the_hub_cancels_by_a_file_that_is_carried_too() {
     pair.act(&id, "start").expect(200);
     let cancellation = recall(&id);
     assert_eq!(recall(&id), cancellation, "a second one changes nothing");
-    assert_eq!(pair.at_plant(&id)["state"], "started", "nothing happens before it is carried");
+    assert_eq!(
+        pair.at_plant(&id)["state"],
+        "started",
+        "nothing happens before it is carried"
+    );
     let taken = pair.import(&cancellation).expect(201);
     assert_eq!(taken["cancellation"], true);
     assert_eq!(taken["order"]["state"], "reported", "{taken}");
@@ -518,7 +572,11 @@ fn what_makes_no_order_is_refused_by_the_hub_with_the_spot() {
     let refuse = |body: Value, status: u16, code: &str, pointer: Option<&str>| {
         let reply = pair.hub.post("/api/v1/work-orders", body.to_string());
         let problem = reply.json();
-        assert_eq!((reply.status, problem["code"].as_str()), (status, Some(code)), "{problem}");
+        assert_eq!(
+            (reply.status, problem["code"].as_str()),
+            (status, Some(code)),
+            "{problem}"
+        );
         if let Some(pointer) = pointer {
             assert_eq!(problem["errors"][0]["pointer"], pointer, "{problem}");
         }
@@ -531,17 +589,37 @@ fn what_makes_no_order_is_refused_by_the_hub_with_the_spot() {
     };
     refuse(with("for", json!(["x"])), 422, "invalid_field", Some("/for/0"));
     refuse(with("for", json!([])), 422, "order_invalid", None);
-    refuse(with("packs", json!([{"source": "no: pack"}])), 422, "order_invalid", Some("/packs/0"));
+    refuse(
+        with("packs", json!([{"source": "no: pack"}])),
+        422,
+        "order_invalid",
+        Some("/packs/0"),
+    );
     refuse(with("packs", json!([{}])), 422, "invalid_field", Some("/packs/0"));
-    refuse(with("packs", json!([{"name": "gone"}])), 422, "not_found", Some("/packs/0"));
+    refuse(
+        with("packs", json!([{"name": "gone"}])),
+        422,
+        "not_found",
+        Some("/packs/0"),
+    );
     refuse(
         with("runs", json!([{"pack": "quick", "inputs": {"stage": 1}}])),
         422,
         "order_invalid",
         Some("/runs/0/inputs"),
     );
-    refuse(with("runs", json!([{"pack": "other"}])), 422, "order_invalid", None);
-    refuse(with("expiresAt", json!("2020-01-01T00:00:00.000Z")), 422, "invalid_field", Some("/expiresAt"));
+    refuse(
+        with("runs", json!([{"pack": "other"}])),
+        422,
+        "order_invalid",
+        None,
+    );
+    refuse(
+        with("expiresAt", json!("2020-01-01T00:00:00.000Z")),
+        422,
+        "invalid_field",
+        Some("/expiresAt"),
+    );
     refuse(with("extra", json!(1)), 422, "unknown_field", Some("/extra"));
     assert_eq!(told(&pair.hub), Vec::<String>::new());
     // A pack that is registered here may be sent by its name.
@@ -597,7 +675,9 @@ fn secrets_that_an_order_needs_may_be_set_until_it_starts() {
     assert_eq!(taken["notStarted"]["code"], "unknown_secret");
     assert_eq!(taken["order"]["state"], "imported");
     let set = Ask::new("PUT", "/api/v1/secrets/SCAN_TOKEN", b"value").token(&pair.plant.admin);
-    let set = pair.plant.send(&set.header("content-type", "application/octet-stream"));
+    let set = pair
+        .plant
+        .send(&set.header("content-type", "application/octet-stream"));
     assert!(set.status < 300, "{}", set.json());
     assert_eq!(pair.act(&id, "start").expect(200)["state"], "reported");
 }

@@ -20,7 +20,7 @@ use crate::domain::payload::orders::{OrdersKeyPinned, WorkorderImported, Workord
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::state::{Kind, View};
 use crate::domain::{Digest, EnclaveName, OrderId, TenantName, Timestamp};
-use crate::engine::{CommandError, Handle};
+use crate::engine::{CommandError, Handle, SubmitError};
 use crate::ledger::LedgerError;
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
@@ -83,7 +83,7 @@ pub struct Taken {
 }
 
 /// Verifies an order, or a cancellation, and takes it in. With `given`, this key is pinned for the hub; without, the pinned
-/// one must be there. `approvers` persons have to approve before it starts. Blocks on the disk; awaits the writer.
+/// one must be there. `approvers` persons have to approve before it starts. Awaits the writer.
 ///
 /// # Errors
 /// [`IntakeError::Refused`] carries the checklist; the file is then in quarantine.
@@ -95,7 +95,8 @@ pub async fn take_in(
     approvers: u32,
 ) -> Result<Taken, IntakeError> {
     let _turn = ONE_AT_A_TIME.lock().await;
-    let judged = judge(engine, tenant, file, given)?;
+    let (shared, whose, bytes) = (engine.clone(), tenant.clone(), file.clone());
+    let judged = off_the_runtime(move || judge(&shared, &whose, &bytes, given)).await?;
     let order_id = judged.order_id();
     let report = judged.report.clone();
     let refuse = async |report| Err(refuse(engine, (tenant, actor), file, order_id, report).await?);
@@ -161,6 +162,14 @@ fn recorded(
         runs: order.runs,
         tar_sha256,
     }
+}
+
+/// Runs what blocks and computes on a thread that may.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IntakeError> + Send + 'static,
+) -> Result<T, IntakeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(CommandError::Failed(SubmitError::Stopped).into()))
 }
 
 /// Opens bytes as often as verification needs.
@@ -308,7 +317,7 @@ pub fn pinned(engine: &Handle, hub: &EnclaveName) -> Result<Option<PublicKey>, I
     Ok(pin.map(|pin| PublicKey::from_pem(&pin.orders_key)).transpose()?)
 }
 
-/// Makes the runs of an order. Blocks on the disk; awaits the writer.
+/// Makes the runs of an order. Awaits the writer.
 ///
 /// # Errors
 /// Approvals are missing, its time is over, it was started or cancelled; the stored file cannot be used.
@@ -322,10 +331,12 @@ pub async fn start(
         let detail = format!("a work order that is {} cannot be started", order.state.as_str());
         return Err(CommandError::Rejected(Rejection::new(Code::IllegalTransition, detail)).into());
     }
+    let (shared, tar_sha256) = (engine.clone(), order.tar_sha256);
+    let content = off_the_runtime(move || stored_content(&shared, &order)).await?;
     let command = OrderCommand::Start {
         id,
-        tar_sha256: order.tar_sha256,
-        content: stored_content(engine, &order)?,
+        tar_sha256,
+        content,
     };
     Ok(change(engine, tenant, actor, command).await?.0)
 }

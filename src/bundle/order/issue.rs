@@ -67,17 +67,16 @@ pub fn here(engine: &Handle) -> Option<EnclaveName> {
     origin.enclave().as_str().parse().ok()
 }
 
-/// Signs an order, stores it and records it. Blocks on the disk; awaits the writer.
+/// Signs an order and stores it. Nobody knows it before it is recorded. Blocks.
 ///
 /// # Errors
 /// [`IssueError`]; nothing is issued then.
-pub async fn issue(
+pub fn prepare(
     engine: &Handle,
     tenant: &TenantName,
-    actor: &Actor,
     new: &NewOrder,
     idempotency: Option<Idempotency>,
-) -> Result<Issued, IssueError> {
+) -> Result<WorkorderIssued, IssueError> {
     let sender = sender(engine, tenant)?;
     let clock = engine.clock();
     let id = OrderId::derive(Timestamp::from_ms(clock.wall_ms()), clock.entropy(), 0);
@@ -87,7 +86,7 @@ pub async fn issue(
     };
     store_letter(engine, letter.tar_sha256, &letter.bytes)
         .map_err(|error| IssueError::Disk("storing the order".to_owned(), error))?;
-    let issued = WorkorderIssued {
+    Ok(WorkorderIssued {
         enclaves: order.enclaves.clone(),
         expires_at: order.expires_at,
         idempotency,
@@ -96,7 +95,20 @@ pub async fn issue(
         persons: order.persons.clone(),
         runs: order.runs.clone(),
         tar_sha256: letter.tar_sha256,
-    };
+    })
+}
+
+/// Records an order that is signed and stored: with that it is issued. Awaits the writer.
+///
+/// # Errors
+/// [`IssueError`]; nothing is issued then.
+pub async fn issue(
+    engine: &Handle,
+    tenant: &TenantName,
+    actor: &Actor,
+    issued: WorkorderIssued,
+) -> Result<Issued, IssueError> {
+    let id = issued.order_id;
     let command = Command::Order(Box::new(OrderCommand::Issue(issued)));
     let receipt = engine.submit(tenant, actor, command).await?;
     let (id, is_old) = match receipt.reply {
