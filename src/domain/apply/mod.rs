@@ -121,26 +121,19 @@ impl Fold<'_> {
             EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
             EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
             EventBody::WebhookDead(payload) => self.webhook_dead(payload),
-            EventBody::WorkorderIssued(payload) => self.order_issued(payload),
-            EventBody::WorkorderRecalled(payload) => self.order_recalled(payload),
-            EventBody::WorkorderImported(payload) => self.order_imported(payload),
-            EventBody::WorkorderApproved(payload) => self.order_approved(payload),
-            EventBody::WorkorderStarted(payload) => self.order_started(payload),
-            EventBody::WorkorderCancelled(payload) => self.order_cancelled(payload),
-            EventBody::WorkorderReported(payload) => self.order_reported(payload),
-            EventBody::OrdersKeyPinned(payload) => self.orders_key_pinned(payload),
+            EventBody::WorkorderIssued(_) | EventBody::WorkorderRecalled(_) => self.order_event(),
+            EventBody::WorkorderImported(_) | EventBody::WorkorderApproved(_) => self.order_event(),
+            EventBody::WorkorderStarted(_) | EventBody::WorkorderCancelled(_) => self.order_event(),
+            EventBody::WorkorderReported(_) | EventBody::OrdersKeyPinned(_) => self.order_event(),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
             EventBody::TrustPinned(payload) => self.trust_pinned(payload),
             EventBody::BundleImported(payload) => self.bundle_imported(payload),
             EventBody::LedgerOpened(_) => self.ledger_opened(),
-            EventBody::BundleExported(_)
-            | EventBody::BundleVerified(_)
-            | EventBody::BundleRefused(_)
-            | EventBody::WebhookRefused(_)
-            | EventBody::WorkorderRefused(_)
-            | EventBody::ClockStep(_) => Ok(()),
+            EventBody::BundleExported(_) | EventBody::BundleVerified(_) => Ok(()),
+            EventBody::BundleRefused(_) | EventBody::WorkorderRefused(_) => Ok(()),
+            EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }
 

@@ -4,6 +4,7 @@
 
 use super::{ApplyError, Fold};
 use crate::domain::OrderId;
+use crate::domain::event::EventBody;
 use crate::domain::order::{IssuedOrder, Mark, OrderState, OrdersPin, ReceivedOrder, Stopped};
 use crate::domain::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
@@ -13,7 +14,23 @@ use crate::domain::run::Approval;
 use crate::domain::state::{Key, Row};
 
 impl Fold<'_> {
-    pub(super) fn order_issued(&mut self, payload: &WorkorderIssued) -> Result<(), ApplyError> {
+    /// One line an event, as in the table that leads here.
+    pub(super) fn order_event(&mut self) -> Result<(), ApplyError> {
+        let event = self.event;
+        match &event.body {
+            EventBody::WorkorderIssued(payload) => self.order_issued(payload),
+            EventBody::WorkorderRecalled(payload) => self.order_recalled(payload),
+            EventBody::WorkorderImported(payload) => self.order_imported(payload),
+            EventBody::WorkorderApproved(payload) => self.order_approved(payload),
+            EventBody::WorkorderStarted(payload) => self.order_started(payload),
+            EventBody::WorkorderCancelled(payload) => self.order_cancelled(payload),
+            EventBody::WorkorderReported(payload) => self.order_reported(payload),
+            EventBody::OrdersKeyPinned(payload) => self.orders_key_pinned(payload),
+            _ => Err(self.illegal("it is no event of a work order")),
+        }
+    }
+
+    fn order_issued(&mut self, payload: &WorkorderIssued) -> Result<(), ApplyError> {
         self.refuse_existing(&Key::IssuedOrder(payload.order_id))?;
         self.keep_request(payload.idempotency.as_ref())?;
         let order = IssuedOrder {
@@ -32,7 +49,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_recalled(&mut self, payload: &WorkorderRecalled) -> Result<(), ApplyError> {
+    fn order_recalled(&mut self, payload: &WorkorderRecalled) -> Result<(), ApplyError> {
         let id = payload.order_id;
         let order = self.with(|view| view.issued_order(id))?;
         let Some(mut order) = order.filter(|order| order.recalled.is_none()) else {
@@ -47,7 +64,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_imported(&mut self, payload: &WorkorderImported) -> Result<(), ApplyError> {
+    fn order_imported(&mut self, payload: &WorkorderImported) -> Result<(), ApplyError> {
         self.refuse_existing(&Key::ReceivedOrder(payload.order_id))?;
         let mark = self.mark();
         self.put_order(ReceivedOrder {
@@ -72,7 +89,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_approved(&mut self, payload: &WorkorderApproved) -> Result<(), ApplyError> {
+    fn order_approved(&mut self, payload: &WorkorderApproved) -> Result<(), ApplyError> {
         let mut order = self.order(payload.order_id, OrderState::Imported)?;
         let person = &self.event.actor.id;
         let took_it_in = order.imported.as_ref().is_some_and(|mark| mark.by == *person);
@@ -88,7 +105,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_started(&mut self, payload: &WorkorderStarted) -> Result<(), ApplyError> {
+    fn order_started(&mut self, payload: &WorkorderStarted) -> Result<(), ApplyError> {
         let mut order = self.order(payload.order_id, OrderState::Imported)?;
         let expired = order.expires_at.is_some_and(|end| end <= self.event.at);
         if order.approvals_missing() > 0 || expired {
@@ -109,7 +126,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_cancelled(&mut self, payload: &WorkorderCancelled) -> Result<(), ApplyError> {
+    fn order_cancelled(&mut self, payload: &WorkorderCancelled) -> Result<(), ApplyError> {
         let id = payload.order_id;
         let stopped = Stopped {
             mark: self.mark(),
@@ -158,7 +175,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn order_reported(&mut self, payload: &WorkorderReported) -> Result<(), ApplyError> {
+    fn order_reported(&mut self, payload: &WorkorderReported) -> Result<(), ApplyError> {
         let mut order = self.order(payload.order_id, OrderState::Started)?;
         let told = payload
             .outcomes
@@ -181,7 +198,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn orders_key_pinned(&mut self, payload: &OrdersKeyPinned) -> Result<(), ApplyError> {
+    fn orders_key_pinned(&mut self, payload: &OrdersKeyPinned) -> Result<(), ApplyError> {
         let key = Key::OrdersPin(payload.hub.clone());
         self.refuse_existing(&key)?;
         let pin = OrdersPin {
