@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastness::bundle::tar::{TarReader, TarWriter};
 use fastness::bundle::transport::{FrameReader, FrameWriter};
+use fastness::domain::command::{Command, OrderCommand};
 use fastness::domain::token::Scope;
 use serde_json::{Value, json};
 
@@ -546,6 +547,49 @@ fn the_hub_cancels_by_a_file_that_is_carried_too() {
     assert_eq!(pair.at_plant(&id)["received"]["cancelled"], Value::Null);
     pair.carry_back(0);
     assert_eq!(pair.at_hub(&id)["state"], "reported");
+}
+
+#[test]
+fn what_was_cancelled_when_the_appliance_ended_is_carried_through_at_the_next_start() {
+    let mut pair = pair();
+    let (id, file) = pair.slow();
+    pair.import(&file).expect(201);
+    pair.act(&id, "start").expect(200);
+    // Recorded, and then the power went: no run was asked to stop.
+    let command = OrderCommand::Cancel {
+        id: id.parse().unwrap(),
+        reason: "so said".to_owned(),
+        by_hub: None,
+    };
+    let tenant = "default".parse().unwrap();
+    pair.plant.command(&tenant, Command::Order(Box::new(command)));
+    assert_eq!(pair.at_plant(&id)["state"], "started");
+    pair.plant = pair.plant.restart();
+    let engine = pair.plant.engine.clone();
+    let carried = fastness::bundle::order::intake::finish_cancellations(&engine);
+    pair.plant.runtime.block_on(carried).unwrap();
+    let order = pair.at_plant(&id);
+    assert_eq!(order["state"], "reported", "{order}");
+    let outcomes = order["received"]["outcomes"].as_array().unwrap();
+    assert!(outcomes.iter().any(|run| run["status"] == "cancelled"));
+}
+
+#[test]
+fn what_comes_back_of_another_order_of_this_id_moves_nothing() {
+    let pair = pair();
+    let (id, file) = pair.quick();
+    let mut parts = bundle_parts(&file);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = String::from_utf8(STANDARD.decode(text(&envelope["payload"])).unwrap()).unwrap();
+    let payload = payload.replace("\"name\":\"quick\",\"pack\"", "\"name\":\"quack\",\"pack\"");
+    let keys = pair.hub.engine.keys();
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), keys.orders()).unwrap();
+    pair.import(&bundle_file(&parts)).expect(201);
+    pair.act(&id, "start").expect(200);
+    pair.carry_back(0);
+    let known = pair.at_hub(&id);
+    assert_eq!(known["state"], "issued", "{known}");
+    assert_eq!(known["evidence"][0]["matches"], false);
 }
 
 #[test]
