@@ -575,6 +575,29 @@ fn what_was_cancelled_when_the_appliance_ended_is_carried_through_at_the_next_st
 }
 
 #[test]
+fn an_order_that_could_never_start_is_refused_when_it_comes() {
+    let pair = pair();
+    let long = format!(
+        "apiVersion: fastness/v1\nkind: Pack\nmetadata: {{name: long}}\nspec:\n  steps:\n    - {{id: a, shell: '# {}'}}\n",
+        "x".repeat(110 * 1024)
+    );
+    let runs = |count: usize| -> Value {
+        let runs = (0..count).map(|n| json!({"name": format!("r{n}"), "pack": "long"}));
+        runs.collect::<Vec<_>>().into()
+    };
+    let (_, file) = pair.issue(&pair.body(&[&long], &runs(64)));
+    let refused = pair.import(&file).json();
+    assert_eq!(refused["report"]["exitCode"], 14, "{refused}");
+    assert!(text(&refused["detail"]).contains("acceptance"), "{refused}");
+    assert_eq!(told(&pair.plant), ["workorder.refused"]);
+    let (id, file) = pair.issue(&pair.body(&[&long], &runs(40)));
+    pair.import(&file).expect(201);
+    let started = pair.act(&id, "start").expect(200);
+    assert_eq!(started["received"]["startedRuns"].as_array().unwrap().len(), 40);
+    assert_eq!(pair.act(&id, "cancel").expect(200)["state"], "reported");
+}
+
+#[test]
 fn what_comes_back_of_another_order_of_this_id_moves_nothing() {
     let pair = pair();
     let (id, file) = pair.quick();
