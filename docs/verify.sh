@@ -130,6 +130,9 @@ jq -r '"\(.seq) \(.tenant)"' audit/history.jsonl |
   awk -v first="$first" -v tenant="$tenant" '$1 != first + NR - 1 || $2 != tenant { print NR; exit }' > gap
 [ -s gap ] && fail 10 "audit/history.jsonl: line $(cat gap): another seq or tenant"
 [ "$(wc -l < audit/history.jsonl)" -eq $((size - first)) ] || fail 11 "audit/history.jsonl: events are missing"
+jq -r '.predicate | .orderId // empty, (.orderIds // [])[]' payload > named
+jq -r '.orderId // empty' audit/runs.jsonl | LC_ALL=C sort -u | cmp -s - named ||
+  fail 10 "audit/runs.jsonl: of other work orders than the manifest names"
 echo "ok: canonical lines"
 
 # 6 Tree: frontier to the previous root, frontier and leaves to the root.

@@ -20,6 +20,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
 use crate::bundle::import::{self, ImportError};
+use crate::bundle::order::intake;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -159,12 +160,16 @@ impl App {
         if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
             tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
         }
+        intake::finish_cancellations(&engine)
+            .await
+            .map_err(|error| Fatal(error.to_string()))?;
         let runner = start_runner(&config, &engine, (&output, &secrets), &clock).await?;
         let webhooks = open_webhooks(&engine, &disk, &data).await?;
         let stored = (secrets, webhooks);
         let context = ApiContext::new(engine.clone(), output, stored, address)
             .with_assets(find_asset)
-            .with_import_approvals(config.import_approvals);
+            .with_import_approvals(config.import_approvals)
+            .with_order_approvers(config.order_approvers);
         let server = api::serve(listener, context).map_err(|error| AppError::Listen(address, error))?;
         Ok(App {
             address,

@@ -20,6 +20,8 @@ pub struct ServeConfig {
     pub drain_ms: u64,
     /// How many persons approve an import; 0: nobody is asked.
     pub import_approvals: u32,
+    /// How many persons approve a work order before it starts, besides whoever took it in.
+    pub order_approvers: u32,
 }
 
 /// A setting that cannot be used.
@@ -42,6 +44,8 @@ pub enum ConfigError {
     /// Out of its bounds.
     #[error("--import-approvals {0} is more than {max}", max = limits::APPROVERS_MAX)]
     ImportApprovals(u32),
+    #[error("--order-approvals {0} is more than {max}", max = limits::APPROVERS_MAX)]
+    OrderApprovers(u32),
 }
 
 impl ServeConfig {
@@ -72,6 +76,21 @@ impl ServeConfig {
             slots,
             drain_ms,
             import_approvals: 0,
+            order_approvers: 0,
+        })
+    }
+
+    /// Sets how many persons approve a work order before it starts.
+    ///
+    /// # Errors
+    /// More than [`limits::APPROVERS_MAX`].
+    pub fn with_order_approvers(self, order_approvers: u32) -> Result<Self, ConfigError> {
+        if order_approvers > limits::APPROVERS_MAX {
+            return Err(ConfigError::OrderApprovers(order_approvers));
+        }
+        Ok(ServeConfig {
+            order_approvers,
+            ..self
         })
     }
 
@@ -137,5 +156,12 @@ mod tests {
             config("127.0.0.1:1", None, u64::MAX),
             Err(ConfigError::Drain(_))
         ));
+        let approved = |approvers| {
+            config("127.0.0.1:1", None, 0)
+                .unwrap()
+                .with_order_approvers(approvers)
+        };
+        assert_eq!(approved(limits::APPROVERS_MAX).unwrap().order_approvers, 10);
+        assert_eq!(approved(11), Err(ConfigError::OrderApprovers(11)));
     }
 }

@@ -353,6 +353,22 @@ pub const BUNDLE_BYTES_MAX: u64 = 64 << 30;
 /// Largest zstd window accepted.
 pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
+/// Most enclaves that a work order names, persons, packs, and runs.
+pub const ORDER_ENCLAVES_MAX: usize = 256;
+pub const ORDER_PERSONS_MAX: usize = 64;
+pub const ORDER_PACKS_MAX: usize = 64;
+pub const ORDER_RUNS_MAX: usize = 64;
+/// All packs of a work order together, its archive, and its file.
+pub const ORDER_PACKS_BYTES_MAX: usize = PACK_BYTES_MAX;
+pub const ORDER_MEMBER_BYTES_MAX: u64 = PACK_BYTES_MAX as u64;
+pub const ORDER_MANIFEST_BYTES_MAX: u64 = 256 * 1024;
+pub const ORDER_TAR_BYTES_MAX: u64 = 6 << 20;
+pub const ORDER_FILE_BYTES_MAX: usize = 6 << 20;
+/// Events that the start of a work order may make: a little less than a command may, so that what was taken in also starts.
+pub const ORDER_EVENTS_BYTES_MAX: usize = COMMAND_BYTES_MAX - (64 << 10);
+/// Work orders whose runs one bundle may hold: as many as its manifest names.
+pub const BUNDLE_ORDERS_MAX: usize = 10_000;
+
 /// Most secrets of a tenant, and the longest value of one.
 pub const SECRETS_MAX: usize = 1_000;
 pub const SECRET_BYTES_MAX: usize = 64 * 1024;
@@ -420,6 +436,9 @@ pub const BOARD_STEPS_MAX: usize = 24;
 /// Longest part of a source line that is shown.
 pub const SHOWN_CHARACTERS_MAX: usize = 160;
 
+const _: () =
+    assert!(ORDER_PACKS_BYTES_MAX + ORDER_RUNS_MAX * INPUTS_BYTES_MAX < ORDER_TAR_BYTES_MAX as usize);
+const _: () = assert!(ORDER_TAR_BYTES_MAX <= ORDER_FILE_BYTES_MAX as u64);
 const _: () = assert!(WEBHOOKS_PER_TENANT_MAX <= WEBHOOKS_MAX && WEBHOOKS_PER_TENANT_MAX <= PAGE_ITEMS_MAX);
 const _: () = assert!(WEBHOOK_RETRY_MS_MIN <= WEBHOOK_RETRY_MS_MAX);
 const _: () = assert!(WEBHOOK_ERROR_BYTES_MAX * 6 + 512 <= WEBHOOK_CURSOR_BYTES_MAX as usize);

@@ -7,6 +7,7 @@ mod continuity;
 mod envelope;
 mod fixture;
 mod flips;
+mod orders;
 mod schemas;
 mod standalone;
 mod writing;

@@ -8,7 +8,7 @@ use super::auth::Caller;
 use super::error::ApiError;
 use super::jobs::{Reason, reason_of};
 use super::request::{Id, OptionalJson};
-use crate::domain::{JobId, RunId};
+use crate::domain::{JobId, OrderId, RunId};
 
 /// What can be named in a path.
 pub trait Thing: FromStr + Send {
@@ -22,6 +22,10 @@ impl Thing for JobId {
 
 impl Thing for RunId {
     const NAME: &str = "run";
+}
+
+impl Thing for OrderId {
+    const NAME: &str = "work order";
 }
 
 /// A request to change one thing, with a reason in its body or header.

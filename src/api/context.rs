@@ -32,6 +32,8 @@ pub struct ApiContext {
     pub(super) import_approvals: u32,
     /// Nothing may be changed: what is shown was replayed from bundles.
     pub(super) is_read_only: bool,
+    /// How many persons approve a work order before it starts, besides whoever took it in.
+    pub(super) order_approvers: u32,
 }
 
 impl ApiContext {
@@ -55,6 +57,7 @@ impl ApiContext {
             bounds: Bounds::default(),
             import_approvals: 0,
             is_read_only: false,
+            order_approvers: 0,
         }
     }
 
@@ -83,6 +86,13 @@ impl ApiContext {
     #[must_use]
     pub fn read_only(mut self) -> Self {
         self.is_read_only = true;
+        self
+    }
+
+    /// So many persons approve a work order before it starts, besides whoever took it in.
+    #[must_use]
+    pub fn with_order_approvers(mut self, approvers: u32) -> Self {
+        self.order_approvers = approvers;
         self
     }
 

@@ -105,7 +105,7 @@ pub fn check_header(method: &Method, path: &str, headers: &HeaderMap) -> Result<
     }
     let rest = path.strip_prefix("/api/v1/").unwrap_or_default();
     let takes = match rest.split('/').collect::<Vec<_>>().as_slice() {
-        ["jobs" | "runs" | "pack-runs"] => true,
+        ["jobs" | "runs" | "pack-runs" | "work-orders"] => true,
         ["jobs" | "runs" | "pack-runs", id, "replay"] => *id != "batch",
         _ => false,
     };

@@ -32,6 +32,8 @@ pub struct KeysView {
     export: KeyView,
     /// Signs checkpoints.
     log: KeyView,
+    /// Signs work orders.
+    orders: KeyView,
 }
 
 /// The public keys of this enclave.
@@ -47,6 +49,7 @@ pub async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Answer<
     Ok(Answer(KeysView {
         export: view(&format!("fastness/{enclave}/export"), keys.export().public())?,
         log: view(&name, keys.log().public())?,
+        orders: view(&format!("fastness/{enclave}/orders"), keys.orders().public())?,
         enclave: enclave.to_string(),
     }))
 }

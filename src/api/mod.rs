@@ -68,6 +68,8 @@ mod uploads;
 mod webhook_test;
 mod webhook_view;
 mod webhooks;
+mod work_order_view;
+mod work_orders;
 mod worker_artifacts;
 mod worker_calls;
 mod worker_ends;
@@ -177,6 +179,7 @@ const APPROVE: Access = Access::Tenant(Scope::Approve);
 const CLAIM: Access = Access::Tenant(Scope::Claim);
 const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
+const TAKE_IN: Access = Access::Tenant(Scope::Import);
 const IMPORT: Access = Access::Appliance(Scope::Import);
 const APPROVE_IMPORT: Access = Access::Appliance(Scope::Approve);
 const SECRETS: Access = Access::Tenant(Scope::Admin);
@@ -184,7 +187,13 @@ const ADMIN: Access = Access::Appliance(Scope::Admin);
 
 /// Every route, the one scope that it needs, and its handler.
 pub fn routes() -> Vec<Route> {
-    let parts = [job_routes(), run_routes(), worker_routes(), house_routes()];
+    let parts = [
+        job_routes(),
+        run_routes(),
+        worker_routes(),
+        order_routes(),
+        house_routes(),
+    ];
     parts.into_iter().flatten().collect()
 }
 
@@ -296,6 +305,26 @@ fn worker_routes() -> Vec<Route> {
         post("/api/v1/workers/jobs/{id}/release", CLAIM, worker_calls::release),
         get("/api/v1/workers", READ, worker_registry::list),
         post("/api/v1/workers/{id}/drain", OPERATE, worker_registry::drain),
+    ]
+}
+
+/// Work orders, at the hub and at the enclave.
+fn order_routes() -> Vec<Route> {
+    vec![
+        post("/api/v1/work-orders", EXPORT, work_orders::issue),
+        get("/api/v1/work-orders", READ, work_orders::list),
+        post("/api/v1/work-orders/import", TAKE_IN, work_orders::take_in),
+        get("/api/v1/work-orders/{id}", READ, work_orders::read),
+        get("/api/v1/work-orders/{id}/content", EXPORT, work_orders::content),
+        get(
+            "/api/v1/work-orders/{id}/cancellation",
+            EXPORT,
+            work_orders::cancellation,
+        ),
+        post("/api/v1/work-orders/{id}/approve", APPROVE, work_orders::approve),
+        post("/api/v1/work-orders/{id}/start", SUBMIT, work_orders::start),
+        post("/api/v1/work-orders/{id}/cancel", OPERATE, work_orders::cancel),
+        post("/api/v1/trust/orders-pins", ADMIN, work_orders::pin),
     ]
 }
 

@@ -160,7 +160,8 @@ pub fn list_rows<T>(
     })
 }
 
-fn write_hex(bytes: &[u8]) -> String {
+/// The tail of a key as a cursor.
+pub fn write_hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

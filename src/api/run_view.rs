@@ -12,7 +12,7 @@ use crate::domain::job::{Job, JobStatus};
 use crate::domain::run::{AskedGate, GraphNode, Run, RunGraph, RunStatus};
 use crate::domain::standing::{Standing, StepStatus};
 use crate::domain::state::View;
-use crate::domain::{Digest, JobId, PackName, RunId, StepName, Timestamp};
+use crate::domain::{Digest, JobId, OrderId, PackName, RunId, StepName, Timestamp};
 
 /// A pack version.
 #[derive(Debug, Serialize, ToSchema)]
@@ -46,6 +46,10 @@ pub struct RunView {
     pub id: RunId,
     #[schema(value_type = Object)]
     inputs: BTreeMap<String, Value>,
+    /// The work order that asks for it; only where one does.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    order_id: Option<OrderId>,
     /// Null for a run of jobs that no pack defines.
     pack: Option<PackOfRun>,
     /// Why it is paused, while it is.
@@ -72,6 +76,7 @@ impl RunView {
             ended_at: run.ended_at,
             id: run.id,
             inputs: run.inputs.clone(),
+            order_id: run.order_id,
             pack: run.pack.as_ref().map(|pack| PackOfRun {
                 name: pack.name.clone(),
                 plan_hash: pack.plan_hash,

@@ -3,6 +3,7 @@
 //! Two passes over immutable history; no read of the projection is held while it streams. The state of a touched job
 //! or run at the end of the range is its row, when its last event is before that, else the fold of its events.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
@@ -327,6 +328,7 @@ fn add_state(
         (Member::Runs, "runs"),
         (Member::Packs, "packs"),
     ];
+    let mut orders = BTreeSet::new();
     for (member, name) in files {
         let path = scratch.join(name);
         let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
@@ -343,7 +345,9 @@ fn add_state(
             }
             Member::Runs => {
                 for run in &touched.runs {
-                    line(&state.run(*run)?).map_err(disk_error)?;
+                    let row = state.run(*run)?;
+                    orders.extend(row.as_run().and_then(|run| run.order_id));
+                    line(&row).map_err(disk_error)?;
                 }
             }
             _ => {
@@ -366,5 +370,6 @@ fn add_state(
             Box::new(move || Ok(Box::new(io::BufReader::new(fs::File::open(&path)?)) as Box<dyn Read>)),
         )?;
     }
+    writer.name_orders(orders);
     Ok(())
 }

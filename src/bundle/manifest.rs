@@ -4,10 +4,12 @@
 //! accepts exactly what writing gives. What the statement says is checked for sense here; whether the members and
 //! the checkpoints agree with it is for [`super::verify`].
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::members::Member;
-use crate::domain::{Digest, TenantName};
+use crate::domain::{Digest, OrderId, TenantName};
 use crate::ledger::{Origin, empty_root};
 use crate::limits;
 
@@ -64,6 +66,12 @@ pub struct Predicate {
     pub first: u64,
     /// [`FORMAT`].
     pub format: u32,
+    /// The work order of which the bundle holds runs, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
+    /// The work orders of which it holds runs, sorted, where they are several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub order_ids: Vec<OrderId>,
     /// Name of the ledger, as its checkpoints carry it.
     pub origin: String,
     /// Root at `first`.
@@ -266,6 +274,19 @@ impl Statement {
 }
 
 impl Predicate {
+    /// The work orders of which the bundle holds runs.
+    pub fn orders(&self) -> BTreeSet<OrderId> {
+        self.order_ids.iter().copied().chain(self.order_id).collect()
+    }
+
+    /// How such orders are named: one by `orderId`, several by `orderIds`.
+    pub fn name_orders(orders: &BTreeSet<OrderId>) -> (Option<OrderId>, Vec<OrderId>) {
+        match orders.len() {
+            0 | 1 => (orders.first().copied(), Vec::new()),
+            _ => (None, orders.iter().copied().collect()),
+        }
+    }
+
     fn check(&self) -> Result<(), ManifestError> {
         let senseless = |what: &str| Err(ManifestError::Senseless(what.to_owned()));
         if self.format != FORMAT {
@@ -282,6 +303,12 @@ impl Predicate {
         }
         if let Some(Err(what)) = self.contents.as_ref().map(Contents::check) {
             return senseless(what);
+        }
+        if self.order_ids.len() == 1 || self.order_id.is_some() && !self.order_ids.is_empty() {
+            return senseless("one work order is named by orderId, several by orderIds");
+        }
+        if self.order_ids.len() > limits::BUNDLE_ORDERS_MAX || !self.order_ids.is_sorted_by(|a, b| a < b) {
+            return senseless("orderIds are too many, or not sorted, each once");
         }
         if !is_origin_of(&self.origin, &self.tenant) {
             return senseless("origin is not fastness/<16 hex>/<tenant> of this tenant");
@@ -312,6 +339,8 @@ mod tests {
             files: files(),
             first: 0,
             format: FORMAT,
+            order_id: None,
+            order_ids: Vec::new(),
             origin: "fastness/0123456789abcdef/acme".to_owned(),
             prev_root: empty_root(),
             redaction: Redaction::none(),
@@ -368,6 +397,13 @@ mod tests {
             assert!(error.contains(why), "{error}");
         };
         check(&|p, _| p.format = 2, "format");
+        let id = |fill: u8| OrderId::from_bytes([fill; 16]);
+        check(&|p, _| p.order_ids = vec![id(1)], "orderIds");
+        check(&|p, _| p.order_ids = vec![id(2), id(1)], "sorted");
+        check(
+            &|p, _| (p.order_id, p.order_ids) = (Some(id(3)), vec![id(1), id(2)]),
+            "orderIds",
+        );
         check(&|p, _| p.first = 4, "ends before it begins");
         check(&|p, _| p.size = 1 << 53, "ends before it begins");
         check(&|p, _| p.size = 0, "two roots");

@@ -24,6 +24,7 @@ mod locate;
 pub mod manifest;
 mod members;
 mod named;
+pub mod order;
 mod pass;
 pub mod quarantine;
 mod reading;

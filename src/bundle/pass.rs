@@ -2,7 +2,7 @@
 //!
 //! Says what a member shows by itself; [`super::conclude`] judges what needs all of them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::dsse::Envelope;
 use super::history::HistoryCheck;
@@ -13,7 +13,7 @@ use super::report::{CheckName, Checklist, Finding, Report, Verdict};
 use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
 use super::verify::{HeldTip, Options, VerifyError};
-use crate::domain::Digest;
+use crate::domain::{Digest, OrderId};
 use crate::ledger::{Frontier, NoteError, SignedCheckpoint, TreeHead};
 use crate::limits;
 
@@ -241,10 +241,13 @@ impl<'a> Pass<'a> {
                     Finding::new(Verdict::Tampered, detail).of(member),
                 );
             }
-            Member::Jobs => self.state(StateFile::Jobs, member, &mut content, &file)?,
-            Member::Runs => self.state(StateFile::Runs, member, &mut content, &file)?,
-            Member::Throttles => self.state(StateFile::Throttles, member, &mut content, &file)?,
-            Member::Packs => self.state(StateFile::Packs, member, &mut content, &file)?,
+            Member::Jobs => self.state(StateFile::Jobs, member, &mut content, &file, None)?,
+            Member::Runs => {
+                let orders = of.predicate.orders();
+                self.state(StateFile::Runs, member, &mut content, &file, Some(&orders))?;
+            }
+            Member::Throttles => self.state(StateFile::Throttles, member, &mut content, &file, None)?,
+            Member::Packs => self.state(StateFile::Packs, member, &mut content, &file, None)?,
             Member::Manifest
             | Member::Leaves
             | Member::Disclosures
@@ -425,6 +428,7 @@ impl<'a> Pass<'a> {
         member: Member,
         content: &mut Content<'_>,
         entry: &FileEntry,
+        orders: Option<&BTreeSet<OrderId>>,
     ) -> Result<(), Stop> {
         let replaying = !self.checks.any_failed();
         let mut lines = StateLines::new(content, member, &mut self.checks);
@@ -434,6 +438,9 @@ impl<'a> Pass<'a> {
             compare_with_replay(&mut lines, *replay, file)?;
         }
         while lines.next()?.is_some() {}
+        if let Some(orders) = orders {
+            lines.check_orders(orders);
+        }
         lines.end(entry.lines);
         Ok(())
     }

@@ -1,12 +1,15 @@
 //! The state files of a bundle: canonical lines in order, and equal to what a replay gives.
 
+use std::collections::BTreeSet;
+
 use super::history::{SortKey, not_canonical};
 use super::members::{Member, StateFile};
 use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::verify::Replay;
-use crate::domain::canonical;
+use crate::domain::OrderId;
+use crate::domain::canonical::{self, Value};
 use crate::limits;
 
 /// Reads a state file line by line and checks form and order on the way.
@@ -18,6 +21,8 @@ pub(super) struct StateLines<'a, 'b> {
     line: Vec<u8>,
     number: u64,
     previous: Option<SortKey>,
+    /// Work orders that records name, up to one more than a bundle may.
+    orders: BTreeSet<OrderId>,
     broken: bool,
 }
 
@@ -30,6 +35,7 @@ impl<'a, 'b> StateLines<'a, 'b> {
             line: Vec::new(),
             number: 0,
             previous: None,
+            orders: BTreeSet::new(),
             broken: false,
         }
     }
@@ -60,6 +66,15 @@ impl<'a, 'b> StateLines<'a, 'b> {
         Ok(None)
     }
 
+    /// Holds the work orders of the records against the manifest.
+    pub(super) fn check_orders(&mut self, named: &BTreeSet<OrderId>) {
+        if !self.broken && self.orders != *named {
+            let detail = "its runs are of other work orders than the manifest names";
+            let finding = Finding::new(Verdict::Tampered, detail);
+            self.checks.fail(CheckName::Lines, finding.of(self.member));
+        }
+    }
+
     /// Holds the number of lines against the manifest.
     pub(super) fn end(self, lines: Option<u64>) {
         if lines != Some(self.number) {
@@ -76,6 +91,12 @@ impl<'a, 'b> StateLines<'a, 'b> {
             return Err(malformed("out of order or there twice"));
         }
         self.previous = Some(key);
+        if let Some(order) = record.get("orderId").and_then(Value::as_str)
+            && self.orders.len() <= limits::BUNDLE_ORDERS_MAX
+        {
+            let order = order.parse().map_err(|_| malformed("orderId is no id"))?;
+            self.orders.insert(order);
+        }
         Ok(())
     }
 }

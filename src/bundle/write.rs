@@ -4,7 +4,7 @@
 //! Promises: the same range, members and keys give the same bytes; no time, no host, no chance in them. A member
 //! whose content changes between the passes is an error, not a bundle. Holds one buffer, whatever the size.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::rc::Rc;
@@ -19,7 +19,7 @@ use super::members::Member;
 use super::tar::{TarError, TarWriter};
 use super::transport::FrameWriter;
 use crate::disk::{Access, Disk, DiskFile};
-use crate::domain::{Digest, Hasher, TenantName, leaf_hash};
+use crate::domain::{Digest, Hasher, OrderId, TenantName, leaf_hash};
 use crate::limits;
 use crate::trust::PrivateKey;
 
@@ -111,6 +111,8 @@ pub struct Written {
 /// Collects members (first pass) and writes the bundle (second pass).
 pub struct BundleWriter<'a> {
     range: Range,
+    /// The work orders of which it holds runs.
+    orders: BTreeSet<OrderId>,
     members: BTreeMap<Member, Planned<'a>>,
 }
 
@@ -143,6 +145,7 @@ impl<'a> BundleWriter<'a> {
     pub fn new(range: Range) -> Self {
         let mut writer = BundleWriter {
             range,
+            orders: BTreeSet::new(),
             members: BTreeMap::new(),
         };
         let empty = [
@@ -157,6 +160,11 @@ impl<'a> BundleWriter<'a> {
         }
         writer.add_bytes(Member::VerifyText, VERIFY_TEXT.as_bytes().to_vec());
         writer
+    }
+
+    /// Names the work orders of the runs in `runs.jsonl`.
+    pub fn name_orders(&mut self, orders: BTreeSet<OrderId>) {
+        self.orders = orders;
     }
 
     /// Adds a small member.
@@ -249,11 +257,14 @@ impl<'a> BundleWriter<'a> {
             });
         }
         let range = self.range.clone();
+        let (order_id, order_ids) = Predicate::name_orders(&self.orders);
         let predicate = Predicate {
             contents: range.contents,
             files,
             first: range.first,
             format: FORMAT,
+            order_id,
+            order_ids,
             origin: range.origin,
             prev_root: range.prev_root,
             redaction: range.redaction,

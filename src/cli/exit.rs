@@ -104,6 +104,10 @@ pub fn told(error: &anyhow::Error) -> String {
 
 /// The exit code that an error stands for; the outermost cause that has one decides.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
+    // One that was laid around another as its context is found by the error alone, not among the causes.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.exit;
+    }
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.exit;
@@ -217,6 +221,9 @@ mod tests {
     fn an_error_keeps_its_exit_code_under_added_context() {
         let error = anyhow::Error::new(Failure::new(Exit::Conflict, "taken")).context("making it");
         assert_eq!(exit_of(&error), Exit::Conflict);
+        let inner = anyhow::Error::new(Failure::usage("inner"));
+        let outer = inner.context(Failure::new(Exit::Refused(12), "outer"));
+        assert_eq!(exit_of(&outer), Exit::Refused(12), "the outermost decides");
         assert_eq!(exit_of(&anyhow::anyhow!("anything")), Exit::Failed);
         let refused = "https://127.0.0.1:1"
             .parse::<crate::egress::Target>()

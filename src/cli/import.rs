@@ -1,4 +1,5 @@
-//! `fastness import`: gives a bundle to the server, which verifies it and takes it in as a read-only tenant.
+//! `fastness import`: gives a bundle to the server, which verifies it and takes it in as a read-only tenant; or a work order,
+//! which is told apart by its manifest.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -11,20 +12,22 @@ use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
 use hyper::body::Frame;
 use serde::Deserialize;
+use serde_json::Value;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::client::{Answer, Ask, Client, Server, online};
+use super::client::{Answer, Ask, Client, Server, online, with_query};
 use super::exit::{Exit, Failure, exit_of};
 use super::print::{self, Format};
 use super::problem::problem_of;
 use super::style::shown;
-use super::verify::KeyFiles;
-use super::{import_answer, listing};
+use super::verify::{self, KeyFiles};
+use super::{import_answer, listing, read, work_order_view};
 use crate::bundle::import::{Keys, digest_of};
 use crate::domain::Digest;
 use crate::egress::Body;
 use crate::limits;
+use crate::trust::PublicKey;
 
 /// Bytes read and sent at a time.
 const PIECE_BYTES: usize = 64 * 1024;
@@ -35,11 +38,17 @@ const PIECE_BYTES: usize = 64 * 1024;
 pub struct Arguments {
     #[command(subcommand)]
     verb: Option<import_answer::Verb>,
-    /// The bundle
+    /// The bundle, the work order, or the cancellation of one
     #[arg(required = true)]
     file: Option<PathBuf>,
     #[command(flatten)]
     keys: KeyFiles,
+    /// SPKI PEM of the key that signs the hub's work orders
+    #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key"])]
+    orders_key: Option<PathBuf>,
+    /// Start the runs of a work order at once, where nothing stands in the way
+    #[arg(long)]
+    start: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -75,6 +84,17 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     }
     let file = arguments.file.ok_or_else(|| Failure::usage("which bundle?"))?;
     let keys = arguments.keys.read()?;
+    if verify::is_order(&file)? {
+        if keys.is_some() {
+            let message = "a work order is signed with the hub's key for orders: give it with --orders-key";
+            return Err(Failure::usage(message).into());
+        }
+        return run_order(&file, arguments, format);
+    }
+    if arguments.orders_key.is_some() || arguments.start {
+        let message = "this is no work order: --orders-key and --start are for work orders";
+        return Err(Failure::usage(message).into());
+    }
     let server = arguments.server.clone();
     online(&server, async move |mut client: Client| {
         let answer = match send(&mut client, &file, keys.as_ref()).await {
@@ -134,6 +154,57 @@ fn persons(count: u32) -> String {
         1 => "another person".to_owned(),
         count => format!("{count} other persons"),
     }
+}
+
+/// Imports a work order, or the cancellation of one. Without a key, the one pinned for the hub decides.
+fn run_order(file: &Path, arguments: Arguments, format: Format) -> Result<Exit> {
+    let key = arguments
+        .orders_key
+        .as_deref()
+        .map(read::public_key)
+        .transpose()?;
+    let file = read::file(file, limits::ORDER_FILE_BYTES_MAX as u64)?;
+    online(&arguments.server, async move |mut client: Client| {
+        let answer = match send_order(&mut client, file.into(), key.as_ref(), arguments.start).await {
+            Ok(answer) => answer,
+            Err(error) => return refused(error),
+        };
+        let taken: Value = answer.json()?;
+        if format.is_json() {
+            print::raw_line(&answer.0)?;
+        } else {
+            if taken["already"] == Value::Bool(true) {
+                print::say("this file was imported before; nothing changed");
+            }
+            work_order_view::tell_view(&taken["order"])?;
+        }
+        match taken["notStarted"]["detail"].as_str() {
+            None => Ok(Exit::Good),
+            Some(why) => {
+                let message = format!("imported, but not started: {}", shown(why));
+                Err(Failure::new(Exit::Conflict, message).into())
+            }
+        }
+    })
+}
+
+/// Sends a work order.
+///
+/// # Errors
+/// No answer; a refusal.
+pub async fn send_order(
+    client: &mut Client,
+    file: Bytes,
+    key: Option<&PublicKey>,
+    start: bool,
+) -> Result<Answer> {
+    let start = start.then(|| "true".to_owned());
+    let path = with_query("/api/v1/work-orders/import", &[("start", start)]);
+    let mut ask = Ask::post_bytes(path, "application/zstd", file);
+    if let Some(key) = key {
+        ask = ask.header_base64("x-fastness-orders-key", key.to_pem()?.as_bytes())?;
+    }
+    client.ask(ask).await
 }
 
 /// Sends a bundle as it lies on the disk, and has it imported. What broke off is gone on with, as long as the server

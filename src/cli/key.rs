@@ -58,6 +58,8 @@ pub enum Role {
     Log,
     /// Signs bundles.
     Export,
+    /// Signs work orders.
+    Orders,
 }
 
 impl Role {
@@ -65,6 +67,7 @@ impl Role {
         match self {
             Role::Log => "log",
             Role::Export => "export",
+            Role::Orders => "orders",
         }
     }
 }
@@ -80,13 +83,15 @@ pub struct Shown {
     pub vkey: String,
 }
 
-/// Both keys, as the server gives them.
+/// The keys, as the server gives them.
 #[derive(Debug, Deserialize)]
 pub struct Both {
     /// Signs bundles.
     pub export: Shown,
     /// Signs checkpoints.
     pub log: Shown,
+    /// Signs work orders.
+    pub orders: Shown,
 }
 
 /// Runs one of the verbs.
@@ -107,6 +112,7 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
                 let key = match show.role {
                     Role::Log => both.log,
                     Role::Export => both.export,
+                    Role::Orders => both.orders,
                 };
                 tell(&key, &show, format)
             }),
@@ -178,7 +184,7 @@ fn from_folder(data: &Path, role: Role, tenant: &str) -> Result<Shown> {
     // Checkpoints are signed under the name of their ledger; bundles are signed by no name.
     let name = match role {
         Role::Log => origin.to_string(),
-        Role::Export => format!("fastness/{}/export", origin.enclave()),
+        Role::Export | Role::Orders => format!("fastness/{}/{}", origin.enclave(), role.as_str()),
     };
     Ok(Shown {
         id: key.id().to_string(),

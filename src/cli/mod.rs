@@ -54,6 +54,8 @@ mod version;
 mod wait;
 mod watch;
 mod webhook;
+mod work_order;
+mod work_order_view;
 mod worker;
 
 use std::ffi::OsString;
@@ -145,8 +147,11 @@ enum Verb {
     Export(export::Arguments),
     /// Verify a bundle, offline
     Verify(verify::Arguments),
-    /// Take a bundle in as a read-only tenant; approve, reject, list imports
+    /// Take in a bundle as a read-only tenant, or a work order to be run here; approve, reject, list imports
     Import(import::Arguments),
+    /// Work orders: issue, approve, start, cancel, see how far they are
+    #[command(subcommand)]
+    WorkOrder(work_order::Verb),
     /// Rebuild the state of a ledger from its bundles, offline
     ReplayBundle(replay_bundle::Arguments),
     /// Checkpoints, proofs, a check of the whole ledger
@@ -253,6 +258,7 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Export(arguments) => export::run(arguments, format),
         Verb::Verify(arguments) => verify::run(arguments, format),
         Verb::Import(arguments) => import::run(arguments, format),
+        Verb::WorkOrder(verb) => work_order::run(verb, format),
         Verb::ReplayBundle(arguments) => replay_bundle::run(arguments, format),
         Verb::Ledger(verb) => ledger::run(verb, format),
         Verb::Key(verb) => key::run(verb, format),

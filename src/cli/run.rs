@@ -153,7 +153,11 @@ pub async fn typed_inputs(
     Ok(inputs)
 }
 
-fn typed(key: &str, text: String, input_type: &str) -> Result<Value> {
+/// An input as the type that a pack declares: `string`, `int`, `bool`, `list`.
+///
+/// # Errors
+/// Usage: the text is not of the type.
+pub fn typed(key: &str, text: String, input_type: &str) -> Result<Value> {
     let expected = |what: &str| Failure::usage(format!("the input {key} takes {what}, not {text:?}")).into();
     match input_type {
         "int" => text

@@ -49,6 +49,9 @@ pub struct Arguments {
         default_value_t = 0
     )]
     import_approvals: u32,
+    /// Persons who have to approve a work order before it starts, besides whoever imported it
+    #[arg(long, env = "FASTNESS_ORDER_APPROVALS", value_name = "N", default_value_t = 0)]
+    order_approvals: u32,
     /// What is logged: error, warn, info, debug, or targets with levels
     #[arg(long, env = "FASTNESS_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -79,6 +82,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         drain_ms,
     )
     .and_then(|config| config.with_import_approvals(arguments.import_approvals))
+    .and_then(|config| config.with_order_approvers(arguments.order_approvals))
     .map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, arguments.while_stdin));

@@ -12,6 +12,7 @@ use super::style::{Look, paint, shown};
 use super::{extract, read};
 use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
+use crate::bundle::order;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
 use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify};
 use crate::clock::{Clock, SystemClock};
@@ -30,6 +31,9 @@ pub struct Arguments {
     /// A bundle that this one must extend; given again for each one between them, in order
     #[arg(long, value_name = "BUNDLE", conflicts_with = "proof")]
     after: Vec<PathBuf>,
+    /// SPKI PEM of the key that signs a hub's work orders, for a file that is one
+    #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key"])]
+    orders_key: Option<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -75,6 +79,12 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         return extract::verify(&arguments.file, proof, log_key, format);
     }
     let keys = arguments.keys.read()?;
+    if is_order(&arguments.file)? {
+        return run_order(&arguments, format);
+    }
+    if arguments.orders_key.is_some() {
+        return Err(Failure::usage("this is no work order: --orders-key is for work orders").into());
+    }
     if !arguments.after.is_empty() {
         let keys = keys.ok_or_else(|| Failure::usage("--after needs --log-key and --export-key"))?;
         return match verify_after(&arguments.after, &arguments.file, &keys)? {
@@ -98,6 +108,50 @@ fn told(file: &Path, predicate: Option<&Predicate>, report: &Report, format: For
         print_report(file, predicate, report)?;
     }
     Ok(exit_of(report))
+}
+
+/// Whether a file is meant to be a work order, or the cancellation of one.
+///
+/// # Errors
+/// Usage: the file cannot be read.
+pub fn is_order(file: &Path) -> Result<bool> {
+    std::fs::File::open(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    order::verify::is_order(&opener(file)).with_context(|| file.display().to_string())
+}
+
+/// Checks a work order: what can be known of it without the enclave that it is for.
+fn run_order(arguments: &Arguments, format: Format) -> Result<Exit> {
+    let key = arguments
+        .orders_key
+        .as_deref()
+        .map(read::public_key)
+        .transpose()?;
+    let options = order::verify::Options {
+        orders_key: key,
+        ..order::verify::Options::default()
+    };
+    let file = &arguments.file;
+    let outcome =
+        order::verify::verify(&opener(file), &options).with_context(|| file.display().to_string())?;
+    if format.is_json() {
+        print::json(&outcome.report)?;
+    } else {
+        let told = outcome.statement.map(|statement| {
+            let for_whom: Vec<_> = statement.enclaves().iter().map(ToString::to_string).collect();
+            format!(
+                "work order {} of {}, for {}",
+                statement.order_id(),
+                statement.hub(),
+                for_whom.join(", ")
+            )
+        });
+        print_checks(file, told.as_deref(), &outcome.report)?;
+    }
+    if key.is_none() {
+        print::say("no key was given; with --orders-key a work order can be trusted");
+    }
+    Ok(exit_of(&outcome.report))
 }
 
 /// The exit code of a report.
@@ -161,17 +215,20 @@ pub fn empty(tenant: &TenantName, first: u64) -> Result<ScratchReplay> {
 }
 
 fn print_report(file: &Path, predicate: Option<&Predicate>, report: &Report) -> Result<()> {
-    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
-    print::line(paint(Look::Bold, shown(&name)))?;
-    if let Some(predicate) = predicate {
+    let told = predicate.map(|predicate| {
         let Predicate {
             origin, first, size, ..
         } = predicate;
-        print::line(format_args!(
-            "  {}, events {first} to {}",
-            shown(origin),
-            size.saturating_sub(1)
-        ))?;
+        format!("{origin}, events {first} to {}", size.saturating_sub(1))
+    });
+    print_checks(file, told.as_deref(), report)
+}
+
+fn print_checks(file: &Path, told: Option<&str>, report: &Report) -> Result<()> {
+    let name = file.file_name().unwrap_or(file.as_os_str()).to_string_lossy();
+    print::line(paint(Look::Bold, shown(&name)))?;
+    if let Some(told) = told {
+        print::line(format_args!("  {}", shown(told)))?;
     }
     for check in &report.checks {
         print::line(check_line(check))?;

@@ -1,6 +1,7 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
 mod bundles;
+mod order;
 mod reply;
 mod webhook;
 
@@ -20,7 +21,8 @@ use super::{
 };
 
 pub use self::bundles::BundleCommand;
-pub use self::reply::{Leased, PackNovelty, Reply};
+pub use self::order::{HubCancel, OrderCommand, OrderContent, OrderRun};
+pub use self::reply::{Leased, OrderNovelty, PackNovelty, Reply};
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
 /// What is asked of the writer.
@@ -207,6 +209,8 @@ pub enum Command {
         /// Recorded with it.
         reason: String,
     },
+    /// Issue, take in, start or end a work order.
+    Order(Box<OrderCommand>),
     /// Make, change or end a webhook.
     ChangeWebhook(Box<ChangeWebhook>),
     /// Open a ledger.

@@ -10,6 +10,9 @@ use serde_json::value::RawValue;
 use super::payload::bundles::{
     BundleAttemptFailed, BundleDiscarded, BundleDownloaded, BundleImportApproved, BundleImportRejected,
     BundleImportRequested,
+use super::payload::orders::{
+    OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
+    WorkorderRecalled, WorkorderRefused, WorkorderReported, WorkorderStarted,
 };
 use super::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
@@ -325,6 +328,15 @@ event_table! {
     WebhookResumed(WebhookResumed) = "webhook.resumed", 1;
     WebhookDead(WebhookDead) = "webhook.dead", 1;
     WebhookRefused(WebhookRefused) = "webhook.refused", 1;
+    WorkorderIssued(Box<WorkorderIssued>) = "workorder.issued", 1;
+    WorkorderRecalled(WorkorderRecalled) = "workorder.recalled", 1;
+    WorkorderImported(Box<WorkorderImported>) = "workorder.imported", 1;
+    WorkorderRefused(WorkorderRefused) = "workorder.refused", 1;
+    WorkorderApproved(WorkorderApproved) = "workorder.approved", 1;
+    WorkorderStarted(WorkorderStarted) = "workorder.started", 1;
+    WorkorderCancelled(Box<WorkorderCancelled>) = "workorder.cancelled", 1;
+    WorkorderReported(WorkorderReported) = "workorder.reported", 1;
+    OrdersKeyPinned(OrdersKeyPinned) = "trust.orders_pinned", 1;
     TenantCreated(TenantCreated) = "tenant.created", 1;
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;

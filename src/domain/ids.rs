@@ -102,6 +102,10 @@ uuid_type!(
     RunId
 );
 uuid_type!(
+    /// A work order, here and where it is carried to.
+    OrderId
+);
+uuid_type!(
     /// A token's public id; never the secret.
     TokenId
 );
@@ -212,17 +216,34 @@ name_type!(
     TenantName,
     |text| match text.strip_prefix("foreign:") {
         None => is_name(text),
-        Some(rest) => rest.split_once('/').is_some_and(|(origin, tenant)| {
-            origin.len() == 16 && origin.bytes().all(|byte| HEX.contains(&byte)) && is_name(tenant)
-        }),
+        Some(rest) => rest
+            .split_once('/')
+            .is_some_and(|(origin, tenant)| is_enclave(origin) && is_name(tenant)),
     },
     "a tenant is named [a-z0-9][a-z0-9-]{0,62}"
 );
 name_type!(
-    /// A pack: `[a-z0-9][a-z0-9-]{0,62}`.
+    /// A pack: `[a-z0-9][a-z0-9-]{0,62}`, or `order/<16 hex>/<name>` for one that came with a work order of that hub.
     PackName,
-    is_name,
+    |text| match text.strip_prefix("order/") {
+        None => is_name(text),
+        Some(rest) => rest
+            .split_once('/')
+            .is_some_and(|(hub, name)| is_enclave(hub) && is_name(name)),
+    },
     "a pack is named [a-z0-9][a-z0-9-]{0,62}"
+);
+name_type!(
+    /// An enclave: the first 16 hex digits of the SHA-256 of its first log key, as every origin of it carries them.
+    EnclaveName,
+    is_enclave,
+    "an enclave is named by 16 hex digits in lower case"
+);
+name_type!(
+    /// A run within a work order: `[a-z0-9][a-z0-9-]{0,62}`.
+    RunName,
+    is_name,
+    "a run of a work order is named [a-z0-9][a-z0-9-]{0,62}"
 );
 name_type!(
     /// A step of a pack or a job's name within a run: `[a-z0-9][a-z0-9-]{0,62}`, with `[n]` behind it for an item of a map.
@@ -280,6 +301,26 @@ impl TenantName {
     }
 }
 
+impl PackName {
+    /// The name here of a pack that a work order of `hub` brings. None for one that is such a name already.
+    pub fn ordered_by(&self, hub: &EnclaveName) -> Option<Self> {
+        if self.is_ordered() {
+            return None;
+        }
+        Some(PackName(format!("order/{hub}/{self}").into()))
+    }
+
+    /// True for a pack that came with a work order: nothing else is registered under such a name.
+    pub fn is_ordered(&self) -> bool {
+        self.0.contains('/')
+    }
+}
+
+/// 16 hex digits in lower case.
+fn is_enclave(text: &str) -> bool {
+    text.len() == 16 && text.bytes().all(|byte| HEX.contains(&byte))
+}
+
 /// `[a-z0-9][a-z0-9-]{0,62}`.
 fn is_name(text: &str) -> bool {
     (1..=limits::NAME_BYTES_MAX).contains(&text.len())
@@ -325,6 +366,20 @@ mod tests {
             assert!(good.parse::<PackName>().is_ok(), "{good}");
         }
         for bad in ["", "-a", "A", "a_b", "a/b", &"a".repeat(64), "ä"] {
+            assert!(bad.parse::<PackName>().is_err(), "{bad}");
+        }
+        let hub: EnclaveName = "0123456789abcdef".parse().unwrap();
+        let plain: PackName = "a".parse().unwrap();
+        let ordered = plain.ordered_by(&hub).unwrap();
+        assert_eq!(ordered.to_string().parse(), Ok(ordered.clone()));
+        assert!(ordered.is_ordered() && !plain.is_ordered() && ordered.ordered_by(&hub).is_none());
+        for bad in [
+            "order/0123456789abcdef",
+            "order/0123456789ABCDEF/a",
+            "order/0123456789abcde/a",
+            "order/0123456789abcdef/a/b",
+            "order/0123456789abcdef/",
+        ] {
             assert!(bad.parse::<PackName>().is_err(), "{bad}");
         }
         assert!("per-host[0]".parse::<StepName>().is_ok());

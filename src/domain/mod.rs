@@ -19,6 +19,7 @@
 //! | dead letter, error cluster | a job out of retries; failures with one fingerprint |
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
 //! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
+//! | work order, hub | a signed request to run packs elsewhere; the enclave that issued it |
 //! | bundle | a deterministic signed archive of a ledger range and its projections |
 //! | import, import request | a foreign ledger held here as a read-only tenant; a bundle for which persons are asked first |
 //! | quarantine | where refused bundles lie, with the reason |
@@ -34,6 +35,7 @@ pub mod dead_letter;
 pub mod idempotency;
 pub mod import_request;
 pub mod job;
+pub mod order;
 pub mod pack;
 pub mod run;
 pub mod secret;
@@ -55,7 +57,7 @@ pub mod rejection;
 
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
 pub use ids::{
-    ArtifactName, JobId, NameError, PackName, ReportName, RunId, SecretName, SecretVersion, Seq, StepName,
-    TenantName, TokenId, WebhookName,
+    ArtifactName, EnclaveName, JobId, NameError, OrderId, PackName, ReportName, RunId, RunName, SecretName,
+    SecretVersion, Seq, StepName, TenantName, TokenId, WebhookName,
 };
 pub use time::{TimeError, Timestamp};

@@ -2,7 +2,6 @@
 //!
 //! Each carries all that `apply` needs: state is a function of events alone.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
@@ -12,9 +11,8 @@ use super::dead_letter::{Fingerprint, Resolution};
 use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
 use super::pack::PackSpec;
-use super::run::{GraphNode, PackReference, RunCounts};
 use super::token::Scope;
-use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, StepName, TenantName, Timestamp, TokenId};
 
 macro_rules! payload {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -27,12 +25,17 @@ macro_rules! payload {
 
 pub mod bundles;
 mod nodes;
+pub mod orders;
+mod runs;
 mod secrets;
 pub mod webhooks;
 
 pub use self::bundles::{BundleExported, BundleImported, BundleRefused, BundleVerified};
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
+};
+pub use self::runs::{
+    RunCancelRequested, RunContinued, RunCreated, RunEnded, RunPaused, RunResumed, RunStarted, RunWaiting,
 };
 pub use self::secrets::{SecretDeleted, SecretSet};
 
@@ -276,88 +279,12 @@ payload!(
 );
 
 payload!(
-    /// Only gates are left of a run.
-    RunWaiting {}
-);
-
-payload!(
-    /// A gate has ended, and the run goes on.
-    RunContinued {}
-);
-
-payload!(
-    /// Nothing more of a run starts.
-    RunPaused {
-        /// Why.
-        reason: String,
-    }
-);
-
-payload!(
-    /// A paused run goes on.
-    RunResumed {
-        /// Why: as given, or `cancelled` or `run_timeout` where the run is stopped.
-        reason: String,
-    }
-);
-
-payload!(
     /// A file was produced; its bytes are flushed before this is recorded.
     ArtifactCreated {
         /// The file.
         artifact: Artifact,
         /// The number of the try.
         attempt: u32,
-    }
-);
-
-payload!(
-    /// A run came into being, with its whole graph.
-    RunCreated {
-        /// The jobs and what each needs.
-        graph: Vec<GraphNode>,
-        /// The key under which the same request is not done twice.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        idempotency: Option<Idempotency>,
-        /// Inputs after defaults were filled in.
-        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-        inputs: BTreeMap<String, Value>,
-        /// Most jobs at once.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        max_parallel: Option<u32>,
-        /// The pack version it was made from.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        pack: Option<PackReference>,
-        /// The run whose work it does again, in part.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        replay_of: Option<RunId>,
-        /// Longest time from creation to end.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        timeout_ms: Option<u64>,
-    }
-);
-
-payload!(
-    /// The first job of a run started.
-    RunStarted {}
-);
-
-payload!(
-    /// A run was asked to stop.
-    RunCancelRequested {
-        /// What was given with the request, or `run_timeout`.
-        reason: String,
-        /// True when it ran longer than allowed.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        timed_out: bool,
-    }
-);
-
-payload!(
-    /// A run ended.
-    RunEnded {
-        /// How many jobs ended how.
-        counts: RunCounts,
     }
 );
 

@@ -80,6 +80,16 @@ codes! {
     WebhookNotActive = "webhook_not_active", Conflict;
     /// It does not stand as whoever asks has seen it.
     WebhookChanged = "webhook_changed", Conflict;
+    /// Another work order of this id is held.
+    OrderFork = "order_fork", Conflict;
+    /// The time of the work order is over.
+    OrderExpired = "order_expired", Conflict;
+    /// The hub cancelled the work order.
+    OrderCancelled = "order_cancelled", Conflict;
+    /// The work order names who may start it.
+    OrderPerson = "order_person", Conflict;
+    /// Persons have to approve before the work order starts.
+    ApprovalMissing = "approval_missing", Conflict;
     /// An input without default was not given.
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::Value;
-use super::{Digest, JobId, PackName, RunId, Seq, StepName, Timestamp};
+use super::{Digest, JobId, OrderId, PackName, RunId, Seq, StepName, Timestamp};
 
 /// Where a run stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -297,6 +297,9 @@ pub struct Run {
     /// Most of its jobs that may run at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_parallel: Option<u32>,
+    /// The work order that asks for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order_id: Option<OrderId>,
     /// The pack version it was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pack: Option<PackReference>,

@@ -3,10 +3,9 @@
 //! A [`View`] is where rows come from: the projection, an in-memory [`Model`], or one laid over another.
 //! [`Changes`] is a layer of rows not yet written. Nothing here knows how rows are stored.
 
+mod layers;
 mod rows;
-mod with_packs;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::canonical::write_record;
@@ -15,15 +14,18 @@ use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
 use super::idempotency::IdempotencyRow;
 use super::import_request::ImportRequest;
 use super::job::Job;
+use super::order::{IssuedOrder, OrdersPin, ReceivedOrder};
 use super::run::{Run, RunGraph, RunNode};
 use super::secret::Secret;
 use super::token::{Import, Pin, Tenant, Token};
 use super::webhook::Webhook;
 use super::worker::Worker;
-use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName};
+use super::{
+    Digest, EnclaveName, JobId, OrderId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName,
+};
 
+pub use self::layers::{Changes, Layered, Model, WithPacks};
 pub use self::rows::{ArtifactRow, Pack, PayloadRow};
-pub use self::with_packs::WithPacks;
 
 /// Names one row of a tenant. The order of variants is the order of storage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,6 +74,12 @@ pub enum Key {
     Webhook(WebhookName),
     /// A bundle that persons are asked about, by its tar (ledger `system`).
     ImportRequest(Digest),
+    /// A work order that was issued here.
+    IssuedOrder(OrderId),
+    /// A work order that was taken in here.
+    ReceivedOrder(OrderId),
+    /// The pinned key of a hub (ledger `system`).
+    OrdersPin(EnclaveName),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -122,11 +130,17 @@ pub enum Kind {
     Webhook,
     /// [`Key::ImportRequest`].
     ImportRequest,
+    /// [`Key::IssuedOrder`].
+    IssuedOrder,
+    /// [`Key::ReceivedOrder`].
+    ReceivedOrder,
+    /// [`Key::OrdersPin`].
+    OrdersPin,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 22] = [
+    pub const ALL: [Kind; 25] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -149,6 +163,9 @@ impl Kind {
         Kind::Secret,
         Kind::Webhook,
         Kind::ImportRequest,
+        Kind::IssuedOrder,
+        Kind::ReceivedOrder,
+        Kind::OrdersPin,
     ];
 }
 
@@ -178,6 +195,9 @@ impl Key {
             Key::Secret(_) => Kind::Secret,
             Key::Webhook(_) => Kind::Webhook,
             Key::ImportRequest(_) => Kind::ImportRequest,
+            Key::IssuedOrder(_) => Kind::IssuedOrder,
+            Key::ReceivedOrder(_) => Kind::ReceivedOrder,
+            Key::OrdersPin(_) => Kind::OrdersPin,
         }
     }
 
@@ -215,6 +235,8 @@ impl Key {
             Key::Worker(name) => out.extend_from_slice(name.as_bytes()),
             Key::Secret(name) => out.extend_from_slice(name.as_str().as_bytes()),
             Key::Webhook(name) => out.extend_from_slice(name.as_str().as_bytes()),
+            Key::IssuedOrder(id) | Key::ReceivedOrder(id) => out.extend_from_slice(id.as_bytes()),
+            Key::OrdersPin(hub) => out.extend_from_slice(hub.as_str().as_bytes()),
         }
     }
 }
@@ -291,6 +313,9 @@ rows! {
     Secret(Secret), as_secret;
     Webhook(Webhook), as_webhook;
     ImportRequest(ImportRequest), as_import_request;
+    IssuedOrder(IssuedOrder), as_issued_order;
+    ReceivedOrder(ReceivedOrder), as_received_order;
+    OrdersPin(OrdersPin), as_orders_pin;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -370,6 +395,12 @@ getters! {
     webhook(name: &WebhookName) -> Webhook = Key::Webhook(name.clone()), as_webhook;
     /// A bundle that persons are asked about.
     import_request(tar: Digest) -> ImportRequest = Key::ImportRequest(tar), as_import_request;
+    /// A work order that was issued here.
+    issued_order(id: OrderId) -> IssuedOrder = Key::IssuedOrder(id), as_issued_order;
+    /// A work order that was taken in here.
+    received_order(id: OrderId) -> ReceivedOrder = Key::ReceivedOrder(id), as_received_order;
+    /// The pinned key of a hub.
+    orders_pin(hub: &EnclaveName) -> OrdersPin = Key::OrdersPin(hub.clone()), as_orders_pin;
 }
 
 impl<'v> dyn View + 'v {
@@ -379,103 +410,5 @@ impl<'v> dyn View + 'v {
     /// [`Unavailable`] when it cannot be read.
     pub fn graph(&self, run: RunId) -> Result<Option<Arc<Row>>, Unavailable> {
         self.get(&Key::Graph(run))
-    }
-}
-
-/// Rows written or removed since the view below.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Changes(BTreeMap<Key, Option<Arc<Row>>>);
-
-impl Changes {
-    /// Writes a row.
-    pub fn put(&mut self, key: Key, row: Row) {
-        self.0.insert(key, Some(Arc::new(row)));
-    }
-
-    /// Removes a row.
-    pub fn remove(&mut self, key: Key) {
-        self.0.insert(key, None);
-    }
-
-    /// Lays `later` over this.
-    pub fn merge(&mut self, later: Changes) {
-        self.0.extend(later.0);
-    }
-
-    /// What is known here: `Some(None)` is a removed row.
-    pub fn get(&self, key: &Key) -> Option<Option<Arc<Row>>> {
-        self.0.get(key).cloned()
-    }
-
-    /// All changes, sorted by key.
-    pub fn iter(&self) -> impl Iterator<Item = (&Key, Option<&Arc<Row>>)> {
-        self.0.iter().map(|(key, row)| (key, row.as_ref()))
-    }
-
-    /// Number of changed rows.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// True when nothing changed.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-/// Changes laid over a view.
-pub struct Layered<'v> {
-    /// What lies below.
-    pub below: &'v dyn View,
-    /// What was changed since.
-    pub changes: &'v Changes,
-}
-
-impl std::fmt::Debug for Layered<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Layered")
-            .field("changes", &self.changes.len())
-            .finish_non_exhaustive()
-    }
-}
-
-impl View for Layered<'_> {
-    fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        match self.changes.get(key) {
-            Some(known) => Ok(known),
-            None => self.below.get(key),
-        }
-    }
-}
-
-/// The whole state of one tenant in memory: the plain model that the projection is compared with, and where
-/// small folds happen.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Model(BTreeMap<Key, Arc<Row>>);
-
-impl Model {
-    /// Takes changes in.
-    pub fn absorb(&mut self, changes: Changes) {
-        for (key, row) in changes.0 {
-            match row {
-                Some(row) => {
-                    self.0.insert(key, row);
-                }
-                None => {
-                    self.0.remove(&key);
-                }
-            }
-        }
-    }
-
-    /// All rows, sorted by key.
-    pub fn rows(&self) -> impl Iterator<Item = (&Key, &Arc<Row>)> {
-        self.0.iter()
-    }
-}
-
-impl View for Model {
-    fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        Ok(self.0.get(key).cloned())
     }
 }

@@ -3,12 +3,14 @@
 //! ```text
 //! DIR/log.pem     DIR/log.pub.pem       signs checkpoints
 //! DIR/export.pem  DIR/export.pub.pem    signs audit bundles
+//! DIR/orders.pem  DIR/orders.pub.pem    signs work orders; made after the others, also in a folder that has them
 //! ```
 //!
 //! Order of creation: `log.pem`, `export.pem`, `log.pub.pem`, `export.pub.pem`, each flushed, file and name, before
 //! the next. So the first public key proves that both private keys were there, and an `export.pem` that `log.pem` was.
 //! A crash in between leaves a prefix of this order, which is completed at the next start; anything else is a loss
-//! that only the operator's backup can mend, and never a reason to draw a new key.
+//! that only the operator's backup can mend, and never a reason to draw a new key. `orders.pem` and `orders.pub.pem` follow in
+//! this order: the public half proves that the private one was there.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,17 +21,20 @@ use crate::limits;
 
 /// In the order of creation.
 const NAMES: [&str; 2] = ["log", "export"];
+/// Made after all of these, one pair by itself.
+const ORDERS: &str = "orders";
 
 /// The appliance's signing keys.
 #[derive(Debug)]
 pub struct KeyFolder {
     log: PrivateKey,
     export: PrivateKey,
+    orders: PrivateKey,
 }
 
 impl KeyFolder {
     /// Opens the folder `dir`; on the very first start draws the keys from `random`, which must be fit for keys.
-    /// When it returns, all four files are on disk for good.
+    /// When it returns, all files are on disk for good.
     ///
     /// # Errors
     /// Storage errors; a missing or broken private key; a public key that is not that of its private one.
@@ -54,13 +59,14 @@ impl KeyFolder {
         for (name, key) in NAMES.into_iter().zip(&keys) {
             check_or_write_public(disk, dir, name, &key.public())?;
         }
+        let orders = open_or_create_pair(disk, dir, ORDERS, random)?;
         // Names seen at this start may come from a start that ended before they were flushed.
         disk.sync_dir(dir)
             .map_err(|source| storage("flush the folder", dir, source))?;
         let Ok([log, export]) = <[PrivateKey; 2]>::try_from(keys) else {
             return Err(TrustError::Encoding);
         };
-        Ok(KeyFolder { log, export })
+        Ok(KeyFolder { log, export, orders })
     }
 
     /// Signs checkpoints. The first one ever names the enclave.
@@ -71,6 +77,11 @@ impl KeyFolder {
     /// Signs audit bundles.
     pub fn export(&self) -> &PrivateKey {
         &self.export
+    }
+
+    /// Signs work orders and their cancellations.
+    pub fn orders(&self) -> &PrivateKey {
+        &self.orders
     }
 }
 
@@ -103,6 +114,33 @@ fn refuse_loss(disk: &dyn Disk, dir: &Path, existing: &[Option<PrivateKey>]) -> 
         });
     }
     Ok(())
+}
+
+/// A pair of which the public half is written last: where it stands, a missing private one is a loss.
+fn open_or_create_pair(
+    disk: &dyn Disk,
+    dir: &Path,
+    name: &str,
+    random: &mut dyn FnMut(&mut [u8]),
+) -> Result<PrivateKey, TrustError> {
+    let path = private_path(dir, name);
+    let key = match read_private(disk, &path)? {
+        Some(key) => key,
+        None => {
+            let present = disk
+                .list(dir)
+                .map_err(|source| storage("list the folder", dir, source))?;
+            if present.contains(&public_name(name)) {
+                return Err(TrustError::MissingPrivateKey {
+                    missing: path,
+                    witness: dir.join(public_name(name)),
+                });
+            }
+            create_private(disk, &path, random)?
+        }
+    };
+    check_or_write_public(disk, dir, name, &key.public())?;
+    Ok(key)
 }
 
 fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), TrustError> {
@@ -220,7 +258,9 @@ mod tests {
         let again = open(&dir, 100).unwrap();
         assert_eq!(first.log().public(), again.log().public());
         assert_eq!(first.export().public(), again.export().public());
-        for name in ["log.pem", "export.pem"] {
+        assert_eq!(first.orders().public(), again.orders().public());
+        assert_ne!(first.orders().public(), first.export().public());
+        for name in ["log.pem", "export.pem", "orders.pem"] {
             let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
@@ -228,7 +268,7 @@ mod tests {
 
     #[test]
     fn a_lost_private_key_is_an_error_and_not_drawn_again() {
-        for name in ["log.pem", "export.pem"] {
+        for name in ["log.pem", "export.pem", "orders.pem"] {
             let dir = tempfile::tempdir().unwrap();
             open(dir.path(), 1).unwrap();
             fs::remove_file(dir.path().join(name)).unwrap();
@@ -256,7 +296,14 @@ mod tests {
 
     #[test]
     fn a_broken_key_file_is_an_error_and_stays_as_it_is() {
-        for name in ["log.pem", "export.pem", "log.pub.pem", "export.pub.pem"] {
+        for name in [
+            "log.pem",
+            "export.pem",
+            "log.pub.pem",
+            "export.pub.pem",
+            "orders.pem",
+            "orders.pub.pem",
+        ] {
             for text in ["", "-----BEGIN PRIVATE KEY-----\n", "\u{0}\u{0}"] {
                 let dir = tempfile::tempdir().unwrap();
                 open(dir.path(), 1).unwrap();
@@ -280,6 +327,18 @@ mod tests {
             open(dir.path(), 9),
             Err(TrustError::MismatchedKeys { .. })
         ));
+    }
+
+    #[test]
+    fn a_folder_of_an_earlier_version_gets_the_key_for_orders() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = open(dir.path(), 1).unwrap();
+        for name in ["orders.pem", "orders.pub.pem"] {
+            fs::remove_file(dir.path().join(name)).unwrap();
+        }
+        let again = open(dir.path(), 50).unwrap();
+        assert_eq!(first.log().public(), again.log().public());
+        assert_ne!(first.orders().public(), again.orders().public());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod large_runs;
 mod ledger;
 mod letters;
 mod lifecycle;
+mod orders;
 pub mod packs;
 mod parameters;
 mod pauses;

@@ -231,7 +231,11 @@ fn a_stream_of_a_job_ends_with_it() {
     assert_eq!(rest[2].json(), json!({"seq": 4, "status": "completed"}));
     assert_eq!(rest[2].id, None);
     let rest = filtered_rest(filtered);
-    assert_eq!(rest, ["job.created", "end"], "what ends it does not pass its filter");
+    assert_eq!(
+        rest,
+        ["job.created", "end"],
+        "what ends it does not pass its filter"
+    );
     let late = appliance.follow(&path).rest();
     assert_eq!(late.len(), 1, "over already: {late:?}");
     assert_eq!(late[0].json(), json!({"seq": 4, "status": "completed"}));

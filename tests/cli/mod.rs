@@ -2,6 +2,7 @@
 
 mod chains;
 mod full_disk;
+mod orders;
 mod packs;
 mod replays;
 mod secrets;

@@ -326,6 +326,16 @@ impl History {
             EventBody::WebhookResumed(webhook) => {
                 assert_eq!(self.webhooks.insert(webhook.name.clone(), true), Some(false));
             }
+            // Orders come in files, which nobody carries here.
+            EventBody::WorkorderIssued(_)
+            | EventBody::WorkorderRecalled(_)
+            | EventBody::WorkorderImported(_)
+            | EventBody::WorkorderRefused(_)
+            | EventBody::WorkorderApproved(_)
+            | EventBody::WorkorderStarted(_)
+            | EventBody::WorkorderCancelled(_)
+            | EventBody::WorkorderReported(_)
+            | EventBody::OrdersKeyPinned(_) => unreachable!("no order is played"),
             EventBody::WebhookRefused(_)
             | EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)

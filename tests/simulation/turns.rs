@@ -205,6 +205,7 @@ impl World {
             | Reply::Secret { .. }
             | Reply::Webhook { .. }
             | Reply::Import(_)
+            | Reply::Order(..)
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}

@@ -49,7 +49,7 @@ pub struct TestAppliance {
     /// What the socket of a client takes in without being read; none is what the system has, which may be megabytes.
     pub receive_bytes_max: Option<u32>,
     /// How many persons approve an import.
-    import_approvals: u32,
+    approvals: u32,
     server: Option<Server>,
     folder: Option<TempDir>,
 }
@@ -67,13 +67,9 @@ impl TestAppliance {
         TestAppliance::with(Bounds::default(), pace)
     }
 
-    /// One where so many persons approve an import.
-    pub fn asking(import_approvals: u32) -> Self {
-        TestAppliance::first(
-            tempfile::tempdir().unwrap(),
-            (Bounds::default(), PACE),
-            import_approvals,
-        )
+    /// One where so many persons approve an import, and a work order before it starts.
+    pub fn asking(approvals: u32) -> Self {
+        TestAppliance::first(tempfile::tempdir().unwrap(), (Bounds::default(), PACE), approvals)
     }
 
     /// Another one with the keys of this: the same enclave by name, with another history.
@@ -91,8 +87,8 @@ impl TestAppliance {
         TestAppliance::first(tempfile::tempdir().unwrap(), (bounds, pace), 0)
     }
 
-    fn first(folder: TempDir, patience: (Bounds, Pace), import_approvals: u32) -> Self {
-        let mut appliance = TestAppliance::open(folder, patience, import_approvals);
+    fn first(folder: TempDir, patience: (Bounds, Pace), approvals: u32) -> Self {
+        let mut appliance = TestAppliance::open(folder, patience, approvals);
         appliance.create_tenant("default");
         appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
         appliance
@@ -108,13 +104,13 @@ impl TestAppliance {
         self.stop_server(Duration::from_millis(100));
         self.engine.stop().unwrap();
         meanwhile(self.folder());
-        let (folder, approvals) = (self.folder.take().unwrap(), self.import_approvals);
+        let (folder, approvals) = (self.folder.take().unwrap(), self.approvals);
         let mut again = TestAppliance::open(folder, (Bounds::default(), PACE), approvals);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, (bounds, pace): (Bounds, Pace), import_approvals: u32) -> Self {
+    fn open(folder: TempDir, (bounds, pace): (Bounds, Pace), approvals: u32) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -154,7 +150,8 @@ impl TestAppliance {
             let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
                 .with_outlet(outlet.clone(), pace)
                 .with_assets(find)
-                .with_import_approvals(import_approvals)
+                .with_import_approvals(approvals)
+                .with_order_approvers(approvals)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
         };
@@ -166,7 +163,7 @@ impl TestAppliance {
             admin: String::new(),
             runtime,
             receive_bytes_max: None,
-            import_approvals,
+            approvals,
             server: Some(server),
             folder: Some(folder),
         }

@@ -1,13 +1,14 @@
 //! `fastness demo`: the whole story on one machine, without a network: two enclaves, a run, a bundle, its verification, its
-//! replay on the other side, and a forged byte.
+//! replay on the other side, a forged byte, and a work order that goes the other way.
 //!
 //! It promises that everything is the real thing: both enclaves are servers of this very program, in processes and folders of
 //! their own, and each claim is checked, not told. Nothing stays behind.
 //!
-//! Reading order: this file (the story), `enclave`, `forge`, `tell`.
+//! Reading order: this file (the story), `enclave`, `forge`, `order`, `tell`.
 
 mod enclave;
 mod forge;
+mod order;
 mod tell;
 
 use std::path::{Path, PathBuf};
@@ -109,6 +110,8 @@ async fn act(tell: &mut Tell, folder: &Path, plant: &Enclave, auditor: &Enclave)
     let imported = take_in(tell, &mut at_auditor, &file, &keys).await?;
     compare(tell, &mut at_plant, &exported, &imported, &file, &keys).await?;
     forge(tell, &mut at_auditor, &file, &keys).await?;
+    let seen = (exported.size, &keys);
+    order::round_trip(tell, folder, &mut at_plant, &mut at_auditor, seen).await?;
     Ok(tell.verdict())
 }
 

@@ -6,6 +6,7 @@ mod dead_letter;
 mod gate;
 mod import;
 mod job;
+mod order;
 mod run;
 mod secret;
 mod step;
@@ -121,6 +122,10 @@ impl Fold<'_> {
             EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
             EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
             EventBody::WebhookDead(payload) => self.webhook_dead(payload),
+            EventBody::WorkorderIssued(_) | EventBody::WorkorderRecalled(_) => self.order_event(),
+            EventBody::WorkorderImported(_) | EventBody::WorkorderApproved(_) => self.order_event(),
+            EventBody::WorkorderStarted(_) | EventBody::WorkorderCancelled(_) => self.order_event(),
+            EventBody::WorkorderReported(_) | EventBody::OrdersKeyPinned(_) => self.order_event(),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
@@ -133,6 +138,7 @@ impl Fold<'_> {
             EventBody::BundleExported(_) | EventBody::BundleVerified(_) => Ok(()),
             EventBody::BundleRefused(_) | EventBody::BundleDiscarded(_) => Ok(()),
             EventBody::BundleDownloaded(_) | EventBody::BundleAttemptFailed(_) => Ok(()),
+            EventBody::WorkorderRefused(_) => Ok(()),
             EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }

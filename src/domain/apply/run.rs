@@ -56,6 +56,7 @@ impl Fold<'_> {
             id,
             inputs: payload.inputs.clone(),
             max_parallel: payload.max_parallel,
+            order_id: payload.order_id,
             pack: payload.pack.clone(),
             paused: None,
             replay_of: payload.replay_of,

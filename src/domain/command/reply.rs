@@ -2,6 +2,7 @@
 
 use crate::domain::import_request::ImportRequest;
 use crate::domain::job::{Artifact, Job, JobStatus};
+use crate::domain::order::ReceivedOrder;
 use crate::domain::run::Run;
 use crate::domain::secret::Secret;
 use crate::domain::state::{Pack, PayloadRow};
@@ -50,6 +51,8 @@ pub enum Reply {
     },
     /// The import as it stands after the command.
     Import(Box<ImportRequest>),
+    /// A work order that was taken in, as it stands after the command; and whether that changed anything.
+    Order(Box<ReceivedOrder>, OrderNovelty),
     /// The report was late: noted, not applied.
     Late,
     /// The same report was recorded before; so the job stood then.
@@ -71,6 +74,15 @@ pub struct Leased {
     pub payload: PayloadRow,
     /// Whose it is.
     pub tenant: TenantName,
+}
+
+/// Whether a command changed something about an order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OrderNovelty {
+    /// It did.
+    Changed,
+    /// It stood so before.
+    Existing,
 }
 
 /// Whether registering made a version.

@@ -36,22 +36,28 @@ impl Draft<'_> {
             idempotency: request.idempotency.clone(),
             inputs: BTreeMap::new(),
             max_parallel: request.max_parallel,
+            order_id: None,
             pack: None,
             replay_of: None,
             timeout_ms: request.timeout_ms,
         };
-        self.create_run(created, request.jobs.clone(), request.correlation_id.as_deref())
+        let run = self.draw_run();
+        self.create_run(
+            run,
+            created,
+            request.jobs.clone(),
+            request.correlation_id.as_deref(),
+        )
     }
 
     /// Records a run and those of its jobs that are not reused.
     pub(super) fn create_run(
         &mut self,
+        run: RunId,
         created: RunCreated,
         jobs: Vec<GraphJob>,
         correlation_id: Option<&str>,
     ) -> Result<Reply, Refusal> {
-        let index = self.draw_index();
-        let run = RunId::derive(self.stamp.at, self.stamp.entropy, index);
         let labels = Labels {
             correlation_id: correlation_id.map(str::to_owned),
             project: None,

@@ -11,6 +11,7 @@ mod graph;
 mod import;
 mod job;
 mod lease;
+mod order;
 mod pause;
 mod replay;
 mod report;
@@ -30,7 +31,7 @@ use super::command::{Command, Reply};
 use super::event::{Actor, Event, EventBody, Subject};
 use super::rejection::{Code, Refusal, Rejection};
 use super::state::{Changes, Layered, Unavailable, View};
-use super::{Digest, JobId, Seq, TenantName, Timestamp, leaf_hash};
+use super::{Digest, JobId, RunId, Seq, TenantName, Timestamp, leaf_hash};
 use crate::limits;
 
 /// What a command is decided with, besides the state.
@@ -112,7 +113,9 @@ struct Draft<'a> {
 /// What brings something new is bounded more tightly than what follows from it.
 fn bytes_max(command: &Command) -> usize {
     match command {
-        Command::SubmitJob(_) | Command::StartGraph(_) | Command::StartRun(_) => limits::COMMAND_BYTES_MAX,
+        Command::SubmitJob(_) | Command::StartGraph(_) | Command::StartRun(_) | Command::Order(_) => {
+            limits::COMMAND_BYTES_MAX
+        }
         _ => limits::FOLLOW_UP_BYTES_MAX,
     }
 }
@@ -175,6 +178,7 @@ impl Draft<'_> {
             Command::DecideGate(request) => self.decide_gate(request),
             Command::SetSecret { name, version } => self.set_secret(name, *version),
             Command::DeleteSecret { name, reason } => self.delete_secret(name, reason),
+            Command::Order(order) => self.change_order(order),
             Command::ChangeWebhook(request) => self.change_webhook(request),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
@@ -245,6 +249,11 @@ impl Draft<'_> {
     fn draw_index(&mut self) -> u32 {
         self.drawn += 1;
         self.drawn - 1
+    }
+
+    fn draw_run(&mut self) -> RunId {
+        let index = self.draw_index();
+        RunId::derive(self.stamp.at, self.stamp.entropy, index)
     }
 
     fn draw_job(&mut self) -> JobId {

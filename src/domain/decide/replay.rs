@@ -65,11 +65,13 @@ impl Draft<'_> {
             idempotency: request.idempotency.clone(),
             inputs: old.inputs.clone(),
             max_parallel: old.max_parallel,
+            order_id: None,
             pack: old.pack.clone(),
             replay_of: Some(old.id),
             timeout_ms: old.timeout_ms,
         };
-        let made = self.create_run(created, made, old.correlation_id.as_deref())?;
+        let run = self.draw_run();
+        let made = self.create_run(run, created, made, old.correlation_id.as_deref())?;
         Ok(match (told, made) {
             (Some((letters, again)), Reply::Run(run)) => Reply::LettersReplayed {
                 run: run.id,

@@ -12,7 +12,7 @@ use crate::domain::pack::{StepSpec, resolve_inputs};
 use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{PackReference, Run, RunGraph, RunStatus};
-use crate::domain::{Digest, PackName, RunId, StepName};
+use crate::domain::{Digest, OrderId, PackName, RunId, StepName};
 use crate::limits;
 
 /// The type of every job made from a pack step, and the queue that the local runner serves.
@@ -24,8 +24,15 @@ pub const STEP_QUEUE: &str = "local";
 
 impl Draft<'_> {
     pub(super) fn register_pack(&mut self, request: &RegisterPack) -> Result<Reply, Refusal> {
+        self.register_pack_as(&request.spec.name, request)
+    }
+
+    pub(super) fn register_pack_as(
+        &mut self,
+        name: &PackName,
+        request: &RegisterPack,
+    ) -> Result<Reply, Refusal> {
         check_text("/source", &request.source, limits::PACK_BYTES_MAX)?;
-        let name = &request.spec.name;
         let source_sha256 = Digest::of(request.source.as_bytes());
         if let Some(version) = self.read(|view| view.pack_with_bytes(name, source_sha256))? {
             return self.reply_pack(name, version, PackNovelty::Existing);
@@ -57,6 +64,17 @@ impl Draft<'_> {
         if let Some(before) = self.known_request(request.idempotency.as_ref())? {
             return Ok(before);
         }
+        let run = self.draw_run();
+        self.start_run_of(run, request, None)
+    }
+
+    /// Makes a run of a pack, under an id that was drawn.
+    pub(super) fn start_run_of(
+        &mut self,
+        run: RunId,
+        request: &StartRun,
+        order_id: Option<OrderId>,
+    ) -> Result<Reply, Refusal> {
         let name = &request.pack;
         let latest = self
             .read(|view| view.pack_head(name))?
@@ -64,7 +82,9 @@ impl Draft<'_> {
         let pack = self.read(|view| view.pack(name, request.version.unwrap_or(latest)))?;
         let pack = pack.ok_or_else(|| Rejection::not_found("pack version"))?;
         let inputs = resolve_inputs(&pack.spec, &request.inputs)?;
-        self.check_secrets(&pack.spec)?;
+        if order_id.is_none() {
+            self.check_secrets(&pack.spec)?;
+        }
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
@@ -85,6 +105,7 @@ impl Draft<'_> {
             idempotency: request.idempotency.clone(),
             inputs,
             max_parallel: pack.spec.max_parallel,
+            order_id,
             pack: Some(PackReference {
                 name: name.clone(),
                 plan_hash: pack.plan_hash,
@@ -93,7 +114,7 @@ impl Draft<'_> {
             replay_of: None,
             timeout_ms: pack.spec.timeout_ms,
         };
-        self.create_run(created, jobs, request.correlation_id.as_deref())
+        self.create_run(run, created, jobs, request.correlation_id.as_deref())
     }
 
     /// What follows from a job that has just ended: its dependents become eligible or can no longer succeed, and the
@@ -134,7 +155,8 @@ impl Draft<'_> {
                 EventBody::RunFailed(ended)
             }
         };
-        self.emit_run(&run, body)
+        self.emit_run(&run, body)?;
+        self.report_order(run.order_id)
     }
 
     pub(super) fn cancel_run(&mut self, id: RunId, reason: &str) -> Result<Reply, Refusal> {

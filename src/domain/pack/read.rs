@@ -71,7 +71,13 @@ fn read_document(document: &Cursor<'_>, source_bytes: usize, log: &mut Findings)
         .and_then(|at| at.fields(METADATA_FIELDS, log));
     let name = metadata.as_ref().and_then(|metadata| {
         let at = metadata.need("name", log)?;
-        parse_name::<PackName>(&at, log)
+        let name = parse_name::<PackName>(&at, log)?;
+        if name.is_ordered() {
+            let detail = "names with order/ before them are given to packs of work orders alone";
+            log.add(at.error(PackCode::InvalidName, detail));
+            return None;
+        }
+        Some(name)
     });
     let description = metadata
         .as_ref()

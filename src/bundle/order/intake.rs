@@ -1,0 +1,482 @@
+//! The enclave's side: an order is verified, stored by its digest and flushed, then recorded; started when people say so.
+//!
+//! Promises: what is refused lies in quarantine and is an event; the same order twice is done once; all runs of an order are
+//! made by one command, so that a crash leaves it started or not. A cancellation that was recorded is carried through.
+
+use std::io::{self, Read};
+
+use bytes::Bytes;
+
+use super::issue::{here, read_letter, store_letter, unread};
+use super::manifest::{OrderPredicate, Statement};
+use super::verify::{Held, Options, Outcome, verify};
+use crate::bundle::import::{self, ImportError};
+use crate::bundle::report::{Check, Report, Status, Verdict};
+use crate::disk;
+use crate::domain::command::{Command, HubCancel, OrderCommand, OrderContent, OrderNovelty, Reply};
+use crate::domain::event::Actor;
+use crate::domain::order::{OrderState, ReceivedOrder};
+use crate::domain::payload::orders::{OrdersKeyPinned, WorkorderImported, WorkorderRefused};
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::state::{Kind, View};
+use crate::domain::{Digest, EnclaveName, OrderId, TenantName, Timestamp};
+use crate::engine::{CommandError, Handle, SubmitError};
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::store::{Direction, Page, StoreError};
+use crate::trust::{PublicKey, TrustError};
+
+/// One file is taken in at a time: whether another tenant holds an order is looked up before it is recorded. Held while one
+/// file is judged, stored and recorded.
+static ONE_AT_A_TIME: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Why nothing was taken in, or started.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The file was refused; it lies in quarantine.
+    #[error("the work order was refused: {}", first_failure(.0))]
+    Refused(Box<Report>),
+    /// There is no such order in this tenant.
+    #[error("no such work order")]
+    Unknown,
+    /// The stored file is gone, or is not what was taken in.
+    #[error("the stored work order {0} cannot be used: {1}")]
+    Stored(Digest, String),
+    /// The writer did not accept the event.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The projection cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The ledgers cannot be listed.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// A pinned key cannot be read.
+    #[error(transparent)]
+    Key(#[from] TrustError),
+    /// The pins of the hub's ledger cannot be read.
+    #[error(transparent)]
+    Pins(#[from] ImportError),
+    /// A file.
+    #[error("{0}: {1}")]
+    Disk(&'static str, #[source] io::Error),
+}
+
+fn first_failure(report: &Report) -> String {
+    report
+        .first_failure()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// What was taken in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Taken {
+    /// True when nothing changed: the same file came before.
+    pub already: bool,
+    /// True for a cancellation.
+    pub is_cancellation: bool,
+    /// The order as it stands now.
+    pub order: ReceivedOrder,
+    /// The checklist.
+    pub report: Report,
+}
+
+/// Verifies an order, or a cancellation, and takes it in. With `given`, this key is pinned for the hub; without, the pinned
+/// one must be there. `approvers` persons have to approve before it starts. Awaits the writer.
+///
+/// # Errors
+/// [`IntakeError::Refused`] carries the checklist; the file is then in quarantine.
+pub async fn take_in(
+    engine: &Handle,
+    (tenant, actor): (&TenantName, &Actor),
+    file: &Bytes,
+    given: Option<PublicKey>,
+    approvers: u32,
+) -> Result<Taken, IntakeError> {
+    let _turn = ONE_AT_A_TIME.lock().await;
+    let (shared, whose, bytes) = (engine.clone(), tenant.clone(), file.clone());
+    let judged = off_the_runtime(move || judge(&shared, &whose, &bytes, given)).await?;
+    let order_id = judged.order_id();
+    let report = judged.report.clone();
+    let refuse = async |report| Err(refuse(engine, (tenant, actor), file, order_id, report).await?);
+    let (Some(statement), Some(tar_sha256), Some(key_id), true) =
+        (judged.statement, judged.tar_sha256, judged.key_id, report.ok)
+    else {
+        return refuse(report).await;
+    };
+    if let Some(key) = given {
+        pin(engine, actor, statement.hub(), &key).await?;
+    }
+    store_letter(engine, tar_sha256, file)
+        .map_err(|error| IntakeError::Disk("storing the work order", error))?;
+    let is_cancellation = matches!(statement, Statement::Cancellation(..));
+    let command = match (statement, judged.content) {
+        (Statement::Order(order, _), Some(content)) => {
+            OrderCommand::Import(recorded(*order, (tar_sha256, key_id), approvers), content)
+        }
+        (Statement::Cancellation(cancel, _), _) => OrderCommand::Cancel {
+            id: cancel.order_id,
+            reason: cancel.reason,
+            by_hub: Some(HubCancel {
+                hub: cancel.hub,
+                order_sha256: cancel.order_sha256,
+                origin: cancel.origin,
+                tar_sha256,
+            }),
+        },
+        (Statement::Order(..), None) => return refuse(report).await,
+    };
+    let taken = match change(engine, tenant, actor, command).await {
+        Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
+            return refuse(rejected(report, &rejection)).await;
+        }
+        other => other?,
+    };
+    let (order, novelty) = taken;
+    if is_cancellation {
+        stop_runs(engine, tenant, actor, &order).await?;
+    }
+    let already = novelty == OrderNovelty::Existing;
+    Ok(Taken {
+        already,
+        is_cancellation,
+        order,
+        report,
+    })
+}
+
+fn recorded(
+    order: OrderPredicate,
+    (tar_sha256, key_id): (Digest, Digest),
+    approvers: u32,
+) -> WorkorderImported {
+    WorkorderImported {
+        approvers,
+        expires_at: order.expires_at,
+        hub: order.hub,
+        key_id,
+        order_id: order.order_id,
+        origin: order.origin,
+        persons: order.persons,
+        runs: order.runs,
+        tar_sha256,
+    }
+}
+
+/// Runs what blocks and computes on a thread that may.
+async fn off_the_runtime<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, IntakeError> + Send + 'static,
+) -> Result<T, IntakeError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|_| Err(CommandError::Failed(SubmitError::Stopped).into()))
+}
+
+/// Opens bytes as often as verification needs.
+pub fn opener(file: &Bytes) -> impl Fn() -> io::Result<Box<dyn Read>> + use<> {
+    let file = file.clone();
+    move || Ok(Box::new(io::Cursor::new(file.clone())))
+}
+
+/// Verifies with the key given or pinned, against what is held here.
+fn judge(
+    engine: &Handle,
+    tenant: &TenantName,
+    file: &Bytes,
+    given: Option<PublicKey>,
+) -> Result<Outcome, IntakeError> {
+    let unreadable = |error| IntakeError::Disk("reading the work order", error);
+    let open = opener(file);
+    let look = verify(&open, &Options::default()).map_err(unreadable)?;
+    let mut key = given;
+    let mut other_keys = Vec::new();
+    let mut held = None;
+    if let Some(statement) = &look.statement {
+        if key.is_none() {
+            key = pinned(engine, statement.hub())?;
+        }
+        let origin = match statement {
+            Statement::Order(order, _) => &order.origin,
+            Statement::Cancellation(cancel, _) => &cancel.origin,
+        };
+        if let Some(keys) = import::pinned(engine, origin)? {
+            other_keys.push((keys.export.id().digest(), "export"));
+            other_keys.push((keys.log.id().digest(), "log"));
+        }
+        held = find(engine, statement.order_id())?;
+    }
+    let here = here(engine);
+    let now = Timestamp::from_ms(engine.clock().wall_ms());
+    let options = Options {
+        orders_key: key,
+        other_keys: &other_keys,
+        here: here.as_ref().map(|here| (here, now)),
+        held: Some(match &held {
+            None => Held::Nothing,
+            Some((holder, order)) if holder == tenant => Held::Here(order),
+            Some(_) => Held::Elsewhere,
+        }),
+    };
+    verify(&open, &options).map_err(unreadable)
+}
+
+/// The order of this id that one of our own tenants took in.
+fn find(engine: &Handle, id: OrderId) -> Result<Option<(TenantName, ReceivedOrder)>, IntakeError> {
+    let snapshot = engine.read().map_err(unread)?;
+    for tenant in engine.tenants()? {
+        if tenant.is_foreign() {
+            continue;
+        }
+        let view = snapshot.view(&tenant);
+        let view: &dyn View = &view;
+        let order = view.received_order(id);
+        if let Some(order) = order.map_err(|error| StoreError::Damaged(error.0))? {
+            return Ok(Some((tenant, order)));
+        }
+    }
+    Ok(None)
+}
+
+/// A good file that the writer did not accept: it came too late, or another came between.
+fn rejected(mut report: Report, rejection: &Rejection) -> Report {
+    let verdict = match rejection.code {
+        Code::OrderFork | Code::OrderExpired | Code::OrderCancelled | Code::IllegalTransition => {
+            Verdict::Fork
+        }
+        _ => Verdict::Malformed,
+    };
+    report.ok = false;
+    report.exit_code = verdict.exit_code();
+    report.checks.push(Check {
+        n: u8::try_from(report.checks.len() + 1).unwrap_or(u8::MAX),
+        name: "acceptance",
+        status: Status::Failed,
+        member: None,
+        line: None,
+        seq: None,
+        detail: Some(rejection.detail.clone()),
+    });
+    report
+}
+
+async fn refuse(
+    engine: &Handle,
+    (tenant, actor): (&TenantName, &Actor),
+    file: &Bytes,
+    order_id: Option<OrderId>,
+    report: Report,
+) -> Result<IntakeError, IntakeError> {
+    let sha256 = Digest::of(file);
+    let dir = engine.dir().join("quarantine");
+    let kept = engine
+        .disk()
+        .create_dir_all(&dir)
+        .and_then(|()| disk::replace_file(engine.disk().as_ref(), &dir.join(sha256.to_string()), file));
+    kept.map_err(|error| IntakeError::Disk("keeping the refused file", error))?;
+    let refused = WorkorderRefused {
+        detail: first_failure(&report),
+        exit_code: i32::from(report.exit_code),
+        order_id,
+        sha256,
+    };
+    let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
+    engine.submit(tenant, actor, command).await?;
+    Ok(IntakeError::Refused(Box::new(report)))
+}
+
+/// Pins the key that signs the orders of a hub.
+///
+/// # Errors
+/// Another key is pinned; the writer did not accept the event.
+pub async fn pin(
+    engine: &Handle,
+    actor: &Actor,
+    hub: &EnclaveName,
+    key: &PublicKey,
+) -> Result<(), IntakeError> {
+    let pinned = OrdersKeyPinned {
+        hub: hub.clone(),
+        orders_key: key.to_pem()?,
+    };
+    let command = Command::Order(Box::new(OrderCommand::PinKey(pinned)));
+    engine.submit(&TenantName::system(), actor, command).await?;
+    Ok(())
+}
+
+/// The key pinned for the orders of a hub.
+///
+/// # Errors
+/// When the projection or the key cannot be read.
+pub fn pinned(engine: &Handle, hub: &EnclaveName) -> Result<Option<PublicKey>, IntakeError> {
+    let (snapshot, system) = (engine.read().map_err(unread)?, TenantName::system());
+    let view = snapshot.view(&system);
+    let view: &dyn View = &view;
+    let pin = view
+        .orders_pin(hub)
+        .map_err(|error| StoreError::Damaged(error.0))?;
+    Ok(pin.map(|pin| PublicKey::from_pem(&pin.orders_key)).transpose()?)
+}
+
+/// Makes the runs of an order. Awaits the writer.
+///
+/// # Errors
+/// Approvals are missing, its time is over, it was started or cancelled; the stored file cannot be used.
+pub async fn start(
+    engine: &Handle,
+    (tenant, actor): (&TenantName, &Actor),
+    id: OrderId,
+) -> Result<ReceivedOrder, IntakeError> {
+    let order = received(engine, tenant, id)?.ok_or(IntakeError::Unknown)?;
+    if order.state != OrderState::Imported {
+        let detail = format!("a work order that is {} cannot be started", order.state.as_str());
+        return Err(CommandError::Rejected(Rejection::new(Code::IllegalTransition, detail)).into());
+    }
+    let (shared, tar_sha256) = (engine.clone(), order.tar_sha256);
+    let content = off_the_runtime(move || stored_content(&shared, &order)).await?;
+    let command = OrderCommand::Start {
+        id,
+        tar_sha256,
+        content,
+    };
+    Ok(change(engine, tenant, actor, command).await?.0)
+}
+
+/// What the stored file holds: verified once more, since it lay on a disk.
+fn stored_content(engine: &Handle, order: &ReceivedOrder) -> Result<OrderContent, IntakeError> {
+    let unusable = |why: String| IntakeError::Stored(order.tar_sha256, why);
+    let file = read_letter(engine, order.tar_sha256).map_err(|error| unusable(error.to_string()))?;
+    let options = Options {
+        orders_key: pinned(engine, &order.hub)?,
+        ..Options::default()
+    };
+    let outcome = verify(&opener(&Bytes::from(file)), &options)
+        .map_err(|error| IntakeError::Disk("reading the work order", error))?;
+    if !outcome.report.ok {
+        return Err(unusable(first_failure(&outcome.report)));
+    }
+    if outcome.tar_sha256 != Some(order.tar_sha256) {
+        return Err(unusable("its digest is another".to_owned()));
+    }
+    outcome
+        .content
+        .ok_or_else(|| unusable("it holds no runs".to_owned()))
+}
+
+/// Approves that an order starts.
+///
+/// # Errors
+/// Whoever took it in, or approved before, does not count; the order is not waiting.
+pub async fn approve(
+    engine: &Handle,
+    (tenant, actor): (&TenantName, &Actor),
+    (id, binding): (OrderId, Option<Digest>),
+    reason: String,
+) -> Result<ReceivedOrder, IntakeError> {
+    let command = OrderCommand::Approve { id, binding, reason };
+    Ok(change(engine, tenant, actor, command).await?.0)
+}
+
+/// Cancels an order by decision of this enclave: it does not start, or its runs stop.
+///
+/// # Errors
+/// It was reported; there is no such order.
+pub async fn cancel(
+    engine: &Handle,
+    (tenant, actor): (&TenantName, &Actor),
+    id: OrderId,
+    reason: String,
+) -> Result<ReceivedOrder, IntakeError> {
+    let by_hub = None;
+    let command = OrderCommand::Cancel { id, reason, by_hub };
+    let (order, _) = change(engine, tenant, actor, command).await?;
+    stop_runs(engine, tenant, actor, &order).await?;
+    received(engine, tenant, id)?.ok_or(IntakeError::Unknown)
+}
+
+/// Asks the runs of a cancelled order to stop, one command each: together they could be more than one command holds.
+async fn stop_runs(
+    engine: &Handle,
+    tenant: &TenantName,
+    actor: &Actor,
+    order: &ReceivedOrder,
+) -> Result<(), IntakeError> {
+    let Some(stopped) = &order.cancelled else {
+        return Ok(());
+    };
+    for started in &order.started_runs {
+        let command = Command::CancelRun {
+            run: started.run,
+            reason: stopped.reason.clone(),
+        };
+        match engine.submit(tenant, actor, command).await {
+            // It has ended by itself.
+            Ok(_) | Err(CommandError::Rejected(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Carries through what was cancelled when the appliance ended in between: to be called at start.
+///
+/// # Errors
+/// The projection cannot be read, or the writer ends.
+pub async fn finish_cancellations(engine: &Handle) -> Result<(), IntakeError> {
+    let actor = Actor::system("orders");
+    for tenant in engine.tenants()? {
+        if tenant.is_foreign() {
+            continue;
+        }
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = Page {
+                after: after.as_deref(),
+                direction: Direction::Forward,
+                limit: limits::PAGE_ITEMS_MAX,
+            };
+            let rows = engine
+                .read()
+                .map_err(unread)?
+                .rows(&tenant, Kind::ReceivedOrder, page)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(last.clone());
+            for (_, row) in &rows {
+                if let Some(order) = row.as_received_order()
+                    && order.state == OrderState::Started
+                {
+                    stop_runs(engine, &tenant, &actor, order).await?;
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// An order that was taken in here.
+///
+/// # Errors
+/// When the projection cannot be read.
+pub fn received(
+    engine: &Handle,
+    tenant: &TenantName,
+    id: OrderId,
+) -> Result<Option<ReceivedOrder>, StoreError> {
+    let snapshot = engine.read().map_err(unread)?;
+    let view = snapshot.view(tenant);
+    let view: &dyn View = &view;
+    view.received_order(id)
+        .map_err(|error| StoreError::Damaged(error.0))
+}
+
+async fn change(
+    engine: &Handle,
+    tenant: &TenantName,
+    actor: &Actor,
+    command: OrderCommand,
+) -> Result<(ReceivedOrder, OrderNovelty), IntakeError> {
+    let command = Command::Order(Box::new(command));
+    match engine.submit(tenant, actor, command).await?.reply {
+        Reply::Order(order, novelty) => Ok((*order, novelty)),
+        _ => Err(IntakeError::Unknown),
+    }
+}

@@ -1,0 +1,223 @@
+//! The hub's side: an order or a cancellation is signed, stored under its digest, flushed, and then recorded.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::manifest::Statement;
+use super::write::{self, NewOrder, Sender, WriteError};
+use crate::disk;
+use crate::domain::command::{Command, OrderCommand, Reply};
+use crate::domain::event::{Actor, Event, EventBody};
+use crate::domain::idempotency::Idempotency;
+use crate::domain::order::IssuedOrder;
+use crate::domain::payload::orders::{WorkorderIssued, WorkorderRecalled};
+use crate::domain::state::View;
+use crate::domain::{Digest, EnclaveName, OrderId, Seq, TenantName, Timestamp};
+use crate::engine::{CommandError, Handle, SubmitError};
+use crate::ledger::LedgerError;
+use crate::limits;
+use crate::store::StoreError;
+
+/// Why nothing was issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// What was asked for makes no order.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// An imported ledger issues nothing.
+    #[error("ledger {0} is not ours to issue orders from")]
+    Foreign(TenantName),
+    /// There is no such order.
+    #[error("no such work order")]
+    Unknown,
+    /// The writer did not accept the event.
+    #[error(transparent)]
+    Command(#[from] CommandError),
+    /// The projection cannot be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// What an earlier request made cannot be read.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// What an earlier request made is not what it should be.
+    #[error("event {0} is not the issue of an order")]
+    Before(Seq),
+    /// A file.
+    #[error("{0}: {1}")]
+    Disk(String, #[source] io::Error),
+}
+
+/// An order that was issued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Issued {
+    /// It.
+    pub order: IssuedOrder,
+    /// True when an earlier request with the same key issued it.
+    pub is_old: bool,
+}
+
+/// Where files of orders and cancellations lie, those that came and those that were issued.
+pub fn letter_path(dir: &Path, tar_sha256: Digest) -> PathBuf {
+    dir.join("orders").join(format!("{tar_sha256}.tar.zst"))
+}
+
+/// The enclave that this is.
+pub fn here(engine: &Handle) -> Option<EnclaveName> {
+    let origin = engine.origin(&TenantName::system())?;
+    origin.enclave().as_str().parse().ok()
+}
+
+/// Signs an order and stores it. Nobody knows it before it is recorded. Blocks.
+///
+/// # Errors
+/// [`IssueError`]; nothing is issued then.
+pub fn prepare(
+    engine: &Handle,
+    tenant: &TenantName,
+    new: &NewOrder,
+    idempotency: Option<Idempotency>,
+) -> Result<WorkorderIssued, IssueError> {
+    let sender = sender(engine, tenant)?;
+    let clock = engine.clock();
+    let id = OrderId::derive(Timestamp::from_ms(clock.wall_ms()), clock.entropy(), 0);
+    let letter = write::order(&sender, id, new, engine.keys().orders())?;
+    let Statement::Order(order, _) = &letter.statement else {
+        return Err(IssueError::Unknown);
+    };
+    store_letter(engine, letter.tar_sha256, &letter.bytes)
+        .map_err(|error| IssueError::Disk("storing the order".to_owned(), error))?;
+    Ok(WorkorderIssued {
+        enclaves: order.enclaves.clone(),
+        expires_at: order.expires_at,
+        idempotency,
+        order_id: id,
+        packs: order.packs.clone(),
+        persons: order.persons.clone(),
+        runs: order.runs.clone(),
+        tar_sha256: letter.tar_sha256,
+    })
+}
+
+/// Records an order that is signed and stored: with that it is issued. Awaits the writer.
+///
+/// # Errors
+/// [`IssueError`]; nothing is issued then.
+pub async fn issue(
+    engine: &Handle,
+    tenant: &TenantName,
+    actor: &Actor,
+    issued: WorkorderIssued,
+) -> Result<Issued, IssueError> {
+    let id = issued.order_id;
+    let command = Command::Order(Box::new(OrderCommand::Issue(issued)));
+    let receipt = engine.submit(tenant, actor, command).await?;
+    let (id, is_old) = match receipt.reply {
+        Reply::Before(seq) => (issued_at(engine, tenant, seq)?, true),
+        _ => (id, false),
+    };
+    let order = issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)?;
+    Ok(Issued { order, is_old })
+}
+
+/// Signs a cancellation of an order that was issued here, stores it and records it. A second one changes nothing.
+///
+/// # Errors
+/// [`IssueError`]; nothing is cancelled then.
+pub async fn recall(
+    engine: &Handle,
+    tenant: &TenantName,
+    actor: &Actor,
+    id: OrderId,
+    reason: &str,
+) -> Result<IssuedOrder, IssueError> {
+    let order = issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)?;
+    if order.recalled.is_some() {
+        return Ok(order);
+    }
+    let letter = write::cancellation(
+        &sender(engine, tenant)?,
+        (id, order.tar_sha256),
+        &order.enclaves,
+        reason,
+        engine.keys().orders(),
+    )?;
+    store_letter(engine, letter.tar_sha256, &letter.bytes)
+        .map_err(|error| IssueError::Disk("storing the cancellation".to_owned(), error))?;
+    let recalled = WorkorderRecalled {
+        order_id: id,
+        reason: reason.to_owned(),
+        tar_sha256: letter.tar_sha256,
+    };
+    let command = Command::Order(Box::new(OrderCommand::Recall(recalled)));
+    engine.submit(tenant, actor, command).await?;
+    issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)
+}
+
+fn sender(engine: &Handle, tenant: &TenantName) -> Result<Sender, IssueError> {
+    let foreign = || IssueError::Foreign(tenant.clone());
+    let origin = engine.origin(tenant).ok_or_else(foreign)?;
+    Ok(Sender {
+        hub: origin.enclave().as_str().parse().map_err(|_| foreign())?,
+        origin: origin.to_string(),
+        tenant: tenant.clone(),
+    })
+}
+
+/// The order that an earlier request issued, by its first event.
+fn issued_at(engine: &Handle, tenant: &TenantName, seq: Seq) -> Result<OrderId, IssueError> {
+    let bytes = engine.ledger(tenant)?.event(seq)?;
+    match Event::from_bytes(&bytes).map(|event| event.body) {
+        Ok(EventBody::WorkorderIssued(issued)) => Ok(issued.order_id),
+        Ok(_) | Err(_) => Err(IssueError::Before(seq)),
+    }
+}
+
+/// An order that was issued here.
+///
+/// # Errors
+/// When the projection cannot be read.
+pub fn issued_order(
+    engine: &Handle,
+    tenant: &TenantName,
+    id: OrderId,
+) -> Result<Option<IssuedOrder>, StoreError> {
+    let snapshot = engine.read().map_err(unread)?;
+    let view = snapshot.view(tenant);
+    let view: &dyn View = &view;
+    view.issued_order(id)
+        .map_err(|error| StoreError::Damaged(error.0))
+}
+
+pub(super) fn unread(error: SubmitError) -> StoreError {
+    StoreError::Failed(error.to_string())
+}
+
+/// Stores a file under the digest of its archive, flushed.
+pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<()> {
+    let path = letter_path(engine.dir(), tar_sha256);
+    let disk = engine.disk().as_ref();
+    if let Some(dir) = path.parent() {
+        disk.create_dir_all(dir)?;
+        disk.sync_dir(engine.dir())?;
+    }
+    disk::replace_file(disk, &path, bytes)
+}
+
+/// A stored file.
+///
+/// # Errors
+/// What the disk said.
+pub fn read_letter(engine: &Handle, tar_sha256: Digest) -> io::Result<Vec<u8>> {
+    let path = letter_path(engine.dir(), tar_sha256);
+    disk::read_file(engine.disk().as_ref(), &path, limits::ORDER_FILE_BYTES_MAX as u64)
+}
+
+/// The name under which an order's file should travel.
+pub fn order_name(id: OrderId) -> String {
+    format!("{id}.order.tar.zst")
+}
+
+/// The name under which a cancellation's file should travel.
+pub fn cancellation_name(id: OrderId) -> String {
+    format!("{id}.cancel.tar.zst")
+}
