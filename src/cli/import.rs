@@ -82,7 +82,8 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     if let Some(verb) = arguments.verb {
         return import_answer::run(verb, format);
     }
-    let file = arguments.file.ok_or_else(|| Failure::usage("which bundle?"))?;
+    let file = arguments.file.clone();
+    let file = file.ok_or_else(|| Failure::usage("which bundle?"))?;
     let keys = arguments.keys.read()?;
     if verify::is_order(&file)? {
         if keys.is_some() {

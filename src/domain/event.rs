@@ -10,6 +10,7 @@ use serde_json::value::RawValue;
 use super::payload::bundles::{
     BundleAttemptFailed, BundleDiscarded, BundleDownloaded, BundleImportApproved, BundleImportRejected,
     BundleImportRequested,
+};
 use super::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
     WorkorderRecalled, WorkorderRefused, WorkorderReported, WorkorderStarted,
