@@ -28,12 +28,12 @@ const told = (enclave: string, order: Partial<ReceivedOrder>, matches = true): O
 const words = (order: WorkOrder) => tracksOf(order).map(({ stages }) => stages.map(({ glyph, says }) => `${glyph} ${says}`));
 
 test.each([
-  ['imported', {}, ['check done', 'check done', 'clock not yet', 'dots not yet']],
-  ['started', { state: 'started', started: mark(3) }, ['check done', 'check done', 'check done', 'clock not yet']],
-  ['reported', { state: 'reported', started: mark(3), reported: mark(4), outcomes: [{ name: 'r', run: 'x', status: 'completed' }] }, ['check done', 'check done', 'check done', 'check done']],
-  ['cancelled before it started', { state: 'cancelled', cancelled: { mark: mark(3), reason: 'no' } }, ['check done', 'check done', 'slash never', 'slash never']],
-  ['cancelled before it came', { state: 'cancelled', imported: undefined, cancelled: { mark: mark(3), reason: 'no' } }, ['check done', 'slash never', 'slash never', 'slash never']],
-  ['cancelled while it ran', { state: 'started', started: mark(3), cancelled: { mark: mark(4), reason: 'no' } }, ['check done', 'check done', 'check done', 'clock not yet']],
+  ['imported', {}, ['check by the hub', 'check done', 'clock not yet', 'dots not yet']],
+  ['started', { state: 'started', started: mark(3) }, ['check by the hub', 'check done', 'check done', 'clock not yet']],
+  ['reported', { state: 'reported', started: mark(3), reported: mark(4), outcomes: [{ name: 'r', run: 'x', status: 'completed' }] }, ['check by the hub', 'check done', 'check done', 'check done']],
+  ['cancelled before it started', { state: 'cancelled', cancelled: { mark: mark(3), reason: 'no' } }, ['check by the hub', 'check done', 'slash never', 'slash never']],
+  ['cancelled before it came', { state: 'cancelled', imported: undefined, cancelled: { mark: mark(3), reason: 'no' } }, ['check by the hub', 'slash never', 'slash never', 'slash never']],
+  ['cancelled while it ran', { state: 'started', started: mark(3), cancelled: { mark: mark(4), reason: 'no' } }, ['check by the hub', 'check done', 'check done', 'clock not yet']],
 ] as [string, Partial<ReceivedOrder>, string[]][])('the stages of an order at the enclave: %s', (_, change, stages) => {
   expect(words(atEnclave(change))).toEqual([stages]);
 });

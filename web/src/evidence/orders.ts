@@ -14,6 +14,7 @@ export interface Stage {
   /** In words what glyph and colour say. */
   says: string;
   mark: OrderMark | null;
+  reached: boolean;
 }
 
 /** Where an order stands at one place: at home, or as one imported ledger tells it. */
@@ -45,10 +46,10 @@ function stagesOf(ordered: OrderMark | null, received: ReceivedOrder | null, sil
   ];
   let asked = false;
   return marks.map(([name, mark]) => {
-    const base = { name, word: WORDS[name], mark };
     // The order itself is proof that it was ordered, also where its moment is not known.
+    const base = { name, word: WORDS[name], mark, reached: mark !== null || name === 'ordered' };
     if (name === 'reported' && received?.reported) return { ...base, ...outcomeOf(received) };
-    if (mark || name === 'ordered') return { ...base, tone: 'good', glyph: 'check', says: 'done' };
+    if (base.reached) return { ...base, tone: 'good', glyph: 'check', says: mark ? 'done' : 'by the hub' };
     // Cancelled before it started, nothing more comes; afterwards its runs still end and are reported.
     if (received?.state === 'cancelled') return { ...base, tone: 'off', glyph: 'slash', says: 'never' };
     const first = !asked;
