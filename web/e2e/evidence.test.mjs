@@ -326,6 +326,21 @@ describe('the page', () => {
       assert.equal(await page.getByRole('button', { name: 'Export a bundle' }).isDisabled(), false);
     }));
 
+  for (const width of [390, 800, 1024, 1280, 1440]) {
+    test(`keeps each stage within its own place, ${width} px`, () =>
+      onEvidence(
+        async (page) => {
+          await section(page, /^Work orders/).getByRole('listitem').first().waitFor();
+          const out = await page.evaluate(() => [...document.querySelectorAll('.place ol > li')].flatMap((stage) => {
+            const right = stage.getBoundingClientRect().right;
+            return [...stage.querySelectorAll('.word, .when > :not(.sr)')].filter((part) => part.getBoundingClientRect().right > right).map((part) => part.textContent);
+          }));
+          assert.deepEqual(out, []);
+        },
+        { context: { viewport: { width, height: 900 } } },
+      ));
+  }
+
   test('fits 390 px: nothing sticks out to the side', () =>
     onEvidence(
       async (page) => {
