@@ -135,6 +135,19 @@ describe('imports', () => {
       assert.deepEqual(approved.map(({ person, reason }) => [person, reason]).at(-1), ['admin', 'CHG-17']);
     }));
 
+  test('one that somebody else was faster with: refused with its code, and shown as it is now behind the dialog', () =>
+    onEvidence(async (page, server) => {
+      const plant = page.locator('li[aria-label="fastness/fedcba9876543210/plant"]');
+      await plant.getByText('Approve…').click();
+      await page.getByRole('dialog').getByLabel('Reason').fill('CHG-17');
+      const { id } = (await ask(page, '/imports')).items.find(({ tenant }) => tenant === 'foreign:fedcba9876543210/plant');
+      await fetch(`${server.url}/api/v1/imports/${id}/reject`, { method: 'POST', headers: { Authorization: `Bearer ${server.token}` }, body: '{"reason":"faster"}' });
+      await page.getByRole('dialog').getByRole('button', { name: 'Approve' }).click();
+      await page.getByRole('dialog').getByRole('alert').getByText('illegal_transition').waitFor();
+      // Nothing else reads the list anew while a dialog is open.
+      await plant.getByText('Rejected by admin: faster').waitFor({ timeout: 10_000 });
+    }));
+
   test('are rejected with a reason', () =>
     onEvidence(async (page) => {
       const plant = entry(page, 'fastness/fedcba9876543210/plant');
@@ -217,7 +230,7 @@ describe('work orders', () => {
       assert.ok(performance.now() - began < 10_000, 'sooner than the page asks by itself');
     }));
 
-  test('an act that was overtaken is refused with its code, and the list is what it is now', () =>
+  test('an act that was overtaken is refused with its code', () =>
     onEvidence(async (page, server) => {
       await section(page, /^Work orders/).getByRole('listitem').first().waitFor();
       const ready = (await orders(page)).find(({ state, approvalsMissing }) => state === 'imported' && approvalsMissing === 0);
@@ -351,10 +364,8 @@ describe('the page', () => {
         for (const act of ['Export a bundle', 'Approve…']) {
           await page.getByRole('button', { name: act }).and(page.locator(':enabled')).first().click();
           await page.getByRole('dialog').waitFor();
-          const parts = await page.evaluate(() => {
-            const right = document.querySelector('dialog').getBoundingClientRect().right;
-            return [...document.querySelectorAll('dialog *')].filter((part) => part.getBoundingClientRect().right > right).map((part) => part.className || part.localName);
-          });
+          const rightOf = 'part.getBoundingClientRect().right > part.parentElement.getBoundingClientRect().right + 1';
+          const parts = await page.evaluate(`[...document.querySelectorAll('dialog :is(input, textarea, button, code, p)')].filter((part) => ${rightOf}).map((part) => part.id || part.className || part.localName)`);
           assert.deepEqual(parts, [], act);
           await page.keyboard.press('Escape');
         }
