@@ -37,7 +37,7 @@ export function stampOf(folder: string): string {
 
 /** The modules of the first visit. What of the runtime only pages use stays with them. */
 const CORE =
-  /src\/(app\/(?!resource|times)|api\/(client|problem)|live\/status|look\/(Icon|icons|Mark)|shell\/(Shell|Sidebar|Topbar|Links|Switches|Connection|NotFound|palette\.ts))|preload-helper|rolldown\/runtime|node_modules\/svelte\/(?!.*(bindings\/(?!this)|blocks\/(key|snippet)|elements\/(style|actions|attachments)|legacy))|node_modules\/clsx/;
+  /src\/(app\/(?!resource|times|clock)|api\/(client|problem)|live\/status|look\/(Icon|icons|Mark)|shell\/(Shell|Sidebar|Topbar|Links|Switches|Connection|NotFound|palette\.ts))|preload-helper|rolldown\/runtime|node_modules\/svelte\/(?!.*(bindings\/(?!this)|blocks\/(key|snippet)|elements\/(style|actions|attachments)|legacy))|node_modules\/clsx/;
 
 /** Keeps the first paint until the theme is known, where the browser can; a bare page for a frame elsewhere. */
 function blockFirstPaint(): Plugin {

@@ -251,6 +251,28 @@ describe('a run', () => {
     }, { context: { timezoneId: 'Asia/Kathmandu' } }));
 });
 
+describe('evidence', () => {
+  test('a bundle of the ledger is exported, listed and downloaded', () =>
+    onPage(async (page) => {
+      await start();
+      await page.keyboard.press('g');
+      await page.keyboard.press('e');
+      await page.getByRole('heading', { level: 1, name: 'Evidence' }).waitFor();
+      await page.getByRole('button', { name: 'Export a bundle' }).click();
+      const dialog = page.getByRole('dialog', { name: 'Export a bundle' });
+      await dialog.getByLabel('Last event').fill('3');
+      await dialog.getByRole('button', { name: 'Export' }).click();
+      await dialog.getByText('The bundle of events 0 to 3 is signed').waitFor({ timeout: RUN_MS_MAX });
+      const coming = page.waitForEvent('download');
+      await dialog.getByRole('link', { name: 'Download' }).click();
+      const download = await coming;
+      assert.match(download.suggestedFilename(), /\.tar\.zst$/);
+      assert.ok(readFileSync(await download.path()).length > 0);
+      await page.keyboard.press('Escape');
+      await page.getByRole('cell', { name: 'events 0 to 3', exact: true }).waitFor();
+    }));
+});
+
 describe('streams', () => {
   test('a run is watched over a restart of the server, without a reload', { skip: !isOurs && 'the server is not ours to end' }, () =>
     onPage(async (page) => {

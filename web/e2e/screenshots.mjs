@@ -72,6 +72,15 @@ for (const theme of THEMES.split(',')) {
     await shoot(page, 'graph-wide', theme, width);
     await open(`/runs/${of('firmware-release')}`);
     await shoot(page, 'graph-waiting', theme, width);
+    await open('/evidence');
+    await page.getByRole('region', { name: /^Work orders/ }).waitFor();
+    await shoot(page, 'evidence', theme, width);
+    await page.evaluate(() => document.getElementById('orders-title').scrollIntoView());
+    await shoot(page, 'evidence-orders', theme, width);
+    await page.getByRole('button', { name: 'Export a bundle' }).click();
+    await page.getByRole('dialog').waitFor();
+    await shoot(page, 'evidence-export', theme, width);
+    await page.keyboard.press('Escape');
     await open('/runs?status=pending');
     await shoot(page, 'runs-none', theme, width);
     await open('/runs/00000000-0000-7000-8000-000000000000');

@@ -1,16 +1,19 @@
 // A stand-in for the server, for looking at the console and for its tests: node alone, no dependency.
 // Serves dist/ as the binary does (headers, compressed twins, one page for all addresses) and the routes that the console uses.
-// Environment: PORT (8421), TOKEN (mock-token), SPEED (1), EMPTY=1 no runs, LIVE=0 no running one.
+// Environment: PORT (8421), TOKEN (mock-token), SPEED (1), EMPTY=1 no runs, LIVE=0 no running one, READONLY=1 a replayed
+// ledger, MANY=1 more bundles than are shown at once, SCOPES what the token allows.
 
 import { randomBytes, timingSafeEqual } from 'node:crypto';
 import { createReadStream, existsSync, statSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { extname, join, normalize } from 'node:path';
+import { Evidence } from './evidence.mjs';
 import { seed } from './seed.mjs';
 import { cutAll, gapAll, streamAll, streamRun } from './stream.mjs';
 import { criticalPath, ended, World } from './world.mjs';
 
-const { PORT = '8421', TOKEN = 'mock-token', SPEED = '1', EMPTY = '', LIVE = '1' } = process.env;
+const ALL_SCOPES = 'orch:read orch:submit orch:operate orch:approve orch:admin audit:export audit:import';
+const { PORT = '8421', TOKEN = 'mock-token', SPEED = '1', EMPTY = '', LIVE = '1', READONLY = '', MANY = '', SCOPES = ALL_SCOPES } = process.env;
 const DIST = join(import.meta.dirname, '../dist');
 const BODY_BYTES_MAX = 1 << 20;
 const CSP =
@@ -19,6 +22,8 @@ const TYPES = { '.html': 'text/html; charset=utf-8', '.js': 'text/javascript; ch
 
 const world = new World({ speed: Number(SPEED) });
 seed(world, { empty: EMPTY !== '', live: LIVE !== '0' });
+const evidence = new Evidence(world, { empty: EMPTY !== '', many: MANY !== '', readOnly: READONLY !== '' });
+const refuse = (...told) => new Refusal(...told);
 const sessions = new Map();
 let downUntil = 0;
 
@@ -87,6 +92,16 @@ const ROUTES = [
   ['GET', /^\/artifacts\/([0-9a-f]{64})$/, (_, response) => (response.writeHead(200, { ...headers(), 'Content-Type': 'application/octet-stream' }), response.end('artifact of the mock\n'))],
   ['GET', /^\/runs\/([^/]+)\/graph$/, graph],
   ['GET', /^\/runs\/([^/]+)\/timeline$/, (_, response, __, id) => json(response, 200, { rows: found(id).steps.map(({ id: name, jobId, spans }) => ({ name, jobId, spans })), asOf: world.asOf })],
+  ['GET', /^\/bundles$/, (_, response) => json(response, 200, { items: evidence.bundles })],
+  ['POST', /^\/bundles\/export$/, act((given) => evidence.export(given, refuse), 201)],
+  ['GET', /^\/bundles\/([0-9a-f]{64})\/content$/, (_, response, __, id) => bundleFile(response, evidence.bundles.find((one) => one.id === id)?.name)],
+  ['GET', /^\/imports$/, (_, response) => json(response, 200, { items: evidence.imports })],
+  ['POST', /^\/imports\/([0-9a-f]{64})\/(approve|reject)$/, act(({ reason }, id, verdict) => evidence.decide(id, verdict, reason, refuse))],
+  ['GET', /^\/work-orders$/, listOrders],
+  ['GET', /^\/work-orders\/([^/]+)\/(?:content|cancellation)$/, (_, response, __, id) => bundleFile(response, `${id}.tar.zst`)],
+  ['POST', /^\/work-orders\/([^/]+)\/approve$/, act((given, id) => evidence.approve(id, given, refuse))],
+  ['POST', /^\/work-orders\/([^/]+)\/start$/, act((_, id) => evidence.start(id, refuse))],
+  ['POST', /^\/work-orders\/([^/]+)\/cancel$/, act((given, id) => evidence.cancel(id, given, refuse))],
   ['GET', /^\/stream\/pack-runs\/([^/]+)$/, (request, response, url, id) => streamRun(world, found(id), request, response, url)],
   ['GET', /^\/stream$/, (request, response, url) => streamAll(world, request, response, url)],
 ];
@@ -100,6 +115,7 @@ async function answerApi(request, response, url) {
       const session = sessionOf(request);
       if (method !== 'GET' && session.csrfToken !== null && request.headers['x-fastness-csrf'] !== session.csrfToken) throw new Refusal(403, 'csrf', 'The CSRF token is missing or wrong');
     }
+    if (READONLY && method === 'POST' && path !== '/session') throw new Refusal(409, 'foreign_read_only', 'That cannot be', 'this server shows bundles that were replayed: it can only be read');
     return handler(request, response, url, ...match.slice(1));
   }
   throw new Refusal(404, 'not_found', 'Not found');
@@ -110,7 +126,7 @@ async function signIn(request, response) {
   const [given, right] = [Buffer.from(String(token)), Buffer.from(TOKEN)];
   if (given.length !== right.length || !timingSafeEqual(given, right)) throw new Refusal(401, 'unauthenticated', 'Not signed in', 'The token is not valid.');
   const id = randomBytes(16).toString('hex');
-  const session = { csrfToken: randomBytes(16).toString('hex'), tenant: 'default', person: 'admin', scopes: ['orch:read', 'orch:submit', 'orch:operate', 'orch:approve', 'orch:admin'] };
+  const session = { csrfToken: randomBytes(16).toString('hex'), tenant: READONLY ? 'foreign:0123456789abcdef/default' : 'default', person: 'admin', scopes: SCOPES.split(' ') };
   sessions.set(id, session);
   json(response, 200, session, { 'Set-Cookie': `fastness_mock=${id}; Path=/; HttpOnly; SameSite=Strict` });
 }
@@ -159,6 +175,26 @@ async function pauseRun(request, response, url, id) {
   const paused = url.pathname.endsWith('/pause');
   if (!world.pause(run, paused)) throw new Refusal(409, paused ? 'run_paused' : 'run_not_paused', 'That cannot be', `It is ${run.status}.`);
   json(response, 200, { id });
+}
+
+/** A route that does something with its body and answers with what then is. */
+function act(does, status = 200) {
+  return async (request, response, _, ...parameters) => json(response, status, does(await body(request), ...parameters));
+}
+
+function bundleFile(response, name) {
+  if (!name) throw new Refusal(404, 'not_found', 'Not found', 'There is no bundle with this id.');
+  response.writeHead(200, { ...headers(), 'Content-Type': 'application/zstd', 'Content-Disposition': `attachment; filename="${name}"` });
+  response.end('bundle of the mock\n');
+}
+
+function listOrders(_, response, url) {
+  const limit = Math.min(500, Number(url.searchParams.get('limit') ?? 50));
+  const all = evidence.orders.toSorted((a, b) => (a.id < b.id ? 1 : -1));
+  const cursor = url.searchParams.get('cursor');
+  const from = cursor ? all.findIndex(({ id }) => id === cursor) + 1 : 0;
+  const items = all.slice(from, from + limit);
+  json(response, 200, { items, nextCursor: from + limit < all.length ? items.at(-1).id : null, asOf: world.asOf });
 }
 
 function logs(_, response, url, id) {

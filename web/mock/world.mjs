@@ -78,6 +78,11 @@ export class World extends EventEmitter {
     this.#event(type, { run: run.id }, payload, at);
   }
 
+  /** An event that belongs to no run. */
+  note(type, subject, payload = {}, at = Date.now()) {
+    this.#event(type, subject, payload, at);
+  }
+
   print(run, step, output, at) {
     const { stream, line } = typeof output === 'string' ? { stream: 'stdout', line: output } : output;
     const printed = { pos: run.lines.length, at: iso(at), step: step.id, attempt: step.attempt, stream, line };
@@ -98,7 +103,7 @@ export const ended = (run) => ['completed', 'partially_failed', 'failed', 'cance
 export const planHash = (name, version) => `sha256:${createHash('sha256').update(`${name}@${version}`).digest('hex')}`;
 const iso = (at) => new Date(at).toISOString();
 
-function newId(at) {
+export function newId(at) {
   const time = Math.floor(at).toString(16).padStart(12, '0');
   const rest = randomBytes(10).toString('hex');
   return `${time.slice(0, 8)}-${time.slice(8)}-7${rest.slice(0, 3)}-a${rest.slice(3, 6)}-${rest.slice(6, 18)}`;

@@ -17,7 +17,7 @@ export type Answer<Path extends keyof paths, M extends Method> = Json<Responses<
 
 type InPath<Asked> = [Parameter<Asked, 'path'>] extends [never] ? { path?: never } : { path: Parameter<Asked, 'path'> };
 type Reading<Asked> = InPath<Asked> & { query?: Parameter<Asked, 'query'> };
-type Writing<Asked> = InPath<Asked> & { body: Json<Part<Asked, 'requestBody'>>; idempotencyKey?: string };
+type Writing<Asked> = InPath<Asked> & { body: Json<Part<Asked, 'requestBody'>>; idempotencyKey?: string; /** For what takes longer than answers usually do. */ patienceMs?: number };
 
 export async function read<Path extends PathWith<'get'>>(path: Path, asked: Reading<Operation<Path, 'get'>>): Promise<Answer<Path, 'get'>> {
   const query = new URLSearchParams();
@@ -29,7 +29,12 @@ export async function read<Path extends PathWith<'get'>>(path: Path, asked: Read
 export async function write<Path extends PathWith<'post'>>(path: Path, asked: Writing<Operation<Path, 'post'>>): Promise<Answer<Path, 'post'>> {
   const headers = new Headers({ 'Content-Type': 'application/json' });
   if (asked.idempotencyKey) headers.set('Idempotency-Key', asked.idempotencyKey);
-  const response = await sendChecked(filled(path, asked.path), { method: 'POST', headers, body: JSON.stringify(asked.body) });
+  const response = await sendChecked(filled(path, asked.path), {
+    method: 'POST',
+    headers,
+    body: JSON.stringify(asked.body),
+    ...(asked.patienceMs ? { signal: AbortSignal.timeout(asked.patienceMs) } : {}),
+  });
   return (await response.json().catch(() => undefined)) as Answer<Path, 'post'>;
 }
 

@@ -10,7 +10,8 @@ export type Timestamp = string;
 
 export interface Session {
   csrfToken: string;
-  tenant: string;
+  /** null where the token has several. */
+  tenant: string | null;
   person: string;
   scopes: string[];
 }
@@ -152,6 +153,134 @@ export interface Pack extends PackReference {
   createdAt: Timestamp;
 }
 
+/** A bundle that was exported here: the events `first` to `size` − 1. */
+export interface Bundle {
+  bytes: number;
+  first: number;
+  id: string;
+  /** Files that the range names and that are not here any more. */
+  missing?: string[];
+  name: string;
+  origin: string;
+  root: string;
+  size: number;
+  tarSha256: string;
+  tenant: string;
+}
+
+export type BundleContent = 'artifacts' | 'logs';
+
+export type ImportStatus = 'held' | 'waiting' | 'rejected' | 'refused';
+
+export interface Approval {
+  at: Timestamp;
+  person: string;
+  reason: string;
+}
+
+/** A foreign ledger on its way in; which members there are depends on where it stands. */
+export interface ForeignImport {
+  id: string;
+  status: ImportStatus;
+  approvals?: number;
+  approved?: Approval[];
+  /** First event, size, SHA-256 of the tar. */
+  bundles?: [number, number, string][];
+  bytes?: number;
+  exitCode?: number;
+  exportKeyId?: string;
+  first?: number;
+  importedAt?: Timestamp;
+  kind?: string;
+  logKeyId?: string;
+  origin?: string;
+  reason?: string;
+  refusedAt?: Timestamp;
+  rejectedBy?: string;
+  requestedAt?: Timestamp;
+  requestedBy?: string;
+  root?: string;
+  size?: number;
+  tenant?: string;
+}
+
+/** Something that happened to a work order: when, by whom, recorded at which event. */
+export interface OrderMark {
+  at: Timestamp;
+  by: string;
+  seq: number;
+}
+
+export interface OrderStop {
+  mark: OrderMark;
+  reason: string;
+  /** The archive of the hub's signed cancellation. */
+  tarSha256?: string;
+}
+
+export interface AskedRun {
+  name: string;
+  pack: string;
+  inputs?: string;
+}
+
+export interface IssuedOrder {
+  enclaves: string[];
+  expiresAt?: Timestamp;
+  id: string;
+  issued: OrderMark;
+  packs: { name: string; planHash: string; sha256: string }[];
+  persons?: string[];
+  recalled?: OrderStop;
+  runs: AskedRun[];
+  tarSha256: string;
+}
+
+export interface ReceivedOrder {
+  approvals?: Approval[];
+  approvers: number;
+  cancelled?: OrderStop;
+  expiresAt?: Timestamp;
+  hub: string;
+  id: string;
+  /** Absent where a cancellation came first. */
+  imported?: OrderMark;
+  origin: string;
+  outcomes?: { name: string; run: string; status: RunStatus }[];
+  persons?: string[];
+  reported?: OrderMark;
+  runs: AskedRun[];
+  /** The last event about it. */
+  seq: number;
+  started?: OrderMark;
+  startedRuns?: { name: string; run: string }[];
+  state: 'imported' | 'started' | 'reported' | 'cancelled';
+  tarSha256: string;
+}
+
+/** What an imported ledger says about an order that was issued here. */
+export interface OrderEvidence {
+  enclave: string;
+  /** What does not match is another order, or for another enclave, and moves nothing. */
+  matches: boolean;
+  order: ReceivedOrder;
+  origin: string;
+  root: string;
+  size: number;
+  tenant: string;
+}
+
+export type OrderState = ReceivedOrder['state'] | 'issued' | 'recalled';
+
+export interface WorkOrder {
+  id: string;
+  state: OrderState;
+  approvalsMissing?: number;
+  evidence?: OrderEvidence[];
+  issued?: IssuedOrder;
+  received?: ReceivedOrder;
+}
+
 /** An event of the ledger, as it comes down a stream. */
 export interface Envelope {
   seq: number;
@@ -194,6 +323,15 @@ export interface paths {
   '/pack-runs/{id}/pause': { post: Write<{ reason?: string }, unknown, ById> };
   '/pack-runs/{id}/resume': { post: Write<{ reason?: string }, unknown, ById> };
   '/pack-runs/{id}/artifacts': { get: Read<{ items: Artifact[] }, never, ById> };
+  '/bundles': { get: Read<{ items: Bundle[] }> };
+  '/bundles/export': { post: Write<{ from?: number; to?: number; with: BundleContent[] }, Bundle> };
+  '/imports': { get: Read<{ items: ForeignImport[] }> };
+  '/imports/{id}/approve': { post: Write<{ reason: string }, ForeignImport, ById> };
+  '/imports/{id}/reject': { post: Write<{ reason: string }, ForeignImport, ById> };
+  '/work-orders': { get: Read<Page<WorkOrder>, { limit?: number; cursor?: string }> };
+  '/work-orders/{id}/approve': { post: Write<{ reason: string; binding: string }, WorkOrder, ById> };
+  '/work-orders/{id}/start': { post: Write<Record<string, never>, WorkOrder, ById> };
+  '/work-orders/{id}/cancel': { post: Write<{ reason: string }, WorkOrder, ById> };
   '/runs/{id}/graph': { get: Read<RunGraph, never, ById> };
   '/runs/{id}/timeline': { get: Read<Timeline, never, ById> };
 }

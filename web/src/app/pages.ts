@@ -17,6 +17,7 @@ export const HOME = '/runs';
 export const PAGES: PageEntry[] = [
   { path: /^\/runs$/, load: () => import('../runs/RunsPage.svelte') },
   { path: /^\/runs\/([0-9a-zA-Z-]{1,64})$/, load: () => import('../run/RunPage.svelte') },
+  { path: /^\/evidence$/, load: () => import('../evidence/EvidencePage.svelte') },
 ];
 
 export interface NavigationGroup {
@@ -24,7 +25,10 @@ export interface NavigationGroup {
   links: { title: string; href: string; icon: string; keys: string }[];
 }
 
-export const NAVIGATION: NavigationGroup[] = [{ title: 'Packs', links: [{ title: 'Runs', href: '/runs', icon: 'runs', keys: 'g r' }] }];
+export const NAVIGATION: NavigationGroup[] = [
+  { title: 'Packs', links: [{ title: 'Runs', href: '/runs', icon: 'runs', keys: 'g r' }] },
+  { title: 'Prove', links: [{ title: 'Evidence', href: '/evidence', icon: 'evidence', keys: 'g e' }] },
+];
 
 export function pageAt(path: string): { page: PageEntry; parameters: string[] } | null {
   for (const page of PAGES) {

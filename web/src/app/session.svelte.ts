@@ -36,8 +36,17 @@ export const who = {
   get sealed() {
     return sealed;
   },
-  may(scope: string): boolean {
+  /** An imported or replayed ledger: the server refuses whatever would change it. */
+  get readOnly(): boolean {
+    return session?.tenant?.startsWith('foreign:') ?? false;
+  },
+  /** Whether the token allows it; for what is read. */
+  has(scope: string): boolean {
     return session?.scopes.some((given) => given === scope || given === '*') ?? false;
+  },
+  /** Whether an act that needs this is offered. */
+  may(scope: string): boolean {
+    return !who.readOnly && who.has(scope);
   },
 };
 

@@ -24,6 +24,7 @@ export const ICONS: Record<string, Shape[]> = {
   skip: [{ stroke: 'M3 4l4 4-4 4M8.5 4l4 4-4 4' }],
   // The rest
   runs: [{ stroke: 'M2 4h5M2 8h9M2 12h6' }, { fill: 'M9 2.9h5v2.2H9zM13 6.9h1.5v2.2H13zM10 10.9h4.5v2.2H10z' }],
+  evidence: [{ stroke: 'M8 2l5 2v4c0 3-2 5-5 6-3-1-5-3-5-6V4zM5.5 8l2 2 3-3.5' }],
   search: [{ stroke: 'M7 2.5a4.5 4.5 0 1 1 0 9a4.5 4.5 0 1 1 0-9zM10.4 10.4l3.6 3.6' }],
   help: [{ stroke: `${RING}M6.1 6.2a1.95 1.95 0 1 1 2.9 1.7c-.6.35-1 .7-1 1.4` }, { fill: 'M7.3 10.9h1.4v1.4H7.3z' }],
   menu: [{ stroke: 'M2 4.5h12M2 8h12M2 11.5h12' }],

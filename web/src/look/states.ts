@@ -1,9 +1,9 @@
 // How each state looks and reads. Owns the one table of glyph, word and tone, so that a state is never colour alone.
 
-import type { RunStatus, StepStatus } from '../api/types.ts';
+import type { ImportStatus, OrderState, RunStatus, StepStatus } from '../api/types.ts';
 
 export type Tone = 'run' | 'good' | 'bad' | 'warn' | 'queue' | 'idle' | 'off';
-export type AnyStatus = RunStatus | StepStatus;
+export type AnyStatus = RunStatus | StepStatus | ImportStatus | OrderState;
 
 export interface Look {
   word: string;
@@ -22,6 +22,14 @@ const LOOKS: Record<AnyStatus, Look> = {
   failed: { word: 'Failed', tone: 'bad', glyph: 'cross', means: 'Ended badly, or waits for its next attempt.' },
   cancelled: { word: 'Cancelled', tone: 'off', glyph: 'slash', means: 'Ended by request, or because what it needs failed.' },
   skipped: { word: 'Skipped', tone: 'idle', glyph: 'skip', means: 'Not needed this time.' },
+  held: { word: 'Held', tone: 'good', glyph: 'check', means: 'A foreign ledger that was verified and taken in.' },
+  rejected: { word: 'Rejected', tone: 'off', glyph: 'slash', means: 'A person said no to the import.' },
+  refused: { word: 'Refused', tone: 'bad', glyph: 'cross', means: 'A bundle that was found bad; it lies in quarantine.' },
+  issued: { word: 'Ordered', tone: 'idle', glyph: 'dots', means: 'A work order that was signed here; no word of it came back.' },
+  recalled: { word: 'Recalled', tone: 'off', glyph: 'slash', means: 'Its cancellation was signed here, and has to be carried.' },
+  imported: { word: 'Imported', tone: 'queue', glyph: 'clock', means: 'A work order that was taken in and has not started.' },
+  started: { word: 'Started', tone: 'run', glyph: 'play', means: 'The runs of a work order were made.' },
+  reported: { word: 'Reported', tone: 'good', glyph: 'check', means: 'All runs of a work order have ended.' },
 };
 
 export const RUN_STATUSES: RunStatus[] = ['running', 'waiting', 'pending', 'completed', 'partially_failed', 'failed', 'cancelled'];
