@@ -107,6 +107,21 @@ fn what_is_named_is_there_or_said_to_be_missing() {
         let report = report(&good);
         assert!(report.ok, "{name}: {report:#?}");
     }
+    // An event that was changed names nothing any more; it is told of, and not what it would have named.
+    let good = bundle(contents(&both, &[]), &[artifact(MADE), log(SAID), log(b"")]);
+    let mut changed = super::fixture::Parts::of(&good);
+    let history = changed.member("history.jsonl");
+    let place = history
+        .windows(8)
+        .position(|eight| eight == b"00.000Z\"")
+        .unwrap();
+    history[place + 6] = b'z';
+    let first = refused(&changed.file(), 10);
+    assert_eq!(
+        (first.n, first.seq, first.member.as_deref()),
+        (3, Some(0), Some("audit/history.jsonl")),
+        "{first:?}"
+    );
     let silent = refused(&bundle(contents(&both, &[]), &[log(SAID), log(b"")]), 11);
     assert_eq!(
         (silent.n, silent.seq, silent.line),
