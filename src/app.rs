@@ -3,6 +3,8 @@
 //! Start: lock → listener → keys → engine → first token → output → imported ledgers → runner → routes. Stop: runner
 //! drains → connections end → engine answers, flushes, signs → clean marker → lock.
 
+mod replayed;
+
 use std::fs;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -15,8 +17,9 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
-use crate::bundle::import;
+use crate::bundle::import::{self, ImportError};
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -80,6 +83,9 @@ pub enum AppError {
     /// The webhooks.
     #[error(transparent)]
     Webhooks(#[from] WebhookError),
+    /// Bundles that are shown.
+    #[error(transparent)]
+    Bundles(#[from] ImportError),
     /// The built-in runner.
     #[error(transparent)]
     Runner(#[from] RunnerError),
@@ -156,7 +162,9 @@ impl App {
         let runner = start_runner(&config, &engine, (&output, &secrets), &clock).await?;
         let webhooks = open_webhooks(&engine, &disk, &data).await?;
         let stored = (secrets, webhooks);
-        let context = ApiContext::new(engine.clone(), output, stored, address).with_assets(find_asset);
+        let context = ApiContext::new(engine.clone(), output, stored, address)
+            .with_assets(find_asset)
+            .with_import_approvals(config.import_approvals);
         let server = api::serve(listener, context).map_err(|error| AppError::Listen(address, error))?;
         Ok(App {
             address,

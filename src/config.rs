@@ -18,6 +18,8 @@ pub struct ServeConfig {
     pub slots: Option<usize>,
     /// How long running steps may go on after the end was asked for.
     pub drain_ms: u64,
+    /// How many persons approve an import; 0: nobody is asked.
+    pub import_approvals: u32,
 }
 
 /// A setting that cannot be used.
@@ -37,6 +39,9 @@ pub enum ConfigError {
     /// Out of its bounds.
     #[error("--drain {0} ms is more than {max} ms", max = limits::DRAIN_MS_MAX)]
     Drain(u64),
+    /// Out of its bounds.
+    #[error("--import-approvals {0} is more than {max}", max = limits::APPROVERS_MAX)]
+    ImportApprovals(u32),
 }
 
 impl ServeConfig {
@@ -51,13 +56,7 @@ impl ServeConfig {
         slots: Option<usize>,
         drain_ms: u64,
     ) -> Result<Self, ConfigError> {
-        let spelled = listen.replacen("localhost", "127.0.0.1", 1);
-        let listen: SocketAddr = spelled
-            .parse()
-            .map_err(|_| ConfigError::Address(listen.to_owned()))?;
-        if !listen.ip().is_loopback() {
-            return Err(ConfigError::NotLoopback(listen));
-        }
+        let listen = loopback(listen)?;
         if let Some(slots) = slots
             && !(1..=limits::RUNNER_SLOTS_MAX).contains(&slots)
         {
@@ -72,8 +71,38 @@ impl ServeConfig {
             program,
             slots,
             drain_ms,
+            import_approvals: 0,
         })
     }
+
+    /// The same, with so many persons who approve an import.
+    ///
+    /// # Errors
+    /// More than [`limits::APPROVERS_MAX`].
+    pub fn with_import_approvals(self, import_approvals: u32) -> Result<Self, ConfigError> {
+        if import_approvals > limits::APPROVERS_MAX {
+            return Err(ConfigError::ImportApprovals(import_approvals));
+        }
+        Ok(ServeConfig {
+            import_approvals,
+            ..self
+        })
+    }
+}
+
+/// An address of this machine alone, and a port.
+///
+/// # Errors
+/// Not an address, or one that others reach.
+pub fn loopback(listen: &str) -> Result<SocketAddr, ConfigError> {
+    let spelled = listen.replacen("localhost", "127.0.0.1", 1);
+    let listen: SocketAddr = spelled
+        .parse()
+        .map_err(|_| ConfigError::Address(listen.to_owned()))?;
+    if !listen.ip().is_loopback() {
+        return Err(ConfigError::NotLoopback(listen));
+    }
+    Ok(listen)
 }
 
 #[cfg(test)]
@@ -87,6 +116,14 @@ mod tests {
         assert!(config("127.0.0.1:0", None, 0).is_ok());
         assert!(config("localhost:8420", Some(1), 1).is_ok());
         assert!(config("[::1]:8420", None, 1).is_ok());
+        let asking =
+            |approvals| config("[::1]:1", None, 1).and_then(|good| good.with_import_approvals(approvals));
+        assert_eq!(
+            asking(limits::APPROVERS_MAX).map(|good| good.import_approvals),
+            Ok(limits::APPROVERS_MAX)
+        );
+        let refused = Err(ConfigError::ImportApprovals(limits::APPROVERS_MAX + 1));
+        assert_eq!(asking(limits::APPROVERS_MAX + 1), refused);
         assert!(matches!(
             config("0.0.0.0:1", None, 0),
             Err(ConfigError::NotLoopback(_))

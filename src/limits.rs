@@ -323,6 +323,9 @@ pub const CLIENT_ANSWER_BYTES_MAX: usize = 256 << 20;
 pub const CLIENT_MESSAGE_BYTES_MAX: usize = EVENT_BYTES_MAX + (64 << 10);
 /// How long the command line tries to reach a server again that was there before.
 pub const CLIENT_PATIENCE_MS_MAX: u64 = 60_000;
+/// Tries without progress before a transfer is given up, and the pause before the first of them, which doubles.
+pub const CLIENT_TRIES_MAX: u32 = 7;
+pub const CLIENT_PAUSE_MS: u64 = 250;
 /// Largest document that the command line canonicalises or hashes.
 pub const CANON_BYTES_MAX: u64 = 64 << 20;
 
@@ -387,12 +390,23 @@ pub const LOOKUP_ADDRESSES_MAX: usize = 8;
 /// Tenants and tokens.
 pub const TENANTS_MAX: usize = 10_000;
 pub const TOKENS_MAX: usize = 10_000;
-/// Foreign ledgers.
+/// Foreign ledgers; and bundles for which persons are asked at a time.
 pub const IMPORTS_MAX: usize = TENANTS_MAX;
+pub const IMPORTS_WAITING_MAX: usize = 64;
+/// Refused bundles that are kept, and their bytes; the oldest go first.
+pub const QUARANTINE_FILES_MAX: usize = 64;
+pub const QUARANTINE_BYTES_MAX: u64 = BUNDLE_BYTES_MAX;
+/// Bundles on their way in by ranges, and how long one may stand still before it is given up.
+pub const BUNDLE_UPLOADS_MAX: usize = 16;
+pub const BUNDLE_UPLOAD_IDLE_MS_MAX: u64 = 24 * 3_600_000;
+/// Different failures about bundles that are noted in one minute.
+pub const ATTEMPTS_NOTED_MAX: usize = 1_024;
 
 /// Names shown of a cycle in a graph, and in a pack.
 pub const CYCLE_NAMES_MAX: usize = 50;
 pub const PACK_CYCLE_NAMES_MAX: usize = 20;
+/// Bundles of an imported ledger that a message names.
+pub const SHOWN_BUNDLES_MAX: usize = 20;
 /// Findings about one ledger that `doctor` tells one by one.
 pub const DOCTOR_FINDINGS_MAX: usize = 20;
 /// Steps that the board of the command line shows at once.

@@ -2,9 +2,11 @@
 
 mod again;
 mod container;
+mod contents;
 mod continuity;
 mod envelope;
 mod fixture;
 mod flips;
+mod schemas;
 mod standalone;
 mod writing;

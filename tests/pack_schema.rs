@@ -11,7 +11,7 @@ fn schema() -> Value {
 }
 
 /// The first place at which `value` does not have the shape; none when it has.
-fn refusal(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
+pub fn refusal(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<String> {
     let keywords = schema.as_object().unwrap();
     keywords.iter().find_map(|(keyword, wanted)| {
         let good = match keyword.as_str() {
@@ -29,6 +29,11 @@ fn refusal(root: &Value, schema: &Value, value: &Value, at: &str) -> Option<Stri
             "pattern" => value
                 .as_str()
                 .is_none_or(|text| Regex::new(wanted.as_str().unwrap()).unwrap().is_match(text)),
+            "format" => {
+                assert_eq!(wanted, "uuid", "the validator knows no other format");
+                let uuid = Regex::new("^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$").unwrap();
+                value.as_str().is_none_or(|text| uuid.is_match(text))
+            }
             "required" => value.as_object().is_none_or(|object| {
                 let mut names = wanted.as_array().unwrap().iter();
                 names.all(|name| object.contains_key(name.as_str().unwrap()))

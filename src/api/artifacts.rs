@@ -4,15 +4,16 @@ use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 use bytes::Bytes;
 use futures_util::stream;
 
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::request::{Id, header_text};
+use super::ranges::{Content, not_modified};
+use super::request::Id;
 use crate::domain::Digest;
 use crate::limits;
 use crate::output::BlobReader;
@@ -36,103 +37,20 @@ pub async fn content(
     });
     let row = row.await?.ok_or_else(missing)?;
     let tag = format!("\"{digest}\"");
-    if header_text(&headers, "if-none-match").is_some_and(|given| names(given, &tag)) {
-        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, tag)]).into_response());
+    if let Some(unchanged) = not_modified(&headers, &tag) {
+        return Ok(unchanged);
     }
     let reader = api
         .blocking(move |api| Ok(api.output().blobs().reader(&digest)?))
         .await?;
-    let size = reader.blob().bytes;
-    let is_same = header_text(&headers, "if-range").is_none_or(|given| given == tag);
-    let asked = header_text(&headers, "range").filter(|_| is_same);
-    let range = match asked.map(|text| read_range(text, size)) {
-        Some(Range::Within(first, last)) => Some((first, last)),
-        Some(Range::Outside) => {
-            let mut answer = ApiError::range_not_satisfiable(size).into_response();
-            if let Ok(value) = HeaderValue::from_str(&format!("bytes */{size}")) {
-                answer.headers_mut().insert(header::CONTENT_RANGE, value);
-            }
-            return Ok(answer);
-        }
-        // What cannot be understood is left aside (RFC 9110, 14.2).
-        Some(Range::Other) | None => None,
+    let content = Content {
+        tag,
+        size: reader.blob().bytes,
+        mime: row.mime,
+        disposition: "attachment".to_owned(),
+        cache: "private, max-age=31536000, immutable",
     };
-    let (first, end) = range.map_or((0, size), |(first, last)| (first, last + 1));
-    let mut answer = Response::new(body(reader, first, end));
-    let fields = [
-        (header::CONTENT_TYPE, row.mime),
-        (header::ETAG, tag),
-        (header::ACCEPT_RANGES, "bytes".to_owned()),
-        (header::CONTENT_LENGTH, (end - first).to_string()),
-        (header::CONTENT_DISPOSITION, "attachment".to_owned()),
-        (
-            header::CACHE_CONTROL,
-            "private, max-age=31536000, immutable".to_owned(),
-        ),
-        (
-            header::VARY,
-            "Authorization, Cookie, X-Fastness-Tenant".to_owned(),
-        ),
-    ];
-    for (name, value) in fields {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            answer.headers_mut().insert(name, value);
-        }
-    }
-    if let Some((first, last)) = range {
-        *answer.status_mut() = StatusCode::PARTIAL_CONTENT;
-        if let Ok(value) = HeaderValue::from_str(&format!("bytes {first}-{last}/{size}")) {
-            answer.headers_mut().insert(header::CONTENT_RANGE, value);
-        }
-    }
-    Ok(answer)
-}
-
-/// Whether a list of entity tags names this one.
-fn names(list: &str, tag: &str) -> bool {
-    list.split(',')
-        .map(|item| item.trim().trim_start_matches("W/"))
-        .any(|item| item == tag || item == "*")
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Range {
-    /// First and last byte.
-    Within(u64, u64),
-    /// Valid, but not within the content.
-    Outside,
-    /// Several ranges, another unit, or no range at all.
-    Other,
-}
-
-fn read_range(text: &str, size: u64) -> Range {
-    let Some((first, last)) = text
-        .strip_prefix("bytes=")
-        .and_then(|range| range.trim().split_once('-'))
-    else {
-        return Range::Other;
-    };
-    let number = |text: &str| {
-        text.bytes()
-            .all(|byte| byte.is_ascii_digit())
-            .then(|| text.parse::<u64>())
-    };
-    match (first, last) {
-        ("", suffix) => match number(suffix) {
-            Some(Ok(0)) => Range::Outside,
-            Some(Ok(_)) if size == 0 => Range::Outside,
-            Some(Ok(length)) => Range::Within(size.saturating_sub(length), size - 1),
-            _ => Range::Other,
-        },
-        (first, last) => match (number(first), last.is_empty(), number(last)) {
-            (Some(Ok(first)), _, _) if first >= size => Range::Outside,
-            (Some(Ok(first)), true, _) => Range::Within(first, size - 1),
-            (Some(Ok(first)), false, Some(Ok(last))) if last >= first => {
-                Range::Within(first, last.min(size - 1))
-            }
-            _ => Range::Other,
-        },
-    }
+    Ok(content.answer(&headers, |first, end| body(reader, first, end)))
 }
 
 /// The bytes `[first, end)`, read a piece at a time.
@@ -168,29 +86,4 @@ fn body(reader: BlobReader, first: u64, end: u64) -> Body {
         }
     });
     Body::from_stream(pieces)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn ranges_are_read_as_the_standard_says() {
-        for (text, size, expected) in [
-            ("bytes=0-4", 10, Range::Within(0, 4)),
-            ("bytes=5-", 10, Range::Within(5, 9)),
-            ("bytes=-3", 10, Range::Within(7, 9)),
-            ("bytes=-30", 10, Range::Within(0, 9)),
-            ("bytes=0-99", 10, Range::Within(0, 9)),
-            ("bytes=10-", 10, Range::Outside),
-            ("bytes=-0", 10, Range::Outside),
-            ("bytes=0-", 0, Range::Outside),
-            ("bytes=4-2", 10, Range::Other),
-            ("bytes=0-1,3-4", 10, Range::Other),
-            ("lines=0-1", 10, Range::Other),
-            ("bytes=a-b", 10, Range::Other),
-        ] {
-            assert_eq!(read_range(text, size), expected, "{text} of {size}");
-        }
-    }
 }

@@ -124,6 +124,10 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         let detail = format!("this needs the scope {}", scope.as_str());
         return Err(ApiError::forbidden("scope_required", detail));
     }
+    if api.context.is_read_only && scope.is_some() && changes(request.method(), access) {
+        let detail = "this server shows bundles that were replayed: it can only be read";
+        return Err(ApiError::conflict("foreign_read_only", detail));
+    }
     let asked = header_text(request.headers(), TENANT_HEADER);
     let tenant = match (access, asked) {
         // The body may name them; the handler asks for one that nobody named.
@@ -131,6 +135,10 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         (Access::Tenant(_) | Access::Tenants(_), asked) => Some(choose_tenant(&api, &token, asked).await?),
         (Access::Open | Access::Signed | Access::Appliance(_), _) => None,
     };
+    if tenant.as_ref().is_some_and(TenantName::is_foreign) && writes(request.method(), access) {
+        let detail = "an imported ledger can only be read";
+        return Err(ApiError::conflict("foreign_read_only", detail));
+    }
     // Only to those who may ask is it said what may be asked.
     Query::check(request.uri(), &parameters)?;
     request.extensions_mut().insert(Caller {
@@ -139,6 +147,20 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         session,
     });
     Ok(next.run(request).await)
+}
+
+/// Whether a route changes something of a tenant. What only needs the right to read changes nothing, whatever its method;
+/// an export writes a bundle and not the ledger.
+fn writes(method: &Method, access: Access) -> bool {
+    let is_read = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS);
+    let only_reads = matches!(access, Access::Tenant(Scope::Read | Scope::Export));
+    !is_read && !only_reads
+}
+
+/// Whether a route changes anything at all, be it a bundle that is written.
+fn changes(method: &Method, access: Access) -> bool {
+    let exports = access == Access::Tenant(Scope::Export) && *method == Method::POST;
+    exports || writes(method, access)
 }
 
 /// The token behind a request: shown itself, or through a session.

@@ -1,34 +1,29 @@
-//! Bundles: a range of the ledger leaves, a foreign one comes in. Bodies and contents are streamed through files.
+//! Bundles: a range of the ledger leaves, and any bundle is verified. Those that come in are told of in `imports`.
 
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json as Answer;
-use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use futures_util::{StreamExt, stream};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::{audited, to_its_end};
 use super::auth::Caller;
 use super::error::{ApiError, created};
-use super::request::{Id, Json, OptionalJson, header_text};
+use super::imports::Brought;
+use super::request::{Id, Json, OptionalJson, Query, header_text};
 use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
-use crate::bundle::import::{self, ImportError, Imported, Keys};
+use crate::bundle::import::{self, ImportError, Keys};
+use crate::bundle::reemit::{Wanted, reemit};
 use crate::bundle::{Options, Report, verify};
 use crate::domain::command::Command;
 use crate::domain::payload::{BundleExported, BundleVerified, TrustPinned};
 use crate::domain::{Digest, TenantName};
-use crate::limits;
 use crate::trust::PublicKey;
 
 /// Carries a foreign log key, as base64 of its SPKI PEM.
@@ -58,33 +53,62 @@ pub struct Bundles {
     items: Vec<Exported>,
 }
 
-/// Writes a signed bundle of a range of the tenant's ledger. Equal ranges give equal bytes.
+/// Writes a signed bundle of a range of the tenant's ledger; equal ranges give equal bytes. Of an imported ledger one of the
+/// bundles that it came in is given again, byte for byte.
 #[utoipa::path(post, path = "/api/v1/bundles/export", tag = "bundles", request_body = ExportBody,
-    responses((status = 201, description = "The bundle, to be fetched at /bundles/{id}/content", body = Object)))]
+    responses((status = 201, description = "The bundle, to be fetched at /bundles/{id}/content", body = Object),
+        (status = 422, description = "`range_invalid`, `range_too_large`, or `range_not_stored` with what is `stored`")))]
 pub async fn export(
     State(api): State<Arc<Api>>,
     caller: Caller,
-    OptionalJson(body): OptionalJson<ExportBody>,
+    body: Result<OptionalJson<ExportBody>, ApiError>,
 ) -> Result<Response, ApiError> {
+    let target = caller.tenant()?.to_string();
+    to_its_end(async move {
+        let exported = exported(&api, &caller, body).await;
+        audited(&api, &caller, "export", Some(target), exported).await
+    })
+    .await
+}
+
+async fn exported(
+    api: &Arc<Api>,
+    caller: &Caller,
+    body: Result<OptionalJson<ExportBody>, ApiError>,
+) -> Result<Response, ApiError> {
+    let OptionalJson(body) = body?;
     let mut with = body.with;
     with.sort_unstable();
     with.dedup();
-    let ask = ExportAsk {
-        tenant: caller.tenant()?.clone(),
-        from: body.from.unwrap_or(0),
-        to: body.to,
-        with: with.clone(),
+    let names = with.iter().map(|with| with.as_str().to_owned()).collect();
+    let tenant = caller.tenant()?.clone();
+    let exported = if tenant.is_foreign() {
+        let wanted = Wanted {
+            tenant,
+            from: body.from,
+            to: body.to,
+            with,
+        };
+        api.blocking(move |api| Ok(reemit(api.engine(), &wanted)?))
+            .await?
+    } else {
+        let ask = ExportAsk {
+            tenant,
+            from: body.from.unwrap_or(0),
+            to: body.to,
+            with,
+        };
+        api.blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
+            .await?
     };
-    let exported = api
-        .blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
-        .await?;
     let recorded = BundleExported {
         first: exported.first,
+        missing: (!exported.missing.is_empty()).then_some(exported.missing.len() as u64),
         origin: exported.origin.clone(),
         root: exported.root,
         size: exported.size,
         tar_sha256: exported.tar_sha256,
-        with: with.iter().map(|with| with.as_str().to_owned()).collect(),
+        with: names,
     };
     let command = Command::RecordExport(Box::new(recorded));
     api.engine()
@@ -113,53 +137,33 @@ pub async fn read(
     Ok(Answer(find(&api, &caller, id).await?))
 }
 
-/// The file of a bundle.
-#[utoipa::path(get, path = "/api/v1/bundles/{id}/content", tag = "bundles", params(("id" = String, Path)),
-    responses((status = 200, body = Vec<u8>, content_type = "application/zstd")))]
-pub async fn content(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    id: Result<Id<Digest>, ApiError>,
-) -> Result<Response, ApiError> {
-    let found = find(&api, &caller, id).await?;
-    let path = export::bundle_path(api.engine().dir(), found.id);
-    let file = tokio::fs::File::open(&path)
-        .await
-        .map_err(|_| ApiError::not_found("bundle"))?;
-    let headers = [
-        (header::CONTENT_TYPE, "application/zstd".to_owned()),
-        (header::CONTENT_LENGTH, found.bytes.to_string()),
-        (
-            header::CONTENT_DISPOSITION,
-            format!("attachment; filename=\"{}\"", found.name),
-        ),
-    ];
-    let pieces = stream::unfold(file, |mut file| async move {
-        let mut piece = vec![0; limits::ARTIFACT_CHUNK_BYTES];
-        match file.read(&mut piece).await {
-            Ok(0) => None,
-            Ok(count) => {
-                piece.truncate(count);
-                Some((Ok::<_, std::io::Error>(Bytes::from(piece)), file))
-            }
-            Err(error) => Some((Err(error), file)),
-        }
-    });
-    Ok((headers, Body::from_stream(pieces)).into_response())
-}
-
-/// Verifies a bundle, sent as it is, with the keys given or pinned. Nothing is taken in.
+/// Verifies a bundle, sent as it is or uploaded before, with the keys given or pinned. Nothing is taken in.
 #[utoipa::path(post, path = "/api/v1/bundles/verify", tag = "bundles",
+    params(("upload" = Option<String>, Query, description = "SHA-256 of an upload; there is no body then")),
     request_body(content = Vec<u8>, content_type = "application/zstd"),
     responses((status = 200, description = "The checklist", body = Object)))]
 pub async fn check(
     State(api): State<Arc<Api>>,
     caller: Caller,
+    query: Query,
+    request: Request,
+) -> Result<Answer<Report>, ApiError> {
+    to_its_end(async move {
+        let checked = checked(&api, &caller, query, request).await;
+        audited(&api, &caller, "verify", None, checked).await
+    })
+    .await
+}
+
+async fn checked(
+    api: &Arc<Api>,
+    caller: &Caller,
+    query: Query,
     request: Request,
 ) -> Result<Answer<Report>, ApiError> {
     let given = keys_of(request.headers())?;
-    let upload = Upload::receive(&api, request.into_body()).await?;
-    let path = upload.0.clone();
+    let brought = Brought::take(api, query, request).await?;
+    let path = brought.path();
     let (report, origin, sha256) = api
         .blocking(move |api| {
             let failed = |error: &dyn std::fmt::Display| ApiError::internal(error.to_string());
@@ -190,42 +194,6 @@ pub async fn check(
         .submit(&TenantName::system(), &caller.actor(), command)
         .await?;
     Ok(Answer(report))
-}
-
-/// Verifies a bundle, sent as it is, and takes it in as a read-only tenant. Keys given are pinned for its origin.
-#[utoipa::path(post, path = "/api/v1/bundles/import", tag = "bundles",
-    request_body(content = Vec<u8>, content_type = "application/zstd"),
-    responses((status = 201, description = "Imported", body = Object),
-        (status = 200, description = "It was here already", body = Object)))]
-pub async fn take_in(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    request: Request,
-) -> Result<Response, ApiError> {
-    let given = keys_of(request.headers())?;
-    let upload = Upload::receive(&api, request.into_body()).await?;
-    let imported: Imported = import::import(api.engine(), &caller.actor(), &upload.0, given)
-        .await
-        .map_err(refused)?;
-    if imported.already {
-        return Ok(Answer(imported).into_response());
-    }
-    Ok(created("/api/v1/imports".to_owned(), &imported))
-}
-
-/// A foreign ledger held here.
-#[derive(Debug, Serialize, ToSchema)]
-pub struct Imports {
-    /// By tenant.
-    #[schema(value_type = Vec<Object>)]
-    items: Vec<crate::domain::token::Import>,
-}
-
-/// The foreign ledgers held here.
-#[utoipa::path(get, path = "/api/v1/imports", tag = "bundles", responses((status = 200, body = Imports)))]
-pub async fn imports(State(api): State<Arc<Api>>, _caller: Caller) -> Result<Answer<Imports>, ApiError> {
-    let items = api.blocking(|api| Ok(import::imports(api.engine())?)).await?;
-    Ok(Answer(Imports { items }))
 }
 
 /// Keys of a foreign origin, as people compared them.
@@ -274,7 +242,8 @@ pub async fn pin(
     Ok(super::error::no_content().into_response())
 }
 
-async fn find(
+/// The bundle of the caller's tenant with this id.
+pub async fn find(
     api: &Arc<Api>,
     caller: &Caller,
     id: Result<Id<Digest>, ApiError>,
@@ -290,7 +259,8 @@ fn bundles_of(api: &Api, tenant: &TenantName) -> Result<Vec<Exported>, ApiError>
     export::list(api.engine(), tenant).map_err(|error| ApiError::internal(error.to_string()))
 }
 
-fn keys_of(headers: &HeaderMap) -> Result<Option<Keys>, ApiError> {
+/// The keys that a request brings: both of an origin, or none.
+pub fn keys_of(headers: &HeaderMap) -> Result<Option<Keys>, ApiError> {
     let key = |name: &str| {
         let Some(text) = header_text(headers, name) else {
             return Ok(None);
@@ -316,26 +286,22 @@ fn keys_of(headers: &HeaderMap) -> Result<Option<Keys>, ApiError> {
     }
 }
 
-fn refused(error: ImportError) -> ApiError {
-    match error {
-        ImportError::Refused(report) => {
-            let detail = ImportError::Refused(report.clone()).to_string();
-            let report = serde_json::to_value(&*report).unwrap_or_default();
-            ApiError::invalid("bundle_refused", detail).with_extra("report", report)
-        }
-        other => other.into(),
-    }
-}
-
 impl From<ExportError> for ApiError {
     fn from(error: ExportError) -> Self {
         match error {
             ExportError::Range { .. } => ApiError::invalid("range_invalid", error.to_string()),
             ExportError::RangeTooLarge { .. } => ApiError::invalid("range_too_large", error.to_string()),
             ExportError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
+            ExportError::WithForeign => ApiError::field("invalid_field", "/with", error.to_string()),
+            ExportError::NotStored { ref stored, .. } => {
+                let stored = serde_json::to_value(stored).unwrap_or_default();
+                ApiError::invalid("range_not_stored", error.to_string()).with_extra("stored", stored)
+            }
+            ExportError::Import(error) => (*error).into(),
             ExportError::Ledger(error) => error.into(),
             ExportError::Checkpoint(error) => error.into(),
             ExportError::Store(error) => error.into(),
+            ExportError::Output(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
             ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }
@@ -345,7 +311,13 @@ impl From<ExportError> for ApiError {
 impl From<ImportError> for ApiError {
     fn from(error: ImportError) -> Self {
         match error {
-            ImportError::Refused(_) => ApiError::invalid("bundle_refused", error.to_string()),
+            ImportError::Refused(ref report) => {
+                let report = serde_json::to_value(&**report).unwrap_or_default();
+                ApiError::invalid("bundle_refused", error.to_string()).with_extra("report", report)
+            }
+            ImportError::Overlap { .. } => ApiError::conflict("not_continuous", error.to_string()),
+            ImportError::TooManyWaiting(_) => ApiError::too_many(error.to_string()),
+            ImportError::Stopping => ApiError::stopping(),
             ImportError::Origin(_) => ApiError::invalid("origin_invalid", error.to_string()),
             ImportError::Command(error) => error.into(),
             ImportError::Ledger(error) => error.into(),
@@ -357,52 +329,5 @@ impl From<ImportError> for ApiError {
             | ImportError::Stored(..)
             | ImportError::Replay(_) => ApiError::internal(error.to_string()),
         }
-    }
-}
-
-/// A body on disk, removed with its owner.
-struct Upload(PathBuf);
-
-impl Upload {
-    /// Receives a body of at most [`limits::BUNDLE_BYTES_MAX`]; one that stands still is given up.
-    async fn receive(api: &Arc<Api>, body: Body) -> Result<Self, ApiError> {
-        let dir = api.engine().dir().join("uploads");
-        let failed = |error: std::io::Error| ApiError::storage(&error);
-        api.engine().disk().create_dir_all(&dir).map_err(failed)?;
-        let upload = Upload(dir.join(format!("{:016x}", api.engine().clock().entropy())));
-        let mut file = tokio::fs::File::create_new(&upload.0).await.map_err(failed)?;
-        let mut pieces = body.into_data_stream();
-        let mut received: u64 = 0;
-        let patience = Duration::from_millis(limits::BODY_READ_MS_MAX);
-        loop {
-            let piece = tokio::time::timeout(patience, pieces.next()).await;
-            let piece = match piece.map_err(|_| ApiError::body_timeout())? {
-                None => break,
-                Some(piece) => piece.map_err(|error| {
-                    ApiError::malformed("body_broken", format!("the body could not be read: {error}"))
-                })?,
-            };
-            received += piece.len() as u64;
-            if received > limits::BUNDLE_BYTES_MAX {
-                return Err(ApiError::body_too_large(
-                    usize::try_from(limits::BUNDLE_BYTES_MAX).unwrap_or(usize::MAX),
-                ));
-            }
-            file.write_all(&piece).await.map_err(failed)?;
-        }
-        file.flush().await.map_err(failed)?;
-        Ok(upload)
-    }
-}
-
-impl Drop for Upload {
-    fn drop(&mut self) {
-        remove(&self.0);
-    }
-}
-
-fn remove(path: &Path) {
-    if let Err(error) = fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "an upload was left behind");
     }
 }

@@ -28,6 +28,10 @@ pub struct ApiContext {
     pub(super) version: &'static str,
     pub(super) find_asset: Option<FindAsset>,
     pub(super) bounds: Bounds,
+    /// How many persons approve an import; 0: nobody is asked.
+    pub(super) import_approvals: u32,
+    /// Nothing may be changed: what is shown was replayed from bundles.
+    pub(super) is_read_only: bool,
 }
 
 impl ApiContext {
@@ -49,6 +53,8 @@ impl ApiContext {
             version: env!("CARGO_PKG_VERSION"),
             find_asset: None,
             bounds: Bounds::default(),
+            import_approvals: 0,
+            is_read_only: false,
         }
     }
 
@@ -63,6 +69,20 @@ impl ApiContext {
     #[must_use]
     pub fn with_outlet(mut self, outlet: Arc<Outlet>, pace: Pace) -> Self {
         (self.outlet, self.pace) = (outlet, pace);
+        self
+    }
+
+    /// So many persons approve an import.
+    #[must_use]
+    pub fn with_import_approvals(mut self, approvals: u32) -> Self {
+        self.import_approvals = approvals;
+        self
+    }
+
+    /// Only reads: every route that would change something is refused.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.is_read_only = true;
         self
     }
 

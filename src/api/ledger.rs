@@ -15,8 +15,8 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::request::{Query, bad_parameter};
-use crate::bundle::Replay;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay, state_digest};
+use crate::bundle::{Replay, foreign_checkpoint};
 use crate::domain::{Digest, Seq, TenantName};
 use crate::ledger::TenantLedger;
 use crate::limits;
@@ -38,7 +38,8 @@ fn size_within(ledger: &TenantLedger, asked: Option<u64>) -> Result<u64, ApiErro
     }
 }
 
-/// A signed checkpoint (C2SP tlog-checkpoint), signed when asked for. An imported ledger gives the one it came with.
+/// A signed checkpoint (C2SP tlog-checkpoint), signed when asked for. An imported ledger gives those it came with: at the
+/// end of one of its bundles, the last one when no size is asked for.
 #[utoipa::path(get, path = "/api/v1/ledger/checkpoint", tag = "ledger", params(("size" = Option<u64>, Query)),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub async fn checkpoint(
@@ -50,13 +51,11 @@ pub async fn checkpoint(
     query.finish()?;
     let tenant = caller.tenant()?.clone();
     api.blocking(move |api| {
-        let ledger = api.engine().ledger(&tenant)?;
         let signed = if tenant.is_foreign() {
-            let held = ledger.stored_checkpoint()?;
-            held.filter(|held| asked.is_none_or(|size| held.checkpoint().head.size == size))
+            foreign_checkpoint(api.engine(), &tenant, asked)?
                 .ok_or_else(|| ApiError::not_found("checkpoint"))?
         } else {
-            let size = size_within(&ledger, asked)?;
+            let size = size_within(&*api.engine().ledger(&tenant)?, asked)?;
             api.engine().checkpoint(&tenant, size)?
         };
         let plain = [(header::CONTENT_TYPE, "text/plain; charset=utf-8")];

@@ -8,21 +8,26 @@
 
 mod artifacts;
 mod assets;
+mod attempts;
 mod auth;
 mod body;
+mod bundle_content;
 mod bundles;
 mod change;
 mod cloud_events;
 mod connection;
 mod context;
 mod dead_letters;
+mod enclaves;
 mod error;
+mod event_proof;
 mod event_range;
 mod events;
 mod gates;
 mod health;
 mod hold;
 mod idempotency;
+mod imports;
 mod job_history;
 mod job_shapes;
 mod job_view;
@@ -41,6 +46,7 @@ mod pack_runs;
 mod packs;
 mod parameters;
 mod preview;
+mod ranges;
 mod reading;
 mod request;
 mod run_pause;
@@ -58,6 +64,7 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod uploads;
 mod webhook_test;
 mod webhook_view;
 mod webhooks;
@@ -90,6 +97,7 @@ use self::parameters::Described;
 pub use self::request::escaped;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
+use crate::bundle::desk::Desk;
 use crate::domain::TenantName;
 use crate::domain::token::Scope;
 use crate::engine::Handle;
@@ -170,6 +178,7 @@ const CLAIM: Access = Access::Tenant(Scope::Claim);
 const CLAIM_SEVERAL: Access = Access::Tenants(Scope::Claim);
 const EXPORT: Access = Access::Tenant(Scope::Export);
 const IMPORT: Access = Access::Appliance(Scope::Import);
+const APPROVE_IMPORT: Access = Access::Appliance(Scope::Approve);
 const SECRETS: Access = Access::Tenant(Scope::Admin);
 const ADMIN: Access = Access::Appliance(Scope::Admin);
 
@@ -295,6 +304,7 @@ fn house_routes() -> Vec<Route> {
     vec![
         get("/api/v1/events", READ, events::list),
         get("/api/v1/events/{seq}", READ, events::read),
+        get("/api/v1/events/{seq}/proof", READ, event_proof::read),
         get("/api/v1/ledger/checkpoint", READ, ledger::checkpoint),
         get("/api/v1/ledger/proof/inclusion", READ, ledger::inclusion),
         get("/api/v1/ledger/proof/consistency", READ, ledger::consistency),
@@ -302,10 +312,18 @@ fn house_routes() -> Vec<Route> {
         post("/api/v1/bundles/export", EXPORT, bundles::export),
         get("/api/v1/bundles", EXPORT, bundles::list),
         get("/api/v1/bundles/{id}", EXPORT, bundles::read),
-        get("/api/v1/bundles/{id}/content", EXPORT, bundles::content),
+        get("/api/v1/bundles/{id}/content", EXPORT, bundle_content::content),
         post("/api/v1/bundles/verify", IMPORT, bundles::check),
-        post("/api/v1/bundles/import", IMPORT, bundles::take_in),
-        get("/api/v1/imports", IMPORT, bundles::imports),
+        put("/api/v1/uploads/{sha256}", IMPORT, uploads::receive),
+        get("/api/v1/uploads/{sha256}", IMPORT, uploads::read),
+        delete("/api/v1/uploads/{sha256}", IMPORT, uploads::delete),
+        post("/api/v1/bundles/import", IMPORT, imports::take_in),
+        get("/api/v1/imports", IMPORT, imports::list),
+        get("/api/v1/imports/{id}", IMPORT, imports::read),
+        delete("/api/v1/imports/{id}", IMPORT, imports::discard),
+        post("/api/v1/imports/{id}/approve", APPROVE_IMPORT, imports::approve),
+        post("/api/v1/imports/{id}/reject", APPROVE_IMPORT, imports::reject),
+        get("/api/v1/enclaves", IMPORT, enclaves::list),
         post("/api/v1/trust/pins", ADMIN, bundles::pin),
         get("/api/v1/keys", READ, keys::list),
         get("/api/v1/stream", READ, streams::tenant),
@@ -351,6 +369,12 @@ pub(crate) struct Api {
     context: ApiContext,
     sessions: Sessions,
     hub: Arc<Hub>,
+    /// Where bundles come in.
+    desk: Desk,
+    /// Bundles on their way to it.
+    uploads: uploads::Uploads,
+    /// Failures about bundles that were noted.
+    attempts: attempts::Attempts,
     /// What no ledger keeps.
     signals: Signals,
     /// Logs and artifacts that workers send.
@@ -377,6 +401,9 @@ impl Api {
             .start(hub.clone(), outlet, (webhook_test::judge, pace));
         let api = Arc::new(Api {
             inbox: Inbox::new(context.output.clone()),
+            desk: Desk::new(context.engine.clone(), context.import_approvals),
+            uploads: uploads::Uploads::default(),
+            attempts: attempts::Attempts::default(),
             context,
             sessions: Sessions::default(),
             hub,
@@ -384,6 +411,7 @@ impl Api {
             revocations,
             stopping: watch::Sender::new(false),
         });
+        uploads::tidy(&api);
         tokio::spawn(worker_ends::end_leases(Arc::downgrade(&api)));
         api
     }

@@ -61,7 +61,7 @@ pub async fn receive(
         Ok(lease) => lease,
         Err(lost) => return Err(holder.refusal(&api, lost).await),
     };
-    let range = Span::of(&headers)?;
+    let range = Span::of(&headers, limits::ARTIFACT_BYTES_MAX)?;
     let asked = UploadAsk {
         name: name.clone(),
         sha256,
@@ -193,16 +193,18 @@ async fn write(
 
 /// Which part of the content a request brings.
 #[derive(Debug, PartialEq, Eq)]
-struct Span {
+pub struct Span {
     /// None: all of it.
-    from: Option<u64>,
+    pub from: Option<u64>,
     /// Behind its last byte.
-    end: u64,
-    total: u64,
+    pub end: u64,
+    /// Bytes of the whole content.
+    pub total: u64,
 }
 
 impl Span {
-    fn of(headers: &HeaderMap) -> Result<Self, ApiError> {
+    /// Which part a request brings, of a content of at most `bytes_max` bytes.
+    pub fn of(headers: &HeaderMap, bytes_max: u64) -> Result<Self, ApiError> {
         let span = match header_text(headers, "content-range") {
             Some(text) => read_span(text).ok_or_else(|| {
                 let detail = "it is `bytes first-last/total`, within the total";
@@ -223,8 +225,8 @@ impl Span {
                 }
             }
         };
-        if span.total > limits::ARTIFACT_BYTES_MAX {
-            let most = usize::try_from(limits::ARTIFACT_BYTES_MAX).unwrap_or(usize::MAX);
+        if span.total > bytes_max {
+            let most = usize::try_from(bytes_max).unwrap_or(usize::MAX);
             return Err(ApiError::body_too_large(most));
         }
         Ok(span)

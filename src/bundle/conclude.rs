@@ -16,6 +16,9 @@ impl Pass<'_> {
             let finding = Finding::new(Verdict::Incomplete, "it is missing").of(*first);
             self.checks.fail(CheckName::Members, finding);
         }
+        if let Some(finding) = self.files.take().filter(|_| !self.checks.any_failed()) {
+            self.checks.fail(CheckName::Members, finding);
+        }
         self.checks.pass(CheckName::Members, None);
         let mut needs = |check, members: &[Member], detail: Option<String>| match members
             .iter()

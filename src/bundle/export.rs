@@ -10,17 +10,21 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::manifest::Redaction;
+use super::contents::Carried;
+use super::import::{ImportError, digest_of};
+use super::manifest::{Redaction, file_name};
 use super::members::Member;
+use super::reemit::StoredBundle;
 use super::replay::{ScratchFolder, Touched};
-use super::sources::{BlobStream, HistoryReader, LogStream};
-use super::survey::{StateAt, Survey, survey};
-use super::write::{BundleWriter, Measure, Range, WriteError, Written};
+use super::sources::HistoryReader;
+use super::survey::{StateAt, survey};
+use super::write::{BundleWriter, Range, WriteError};
 use crate::domain::state::{Row, View};
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CheckpointError, Handle};
 use crate::ledger::{LedgerError, TenantLedger};
-use crate::output::{AttemptKey, Output, Stream};
+use crate::limits;
+use crate::output::{Output, OutputError};
 use crate::store::StoreError;
 
 /// Rules from history to state that this program follows.
@@ -67,10 +71,16 @@ pub struct ExportAsk {
 pub struct Exported {
     /// Length of the file.
     pub bytes: u64,
+    /// SHA-256 of the file: which very bytes a part of it was taken from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub file_sha256: Option<Digest>,
     /// First event.
     pub first: u64,
     /// The SHA-256 of the tar: equal ranges have equal ids.
     pub id: Digest,
+    /// Files that the range names, that were asked for and are not here any more: the manifest says so too.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub missing: Vec<Digest>,
     /// The name under which the file should travel.
     pub name: String,
     /// Origin of the ledger.
@@ -107,6 +117,24 @@ pub enum ExportError {
     /// An imported ledger is re-emitted as it came.
     #[error("ledger {0} is not ours to export")]
     Foreign(TenantName),
+    /// An imported ledger is given as it came.
+    #[error("an imported ledger is given as it came: artifacts and logs cannot be chosen")]
+    WithForeign,
+    /// No bundle of an imported ledger has this range.
+    #[error("no bundle of {tenant} goes {}; stored are {}", asked(*.from, *.to), listed(.stored))]
+    NotStored {
+        /// Which ledger.
+        tenant: TenantName,
+        /// First event asked for.
+        from: Option<u64>,
+        /// One more than the last asked for.
+        to: Option<u64>,
+        /// What there is.
+        stored: Vec<StoredBundle>,
+    },
+    /// An imported ledger cannot be read.
+    #[error(transparent)]
+    Import(#[from] Box<ImportError>),
     /// The ledger cannot be read.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
@@ -119,12 +147,32 @@ pub enum ExportError {
     /// An event of our own ledger cannot be folded.
     #[error("event {0} of the ledger cannot be folded: {1}")]
     Fold(u64, String),
+    /// Artifacts or logs cannot be read.
+    #[error(transparent)]
+    Output(#[from] OutputError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
     /// A file.
     #[error("{0}: {1}")]
     Disk(String, #[source] io::Error),
+}
+
+fn asked(from: Option<u64>, to: Option<u64>) -> String {
+    let text = |seq: Option<u64>, none: &str| seq.map_or(none.to_owned(), |seq| seq.to_string());
+    format!("from {} to {}", text(from, "anywhere"), text(to, "anywhere"))
+}
+
+fn listed(stored: &[StoredBundle]) -> String {
+    let mut texts: Vec<String> = stored
+        .iter()
+        .take(limits::SHOWN_BUNDLES_MAX)
+        .map(|bundle| format!("{} to {}", bundle.from, bundle.to))
+        .collect();
+    if stored.len() > texts.len() {
+        texts.push(format!("{} more", stored.len() - texts.len()));
+    }
+    texts.join(", ")
 }
 
 /// Where bundles lie.
@@ -157,7 +205,11 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let scratch = ScratchFolder::new(&dir, engine.clock().entropy())
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
-    let range = range_of(&ledger, ask, &origin, size)?;
+    let carried = Carried::of(engine, output, &survey, ask)?;
+    let range = Range {
+        contents: carried.contents(),
+        ..range_of(&ledger, ask, &origin, size)?
+    };
     let root = range.root;
     let mut writer = BundleWriter::new(range);
     add_tree(&mut writer, engine, &ledger, ask, size)?;
@@ -168,19 +220,27 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         size,
     };
     add_state(&mut writer, &state, &survey.touched, scratch.path())?;
-    if ask.with.contains(&With::Artifacts) {
-        add_artifacts(&mut writer, output, &survey);
-    }
-    if ask.with.contains(&With::Logs) {
-        add_logs(&mut writer, output, &survey);
-    }
+    carried.add_to(&mut writer, output);
     let path = scratch.path().join("bundle");
     let written = writer.write_file(engine.keys().export(), disk, &path)?;
-    keep(engine, &dir, &path, &written, (ask, origin, root, size))
+    keep(engine, &path, |bytes, file_sha256| Exported {
+        bytes,
+        file_sha256: Some(file_sha256),
+        first: ask.from,
+        id: written.tar_sha256,
+        missing: carried.missing.into_iter().collect(),
+        name: file_name(&origin, ask.from, size),
+        origin,
+        root,
+        size,
+        tar_sha256: written.tar_sha256,
+        tenant: ask.tenant.clone(),
+    })
 }
 
 fn range_of(ledger: &TenantLedger, ask: &ExportAsk, origin: &str, size: u64) -> Result<Range, ExportError> {
     Ok(Range {
+        contents: None,
         first: ask.from,
         origin: origin.to_owned(),
         prev_root: ledger.root_at(ask.from)?,
@@ -215,28 +275,19 @@ fn add_tree(
     Ok(())
 }
 
-fn keep(
+/// Gives a bundle that was written its place, and a note beside it.
+pub(super) fn keep(
     engine: &Handle,
-    dir: &Path,
     path: &Path,
-    written: &Written,
-    (ask, origin, root, size): (&ExportAsk, String, Digest, u64),
+    exported: impl FnOnce(u64, Digest) -> Exported,
 ) -> Result<Exported, ExportError> {
+    let dir = engine.dir().join("bundles");
     let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
-    let id = written.tar_sha256;
-    let slug = origin.replace('/', "-");
-    let exported = Exported {
-        bytes: fs::metadata(path).map_err(disk_error)?.len(),
-        first: ask.from,
-        id,
-        name: format!("{slug}-{}-{size}.audit.tar.zst", ask.from),
-        origin,
-        root,
-        size,
-        tar_sha256: id,
-        tenant: ask.tenant.clone(),
-    };
+    let bytes = fs::metadata(path).map_err(disk_error)?.len();
+    let file_sha256 = digest_of(path).map_err(disk_error)?;
+    let exported = exported(bytes, file_sha256);
     let disk = engine.disk().as_ref();
+    let id = exported.id;
     disk.rename(path, &bundle_path(engine.dir(), id))
         .map_err(disk_error)?;
     let note = crate::domain::canonical::to_canonical(&exported);
@@ -316,53 +367,4 @@ fn add_state(
         )?;
     }
     Ok(())
-}
-
-fn add_artifacts<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
-    for (sha256, size) in &survey.artifacts {
-        let sha256 = *sha256;
-        let measure = Measure {
-            size: *size,
-            sha256,
-            lines: 0,
-        };
-        writer.add_measured(
-            Member::Artifact(sha256),
-            measure,
-            Box::new(move || {
-                let reader = output.blobs().reader(&sha256).map_err(io::Error::other)?;
-                Ok(Box::new(BlobStream { reader, at: 0 }) as Box<dyn Read>)
-            }),
-        );
-    }
-}
-
-fn add_logs<'a>(writer: &mut BundleWriter<'a>, output: &'a Output, survey: &Survey) {
-    for (scope, job, attempt, logs) in &survey.logs {
-        for (stream, digest) in [(Stream::Stdout, &logs.stdout), (Stream::Stderr, &logs.stderr)] {
-            let key = AttemptKey {
-                scope: scope.clone(),
-                job: *job,
-                attempt: *attempt,
-            };
-            let measure = Measure {
-                size: digest.bytes,
-                sha256: digest.sha256,
-                lines: 0,
-            };
-            writer.add_measured(
-                Member::Log(digest.sha256),
-                measure,
-                Box::new(move || {
-                    let key = key.clone();
-                    Ok(Box::new(LogStream {
-                        output,
-                        key,
-                        stream,
-                        at: 0,
-                    }) as Box<dyn Read>)
-                }),
-            );
-        }
-    }
 }

@@ -1,19 +1,22 @@
 //! What is held of foreign ledgers: the stored tars, and the ledger and state that are made from them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::import::{ImportError, import_row};
+use super::import::{ImportError, digest_of, import_row};
 use super::members::Member;
 use super::tar::{TarError, TarReader};
 use super::transport::FrameReader;
 use super::verify::{Held, HeldTip};
 use crate::disk::{Access, Disk};
+use crate::domain::payload::BundleImported;
 use crate::domain::state::Kind;
 use crate::domain::token::Import;
 use crate::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
 use crate::engine::{Handle, catch_up_one};
+use crate::ledger::{SignedCheckpoint, TenantLedger};
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
 
@@ -27,28 +30,9 @@ pub(super) fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), Im
     };
     let ledger = engine.ledger(tenant)?;
     for (first, size, tar_sha256) in &import.bundles {
-        if *size <= ledger.archived() {
-            continue;
+        if *size > ledger.archived() {
+            fill(engine, &ledger, (*first, *size), *tar_sha256)?;
         }
-        let path = tar_path(engine.dir(), *tar_sha256);
-        let stored = |error: String| ImportError::Stored(*tar_sha256, error);
-        let file = fs::File::open(&path).map_err(|error| stored(error.to_string()))?;
-        let mut tar = TarReader::new(io::BufReader::new(file));
-        let mut seq = *first;
-        read_history(&mut tar, |line| {
-            let line = bytes::Bytes::copy_from_slice(line);
-            let leaf = leaf_hash(&line);
-            ledger
-                .push(Seq(seq), line, leaf)
-                .map_err(|error| error.to_string())?;
-            seq += 1;
-            if seq.is_multiple_of(ARCHIVE_EVERY) {
-                ledger.archive(seq).map_err(|error| error.to_string())?;
-            }
-            Ok(())
-        })
-        .map_err(stored)?;
-        ledger.archive(ledger.size())?;
     }
     let store = engine
         .store()
@@ -57,10 +41,87 @@ pub(super) fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), Im
     Ok(())
 }
 
-/// Visits the lines of `audit/history.jsonl` of a tar that was verified before.
+/// Brings the events `[first, size)` of a stored tar into a foreign ledger.
+fn fill(
+    engine: &Handle,
+    ledger: &TenantLedger,
+    (first, size): (u64, u64),
+    tar_sha256: Digest,
+) -> Result<(), ImportError> {
+    check_stored(engine, tar_sha256)?;
+    let stored = |error: String| ImportError::Stored(tar_sha256, error);
+    let file =
+        fs::File::open(tar_path(engine.dir(), tar_sha256)).map_err(|error| stored(error.to_string()))?;
+    let mut tar = TarReader::new(io::BufReader::new(file));
+    let mut seq = first;
+    read_history(&mut tar, |line| {
+        if seq == size {
+            return Ok(false);
+        }
+        let line = bytes::Bytes::copy_from_slice(line);
+        let leaf = leaf_hash(&line);
+        ledger
+            .push(Seq(seq), line, leaf)
+            .map_err(|error| error.to_string())?;
+        seq += 1;
+        if seq.is_multiple_of(ARCHIVE_EVERY) {
+            ledger.archive(seq).map_err(|error| error.to_string())?;
+        }
+        Ok(true)
+    })
+    .map_err(stored)?;
+    ledger.archive(ledger.size())?;
+    Ok(())
+}
+
+/// Holds a foreign ledger that was verified elsewhere, up to a size that may lie within its last bundle: for a server that
+/// only shows it. `bundles` are files with what was found of them, in order.
+///
+/// # Errors
+/// What the disk or the ledger said.
+pub fn hold(
+    engine: &Handle,
+    bundles: &[(PathBuf, BundleImported)],
+    size_max: u64,
+) -> Result<Vec<BundleImported>, ImportError> {
+    let mut held = Vec::new();
+    for (file, bundle) in bundles {
+        if bundle.first >= size_max {
+            break;
+        }
+        store_tar(engine, file, bundle.tar_sha256)?;
+        let ledger = engine.ledger(&bundle.tenant)?;
+        let size = bundle.size.min(size_max);
+        fill(engine, &ledger, (bundle.first, size), bundle.tar_sha256)?;
+        held.push(BundleImported {
+            root: ledger.root_at(size)?,
+            size,
+            ..bundle.clone()
+        });
+    }
+    if let Some(last) = held.last() {
+        let store = engine
+            .store()
+            .map_err(|error| StoreError::Failed(error.to_string()))?;
+        catch_up_one(&store, &engine.ledger(&last.tenant)?)?;
+    }
+    Ok(held)
+}
+
+/// Visits the events of a bundle's file that was verified before, in order, as long as `visit` wants more.
+///
+/// # Errors
+/// What `visit` or the disk said.
+pub fn each_event(file: &Path, visit: impl FnMut(&[u8]) -> Result<bool, String>) -> Result<(), String> {
+    let source = fs::File::open(file).map_err(|error| error.to_string())?;
+    let frame = FrameReader::new(io::BufReader::new(source)).map_err(|error| error.to_string())?;
+    read_history(&mut TarReader::new(io::BufReader::new(frame)), visit)
+}
+
+/// Visits the lines of `audit/history.jsonl` of a tar that was verified before, as long as `visit` wants more.
 fn read_history<R: Read>(
     tar: &mut TarReader<R>,
-    mut visit: impl FnMut(&[u8]) -> Result<(), String>,
+    mut visit: impl FnMut(&[u8]) -> Result<bool, String>,
 ) -> Result<(), String> {
     let text = |error: TarError| error.to_string();
     while let Some(entry) = tar.next_entry().map_err(text)? {
@@ -75,7 +136,9 @@ fn read_history<R: Read>(
             }
             for byte in &chunk[..read] {
                 if *byte == b'\n' {
-                    visit(&line)?;
+                    if !visit(&line)? {
+                        return Ok(());
+                    }
                     line.clear();
                 } else if line.len() < limits::EVENT_BYTES_MAX {
                     line.push(*byte);
@@ -88,42 +151,140 @@ fn read_history<R: Read>(
     Err("there is no history in it".to_owned())
 }
 
-fn tar_path(dir: &Path, sha256: Digest) -> PathBuf {
+/// Where a stored tar lies.
+pub(super) fn tar_path(dir: &Path, sha256: Digest) -> PathBuf {
     dir.join("imports").join(format!("{sha256}.tar"))
+}
+
+/// Whether a stored tar still is what was verified.
+pub(super) fn check_stored(engine: &Handle, sha256: Digest) -> Result<(), ImportError> {
+    match digest_of(&tar_path(engine.dir(), sha256)) {
+        Ok(found) if found == sha256 => Ok(()),
+        Ok(_) => Err(ImportError::Stored(
+            sha256,
+            "it was changed on the disk".to_owned(),
+        )),
+        Err(error) => Err(ImportError::Stored(sha256, error.to_string())),
+    }
+}
+
+/// Removes a stored tar that no event needs any more.
+pub(super) fn remove_tar(engine: &Handle, sha256: Digest) -> Result<(), ImportError> {
+    let path = tar_path(engine.dir(), sha256);
+    match engine.disk().remove(&path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => {
+            Err(ImportError::Disk(path.display().to_string(), error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes stored tars that no event names: of an import that was never recorded, or was rejected.
+pub(super) fn sweep(engine: &Handle, named: &BTreeSet<Digest>) -> Result<(), ImportError> {
+    let dir = engine.dir().join("imports");
+    let failed = |error| ImportError::Disk(dir.display().to_string(), error);
+    for name in engine.disk().list(&dir).map_err(failed)? {
+        let digest = name.strip_suffix(".tar").and_then(|name| name.parse().ok());
+        if digest.is_none_or(|digest| !named.contains(&digest)) {
+            tracing::info!(name, "a stored bundle that no event names is removed");
+            engine.disk().remove(&dir.join(&name)).map_err(failed)?;
+        }
+    }
+    Ok(())
+}
+
+/// The small member of a stored tar.
+pub(super) fn small_member(engine: &Handle, sha256: Digest, wanted: Member) -> Result<Vec<u8>, ImportError> {
+    let stored = |error: String| ImportError::Stored(sha256, error);
+    let path = tar_path(engine.dir(), sha256);
+    let file = fs::File::open(path).map_err(|error| stored(error.to_string()))?;
+    let mut tar = TarReader::new(io::BufReader::new(file));
+    while let Some(entry) = tar.next_entry().map_err(|error| stored(error.to_string()))? {
+        if Member::from_name(&entry.name) != Some(wanted) {
+            continue;
+        }
+        if entry.size > limits::NOTE_BYTES_MAX as u64 {
+            break;
+        }
+        let (mut bytes, mut piece) = (Vec::new(), [0; 4 * 1024]);
+        loop {
+            match tar
+                .content(&mut piece)
+                .map_err(|error| stored(error.to_string()))?
+            {
+                0 => return Ok(bytes),
+                read => bytes.extend_from_slice(&piece[..read]),
+            }
+        }
+    }
+    Err(stored(format!("there is no {wanted} in it")))
+}
+
+/// The checkpoint of a foreign ledger as its own enclave signed it: at the end of one of its bundles, the last one when
+/// no size is asked for. None where there is none.
+///
+/// # Errors
+/// When a stored tar cannot be read.
+pub fn checkpoint(
+    engine: &Handle,
+    tenant: &TenantName,
+    size: Option<u64>,
+) -> Result<Option<SignedCheckpoint>, ImportError> {
+    let bundles = import_row(engine, tenant)?.map_or_else(Vec::new, |held| held.bundles);
+    let found = bundles
+        .iter()
+        .rev()
+        .find(|bundle| size.is_none_or(|size| bundle.1 == size));
+    let Some(found) = found else { return Ok(None) };
+    let tar_sha256 = &found.2;
+    let text = small_member(engine, *tar_sha256, Member::Checkpoint)?;
+    let parsed = SignedCheckpoint::parse(&text);
+    let parsed = parsed.map_err(|error| ImportError::Stored(*tar_sha256, error.to_string()))?;
+    // A ledger that is held up to somewhere within its last bundle has no checkpoint there.
+    Ok((parsed.checkpoint().head.size == found.1).then_some(parsed))
 }
 
 /// Stores the verified tar under its digest, flushed; checked once more on the way.
 pub(super) fn store_tar(engine: &Handle, file: &Path, sha256: Digest) -> Result<(), ImportError> {
     let path = tar_path(engine.dir(), sha256);
-    let disk_error = |error| ImportError::Disk(path.display().to_string(), error);
-    let disk: &dyn Disk = engine.disk().as_ref();
     let dir = engine.dir().join("imports");
-    disk.create_dir_all(&dir).map_err(disk_error)?;
-    let source = io::BufReader::new(fs::File::open(file).map_err(disk_error)?);
-    let mut frame = FrameReader::new(source).map_err(disk_error)?;
+    let disk: &dyn Disk = engine.disk().as_ref();
     let beside = dir.join(format!("{sha256}.new"));
-    let out = disk.open(&beside, Access::Create).map_err(disk_error)?;
-    out.set_len(0).map_err(disk_error)?;
+    let stored = disk
+        .create_dir_all(&dir)
+        .and_then(|()| unpack(disk, file, &beside, sha256))
+        .and_then(|()| disk.rename(&beside, &path))
+        .and_then(|()| disk.sync_dir(&dir));
+    stored.map_err(|error| {
+        // A full disk gets its room back; that this may fail as well changes nothing.
+        let _ = disk.remove(&beside);
+        ImportError::Disk(path.display().to_string(), error)
+    })
+}
+
+/// Takes the tar out of a bundle's frame, flushed; it must still be the one that was verified.
+fn unpack(disk: &dyn Disk, file: &Path, to: &Path, sha256: Digest) -> io::Result<()> {
+    let source = io::BufReader::new(fs::File::open(file)?);
+    let mut frame = FrameReader::new(source)?;
+    let out = disk.open(to, Access::Create)?;
+    out.set_len(0)?;
     let (mut at, mut hasher, mut chunk) = (0, Hasher::default(), vec![0; 256 * 1024]);
     loop {
-        let read = frame.read(&mut chunk).map_err(disk_error)?;
+        let read = frame.read(&mut chunk)?;
         if read == 0 {
             break;
         }
         hasher.update(&chunk[..read]);
-        out.write_at(&chunk[..read], at).map_err(disk_error)?;
+        out.write_at(&chunk[..read], at)?;
         at += read as u64;
     }
     if hasher.finish() != sha256 {
-        let error = io::Error::new(
+        return Err(io::Error::new(
             io::ErrorKind::InvalidData,
             "the file changed after it was verified",
-        );
-        return Err(disk_error(error));
+        ));
     }
-    out.sync().map_err(disk_error)?;
-    disk.rename(&beside, &path).map_err(disk_error)?;
-    disk.sync_dir(&dir).map_err(disk_error)
+    out.sync()
 }
 
 /// What is held here of foreign ledgers, for the check of continuity.

@@ -1,8 +1,10 @@
 //! The events of a bundle, one line after the other: form, order, tree.
 //!
-//! Holds the right edge of the tree and the last time, never an event.
+//! Holds the right edge of the tree, the last time, and a digest for each file that the bundle carries; never an event.
 
-use super::manifest::Predicate;
+use super::manifest::Statement;
+use super::members::Member;
+use super::named::NamedFiles;
 use super::report::{Finding, Verdict};
 use crate::domain::canonical::{self, CanonicalError, Value};
 use crate::domain::event::Event;
@@ -31,11 +33,15 @@ pub(super) struct HistoryCheck {
     leaves: Hasher,
     watched: Option<u64>,
     root_at_watched: Option<Digest>,
+    files: Option<NamedFiles>,
+    /// The first file that an event names and the bundle is silent about.
+    unnamed: Option<Finding>,
 }
 
 impl HistoryCheck {
     /// Begins at `frontier`, when that is known to be right. `watched` is a size at which the root is wanted.
-    pub(super) fn new(predicate: &Predicate, frontier: Option<Frontier>, watched: Option<u64>) -> Self {
+    pub(super) fn new(statement: &Statement, frontier: Option<Frontier>, watched: Option<u64>) -> Self {
+        let predicate = &statement.predicate;
         let mut check = HistoryCheck {
             tenant: predicate.tenant.clone(),
             next: predicate.first,
@@ -45,6 +51,8 @@ impl HistoryCheck {
             leaves: Hasher::default(),
             watched,
             root_at_watched: None,
+            files: NamedFiles::of(statement),
+            unnamed: None,
         };
         check.watch();
         check
@@ -64,6 +72,15 @@ impl HistoryCheck {
         self.check_event(bytes, seq)
             .map_err(|finding| finding.at_line(line).at_seq(seq))?;
         Ok(seq)
+    }
+
+    /// What is wrong with the files that the bundle carries, once all events were taken.
+    pub(super) fn files(&mut self) -> Result<(), Finding> {
+        match (self.unnamed.take(), &self.files) {
+            (Some(finding), _) => Err(finding),
+            (None, Some(files)) => files.end(),
+            (None, None) => Ok(()),
+        }
     }
 
     /// Events taken.
@@ -112,6 +129,13 @@ impl HistoryCheck {
         }
         if self.at.replace(event.at).is_some_and(|before| before > event.at) {
             return tampered("at is before that of the event before".to_owned());
+        }
+        if let Some(files) = &mut self.files
+            && let Err(finding) = files.event(&event)
+        {
+            let line = seq - self.first + 1;
+            let finding = finding.of(Member::History).at_line(line).at_seq(seq);
+            self.unnamed.get_or_insert(finding);
         }
         Ok(())
     }

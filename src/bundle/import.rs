@@ -1,5 +1,7 @@
-//! Import: a verified bundle becomes a read-only tenant. The tar is stored by its digest and flushed first, then the
-//! event `bundle.imported` activates it; what is derived from it can be made again from the stored tar at any time.
+//! Import: how a bundle is judged here, and what is held of foreign ledgers. `desk` takes it in.
+//!
+//! The tar is stored by its digest and flushed first, then the event activates it; what is derived from it can be made
+//! again from the stored tar at any time.
 
 use std::fs;
 use std::io::{self, Read};
@@ -8,15 +10,16 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::held::{HeldHere, materialise, store_tar};
+use super::held::{HeldHere, materialise};
 use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
 use super::verify::{Options, Replay, VerifyError, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
-use crate::domain::payload::{BundleImported, BundleRefused, TrustPinned};
-use crate::domain::state::{Kind, View};
+use crate::domain::import_request::{ImportRequest, ImportStatus};
+use crate::domain::payload::TrustPinned;
+use crate::domain::state::{Kind, Row, View};
 use crate::domain::token::Import;
 use crate::domain::{Digest, Hasher, Seq, TenantName};
 use crate::engine::{CommandError, FoldError, Handle};
@@ -38,8 +41,11 @@ pub struct Keys {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Imported {
-    /// True when the same bundle was here already: nothing changed.
+    /// True when its events were here already: nothing changed.
     pub already: bool,
+    /// True when they were here as a part of what is held, and not as this bundle.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub contained: bool,
     /// First event.
     pub first: u64,
     /// Origin of the ledger.
@@ -64,6 +70,23 @@ pub enum ImportError {
     /// The bundle was refused; it lies in quarantine.
     #[error("the bundle was refused: {}", first_failure(.0))]
     Refused(Box<Report>),
+    /// It begins before the end of what is held, and goes beyond it.
+    #[error(
+        "the bundle goes from {first} to {size}, {held} events of {origin} are held; ask for a bundle that begins at {held}"
+    )]
+    Overlap {
+        /// First event.
+        first: u64,
+        /// One more than the last.
+        size: u64,
+        /// Events held.
+        held: u64,
+        /// Of which ledger.
+        origin: String,
+    },
+    /// As many as may be wait for persons.
+    #[error("{0} imports wait to be approved or rejected; no more may")]
+    TooManyWaiting(usize),
     /// No verdict.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -94,78 +117,33 @@ pub enum ImportError {
     /// A file.
     #[error("{0}: {1}")]
     Disk(String, #[source] io::Error),
+    /// The server ends.
+    #[error("the server is stopping")]
+    Stopping,
 }
 
-fn first_failure(report: &Report) -> String {
+/// The first failed check, in words.
+pub(super) fn first_failure(report: &Report) -> String {
     report
         .first_failure()
         .map(ToString::to_string)
         .unwrap_or_default()
 }
 
-/// Verifies a bundle and takes it in. With `keys`, these are pinned for its origin; without, the pinned ones must be
-/// there. Blocks on the disk; awaits the writer.
-///
-/// # Errors
-/// [`ImportError::Refused`] carries the checklist; the file is then in quarantine.
-pub async fn import(
-    engine: &Handle,
-    actor: &Actor,
-    file: &Path,
-    keys: Option<Keys>,
-) -> Result<Imported, ImportError> {
-    let file_sha256 =
-        digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
-    let mut judged = judge(engine, file, keys.as_ref())?;
-    let (Some(predicate), Some(tar_sha256), true) =
-        (judged.predicate.take(), judged.tar_sha256, judged.report.ok)
-    else {
-        return Err(refuse(engine, actor, file, file_sha256, judged.report).await?);
-    };
-    if let Some(keys) = &keys {
-        pin(engine, actor, &predicate.origin, keys).await?;
-    }
-    let tenant = foreign_tenant(&predicate.origin, &predicate.tenant)
-        .ok_or_else(|| ImportError::Origin(predicate.origin.clone()))?;
-    let already = import_row(engine, &tenant)?
-        .is_some_and(|row| row.bundles.iter().any(|bundle| bundle.2 == tar_sha256));
-    if !already {
-        store_tar(engine, file, tar_sha256)?;
-        let imported = BundleImported {
-            first: predicate.first,
-            origin: predicate.origin.clone(),
-            root: predicate.root,
-            size: predicate.size,
-            tar_sha256,
-            tenant: tenant.clone(),
-        };
-        let command = Command::ImportBundle(Box::new(imported));
-        engine.submit(&TenantName::system(), actor, command).await?;
-    }
-    materialise(engine, &tenant)?;
-    Ok(Imported {
-        already,
-        first: predicate.first,
-        origin: predicate.origin,
-        root: predicate.root,
-        size: predicate.size,
-        state_digest: judged.state_digest,
-        tar_sha256,
-        tenant,
-        report: judged.report,
-    })
-}
-
 /// What verification here comes to.
-struct Judged {
-    predicate: Option<Predicate>,
-    tar_sha256: Option<Digest>,
-    state_digest: Option<Digest>,
-    report: Report,
+#[derive(Debug)]
+pub(super) struct Judged {
+    pub(super) file_sha256: Digest,
+    pub(super) predicate: Option<Predicate>,
+    pub(super) tar_sha256: Option<Digest>,
+    pub(super) state_digest: Option<Digest>,
+    pub(super) report: Report,
 }
 
 /// Verifies with the keys given or pinned, against what is held, and with a replay.
-fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
+pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
+    let file_sha256 =
+        digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
     let look = verify(&opener(file), Options::none())?;
     let predicate = look.statement.map(|statement| statement.predicate);
     let mut replay = None;
@@ -195,6 +173,7 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
         _ => None,
     };
     Ok(Judged {
+        file_sha256,
         predicate,
         tar_sha256: outcome.tar_sha256,
         state_digest,
@@ -207,19 +186,45 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
 /// # Errors
 /// When the projection cannot be read.
 pub fn imports(engine: &Handle) -> Result<Vec<Import>, StoreError> {
+    let rows = rows(engine, Kind::Import)?;
+    Ok(rows.iter().filter_map(|row| row.as_import().cloned()).collect())
+}
+
+/// The bundles that persons were asked about.
+///
+/// # Errors
+/// When the projection cannot be read.
+pub fn requests(engine: &Handle) -> Result<Vec<ImportRequest>, StoreError> {
+    let rows = rows(engine, Kind::ImportRequest)?;
+    Ok(rows
+        .iter()
+        .filter_map(|row| row.as_import_request().cloned())
+        .collect())
+}
+
+/// Rows of the ledger `system`.
+///
+/// # Errors
+/// When the projection cannot be read.
+pub fn rows(engine: &Handle, kind: Kind) -> Result<Vec<Row>, StoreError> {
     let store = engine
         .store()
         .map_err(|error| StoreError::Failed(error.to_string()))?;
-    let page = Page {
-        after: None,
-        direction: Direction::Forward,
-        limit: limits::IMPORTS_MAX,
-    };
-    let rows = store.read()?.rows(&TenantName::system(), Kind::Import, page)?;
-    Ok(rows
-        .into_iter()
-        .filter_map(|(_, row)| row.as_import().cloned())
-        .collect())
+    let (snapshot, system) = (store.read()?, TenantName::system());
+    let (mut found, mut after) = (Vec::new(), None::<Vec<u8>>);
+    loop {
+        let page = Page {
+            after: after.as_deref(),
+            direction: Direction::Forward,
+            limit: limits::PAGE_ITEMS_MAX,
+        };
+        let rows = snapshot.rows(&system, kind, page)?;
+        let Some((last, _)) = rows.last() else {
+            return Ok(found);
+        };
+        after = Some(last.clone());
+        found.extend(rows.into_iter().map(|(_, row)| row));
+    }
 }
 
 /// Makes what is derived from imported bundles complete: at start, and after an import.
@@ -227,10 +232,23 @@ pub fn imports(engine: &Handle) -> Result<Vec<Import>, StoreError> {
 /// # Errors
 /// [`ImportError`]; a foreign ledger that cannot be completed is named and the others go on.
 pub fn materialise_all(engine: &Handle) -> Result<(), ImportError> {
-    for import in imports(engine)? {
-        materialise(engine, &import.tenant)?;
+    let (imports, requests) = (imports(engine)?, requests(engine)?);
+    let waiting = requests
+        .iter()
+        .filter(|request| request.status == ImportStatus::Waiting)
+        .map(|request| request.tar_sha256);
+    let held = imports
+        .iter()
+        .flat_map(|import| import.bundles.iter().map(|bundle| bundle.2));
+    super::held::sweep(engine, &held.chain(waiting).collect())?;
+    let mut failed = Ok(());
+    for import in imports {
+        if let Err(error) = materialise(engine, &import.tenant) {
+            tracing::error!(tenant = %import.tenant, %error, "an imported ledger is incomplete");
+            failed = Err(error);
+        }
     }
-    Ok(())
+    failed
 }
 
 /// A state machine at the state before `first`: empty, or what is held of the foreign ledger.
@@ -268,29 +286,13 @@ fn replay_before(
     Ok(replay)
 }
 
-async fn refuse(
+/// Pins keys for an origin.
+pub(super) async fn pin(
     engine: &Handle,
     actor: &Actor,
-    file: &Path,
-    sha256: Digest,
-    report: Report,
-) -> Result<ImportError, ImportError> {
-    let dir = engine.dir().join("quarantine");
-    let disk_error = |error| ImportError::Disk(dir.display().to_string(), error);
-    engine.disk().create_dir_all(&dir).map_err(disk_error)?;
-    fs::copy(file, dir.join(sha256.to_string())).map_err(disk_error)?;
-    let detail = first_failure(&report);
-    let refused = BundleRefused {
-        detail,
-        exit_code: i32::from(report.exit_code),
-        sha256,
-    };
-    let command = Command::RecordRefusal(Box::new(refused));
-    engine.submit(&TenantName::system(), actor, command).await?;
-    Ok(ImportError::Refused(Box::new(report)))
-}
-
-async fn pin(engine: &Handle, actor: &Actor, origin: &str, keys: &Keys) -> Result<(), ImportError> {
+    origin: &str,
+    keys: &Keys,
+) -> Result<(), ImportError> {
     let pinned = TrustPinned {
         export_key: keys.export.to_pem()?,
         log_key: keys.log.to_pem()?,

@@ -55,6 +55,9 @@ pub struct Statement {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Predicate {
+    /// What the bundle carries besides the history; none where nothing was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contents: Option<Contents>,
     /// Size of every member but the manifest, sorted by name.
     pub files: Vec<FileEntry>,
     /// First event.
@@ -79,6 +82,34 @@ pub struct Predicate {
     pub tenant: TenantName,
     /// Newest version of the root of trust that the bundle carries; 0 for none.
     pub trust_version: u64,
+}
+
+/// Which files that history names the bundle carries. Each that it names and that was asked for is a member, or missing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Contents {
+    /// Named by history and not there any more when the bundle was written, sorted.
+    pub missing: Vec<Digest>,
+    /// `artifacts`, `logs`, sorted.
+    pub with: Vec<String>,
+}
+
+impl Contents {
+    /// Whether files of this kind were asked for.
+    pub fn has(&self, what: &str) -> bool {
+        self.with.iter().any(|with| with == what)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let known = |with: &String| matches!(with.as_str(), "artifacts" | "logs");
+        if self.with.is_empty() || !self.with.is_sorted_by(|a, b| a < b) || !self.with.iter().all(known) {
+            return Err("contents.with is not artifacts, logs, or both");
+        }
+        if !self.missing.is_sorted_by(|a, b| a < b) || self.missing.len() > limits::BUNDLE_MEMBERS_MAX {
+            return Err("contents.missing is too long, a duplicate or out of order");
+        }
+        Ok(())
+    }
 }
 
 /// A member as the statement counts it.
@@ -249,6 +280,9 @@ impl Predicate {
         if self.first == 0 && self.prev_root != empty_root() {
             return senseless("prevRoot of an empty ledger is not SHA-256 of nothing");
         }
+        if let Some(Err(what)) = self.contents.as_ref().map(Contents::check) {
+            return senseless(what);
+        }
         if !is_origin_of(&self.origin, &self.tenant) {
             return senseless("origin is not fastness/<16 hex>/<tenant> of this tenant");
         }
@@ -274,6 +308,7 @@ mod tests {
 
     fn predicate() -> Predicate {
         Predicate {
+            contents: None,
             files: files(),
             first: 0,
             format: FORMAT,

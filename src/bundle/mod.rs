@@ -12,6 +12,8 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 mod conclude;
+mod contents;
+pub mod desk;
 pub mod dsse;
 pub mod export;
 pub mod frontier;
@@ -21,8 +23,11 @@ pub mod import;
 mod locate;
 pub mod manifest;
 mod members;
+mod named;
 mod pass;
+pub mod quarantine;
 mod reading;
+pub mod reemit;
 pub mod replay;
 mod report;
 mod sources;
@@ -33,6 +38,7 @@ pub mod transport;
 mod verify;
 mod write;
 
+pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;

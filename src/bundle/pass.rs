@@ -47,6 +47,8 @@ pub(super) struct Pass<'a> {
     pub(super) tip: Option<HeldTip>,
     pub(super) root_at_tip: Option<Digest>,
     pub(super) events: u64,
+    /// What is wrong with the files that the bundle carries; says something only of a history that is sound.
+    pub(super) files: Option<Finding>,
 }
 
 impl<'a> Pass<'a> {
@@ -61,6 +63,7 @@ impl<'a> Pass<'a> {
             tip: None,
             root_at_tip: None,
             events: 0,
+            files: None,
         }
     }
 
@@ -336,7 +339,7 @@ impl<'a> Pass<'a> {
 
     fn history(&mut self, content: &mut Content<'_>, file: &FileEntry, of: &Statement) -> Result<(), Stop> {
         let watched = self.tip.map(|tip| tip.size);
-        let mut history = HistoryCheck::new(&of.predicate, self.frontier.take(), watched);
+        let mut history = HistoryCheck::new(of, self.frontier.take(), watched);
         let mut line = Vec::new();
         loop {
             let read = content.line(&mut line, limits::EVENT_BYTES_MAX)?;
@@ -361,6 +364,7 @@ impl<'a> Pass<'a> {
                 break;
             }
         }
+        self.files = history.files().err();
         self.history_end(&history, file, of);
         Ok(())
     }

@@ -153,6 +153,31 @@ impl Report {
     pub fn first_failure(&self) -> Option<&Check> {
         self.checks.iter().find(|check| check.status == Status::Failed)
     }
+
+    /// What the exit code comes to, in one word.
+    pub const fn kind(&self) -> &'static str {
+        match self.exit_code {
+            10 => "tampered",
+            11 => "incomplete",
+            12 => "untrusted",
+            13 => "fork",
+            _ => "malformed",
+        }
+    }
+
+    /// A good report, after all, of another history than one that is known here.
+    pub(super) fn contradicted(mut self, detail: String) -> Self {
+        self.ok = false;
+        self.exit_code = Verdict::Fork.exit_code();
+        let place = CheckName::ALL
+            .iter()
+            .position(|name| *name == CheckName::Continuity);
+        if let Some(check) = place.and_then(|place| self.checks.get_mut(place)) {
+            check.status = Status::Failed;
+            check.detail = Some(detail);
+        }
+        self
+    }
 }
 
 /// An offence: where and what.

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
+use super::contents;
 use super::export::ExportError;
 use super::replay::Touched;
 use crate::domain::apply::apply;
-use crate::domain::event::{Event, EventBody};
+use crate::domain::event::Event;
 use crate::domain::job::AttemptLogs;
 use crate::domain::state::{Changes, Model, Row, View, WithPacks};
 use crate::domain::{Digest, JobId, RunId, Seq, TenantName};
@@ -21,8 +22,21 @@ use crate::store::{Direction, Page, Snapshot, StoreError};
 pub(super) struct Survey {
     pub(super) touched: Touched,
     pub(super) artifacts: BTreeMap<Digest, u64>,
-    pub(super) logs: Vec<(RunScope, JobId, u32, AttemptLogs)>,
+    pub(super) logs: Vec<LogsOf>,
+    /// The attempt at work of jobs that started within the range.
+    attempts: BTreeMap<JobId, u32>,
     bytes: u64,
+}
+
+/// The logs of one attempt, as its end names them.
+#[derive(Debug)]
+pub(super) struct LogsOf {
+    pub(super) scope: RunScope,
+    pub(super) job: JobId,
+    /// None where it began before the range.
+    pub(super) attempt: Option<u32>,
+    pub(super) seq: Seq,
+    pub(super) logs: AttemptLogs,
 }
 
 /// Reads the range once: what it names, and whether it fits one bundle.
@@ -52,19 +66,19 @@ pub(super) fn survey(ledger: &TenantLedger, from: u64, size: u64) -> Result<Surv
 impl Survey {
     fn take(&mut self, event: &Event) {
         self.touched.take(event);
-        let logs = match &event.body {
-            EventBody::ArtifactCreated(created) => {
-                self.artifacts
-                    .insert(created.artifact.sha256, created.artifact.size);
-                return;
-            }
-            EventBody::JobCompleted(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
-            EventBody::JobFailed(ended) => ended.logs.clone().map(|logs| (ended.attempt, logs)),
-            _ => None,
-        };
-        if let (Some((attempt, logs)), Some(job)) = (logs, event.subject.job) {
-            let scope = RunScope::of_job(event.tenant.clone(), event.subject.run, job);
-            self.logs.push((scope, job, attempt, logs));
+        self.artifacts.extend(contents::artifacts(&event.body));
+        let Some(job) = event.subject.job else { return };
+        if let Some(attempt) = contents::attempt(&event.body) {
+            self.attempts.insert(job, attempt);
+        }
+        if let Some(logs) = contents::logs(&event.body) {
+            self.logs.push(LogsOf {
+                scope: RunScope::of_job(event.tenant.clone(), event.subject.run, job),
+                job,
+                attempt: self.attempts.get(&job).copied(),
+                seq: event.seq,
+                logs: logs.clone(),
+            });
         }
     }
 }

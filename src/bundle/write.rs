@@ -12,7 +12,9 @@ use std::sync::Arc;
 
 use super::dsse::{self, EnvelopeError};
 use super::history::leaf_line;
-use super::manifest::{FORMAT, FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject};
+use super::manifest::{
+    Contents, FORMAT, FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject,
+};
 use super::members::Member;
 use super::tar::{TarError, TarWriter};
 use super::transport::FrameWriter;
@@ -73,6 +75,8 @@ pub enum WriteError {
 /// What a bundle is about; goes into the signed manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Range {
+    /// Which files that history names are put in.
+    pub contents: Option<Contents>,
     /// First event.
     pub first: u64,
     /// Name of the ledger, as in its checkpoints.
@@ -246,6 +250,7 @@ impl<'a> BundleWriter<'a> {
         }
         let range = self.range.clone();
         let predicate = Predicate {
+            contents: range.contents,
             files,
             first: range.first,
             format: FORMAT,

@@ -197,6 +197,14 @@ impl Ask {
         }
     }
 
+    /// Puts what a body brings at `path`.
+    pub fn put_body(path: impl Into<String>, media_type: &'static str, body: Body) -> Self {
+        Ask {
+            method: Method::PUT,
+            ..Ask::post_body(path, media_type, body)
+        }
+    }
+
     /// Removes what is at `path`.
     pub fn delete(path: impl Into<String>) -> Self {
         Ask {

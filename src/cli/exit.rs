@@ -151,7 +151,9 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
             return Exit::Busy;
         }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
-        "foreign_read_only" | "sealed_mode" | "precondition_failed" => return Exit::Conflict,
+        "foreign_read_only" | "sealed_mode" | "precondition_failed" | "upload_in_use" | "wrong_offset" => {
+            return Exit::Conflict;
+        }
         _ => {}
     }
     if let Some(known) = Code::ALL.iter().find(|known| known.as_str() == code) {

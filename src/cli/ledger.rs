@@ -11,7 +11,7 @@ use super::client::{Ask, Client, Server, online, with_query};
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
 use super::style::{Look, grouped, paint};
-use super::{key, listing, read};
+use super::{extract, key, listing, read};
 use crate::domain::leaf_hash;
 use crate::ledger::{Frontier, SignedCheckpoint};
 use crate::limits;
@@ -38,6 +38,8 @@ pub enum Verb {
         #[command(flatten)]
         server: Server,
     },
+    /// Write one event and the proof that it is in the ledger, to be checked offline
+    Extract(extract::Arguments),
     /// Print events, one a line, as the exact bytes that were hashed
     Cat {
         /// First event
@@ -99,6 +101,7 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
             let log_key = log_key.as_deref().map(read::public_key).transpose()?;
             online(&server, |client| verify(client, log_key, format))
         }
+        Verb::Extract(arguments) => extract::run(arguments, format),
         Verb::Cat { from, to, server } => online(&server, async move |mut client: Client| {
             let to = to.unwrap_or(u64::MAX);
             each_event(&mut client, from, to, &mut print::raw_line).await?;

@@ -34,6 +34,20 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+impl Listed {
+    /// A list that comes whole.
+    ///
+    /// # Errors
+    /// When the answer is no list.
+    pub fn of(answer: &Answer) -> Result<Self> {
+        let page: Page = answer.json()?;
+        Ok(Listed {
+            items: page.items,
+            is_cut: page.next_cursor.is_some(),
+        })
+    }
+}
+
 /// Reads a list page by page, up to what was asked for.
 ///
 /// # Errors

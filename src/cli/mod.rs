@@ -19,10 +19,12 @@ mod event_line;
 mod events;
 mod exit;
 mod export;
+mod extract;
 mod follow;
 mod gate;
 mod hash;
 mod import;
+mod import_answer;
 mod init;
 mod job;
 mod key;
@@ -37,6 +39,7 @@ mod problem;
 mod progress;
 mod read;
 mod replay_bundle;
+mod replay_show;
 mod run;
 mod run_view;
 mod secret;
@@ -142,7 +145,7 @@ enum Verb {
     Export(export::Arguments),
     /// Verify a bundle, offline
     Verify(verify::Arguments),
-    /// Take a bundle in as a read-only tenant
+    /// Take a bundle in as a read-only tenant; approve, reject, list imports
     Import(import::Arguments),
     /// Rebuild the state of a ledger from its bundles, offline
     ReplayBundle(replay_bundle::Arguments),

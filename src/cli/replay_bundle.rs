@@ -8,12 +8,16 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
-use super::verify::{KeyFiles, check_line, exit_of, look, scratch};
-use crate::bundle::import::{Keys, opener};
+use super::replay_show as show;
+use super::verify::{KeyFiles, check_line, empty, exit_of, look, scratch};
+use crate::bundle::import::{Keys, foreign_tenant, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::ScratchReplay;
-use crate::bundle::{Held, HeldTip, Options, Outcome, Report, Status, verify};
-use crate::domain::{Digest, TenantName};
+use crate::bundle::{Held, HeldTip, Options, Outcome, Replay, Report, Status, each_event, verify};
+use crate::config::loopback;
+use crate::domain::payload::BundleImported;
+use crate::domain::{Digest, TenantName, leaf_hash};
+use crate::ledger::Frontier;
 
 /// Which bundles.
 #[derive(Debug, Args)]
@@ -23,6 +27,20 @@ pub struct Arguments {
     files: Vec<PathBuf>,
     #[command(flatten)]
     keys: KeyFiles,
+    /// The state behind this event; behind the last when not given
+    #[arg(long, value_name = "SEQ")]
+    at: Option<u64>,
+    /// Show the replayed state: a read-only console and interface on this machine, with a token of its own
+    #[arg(long)]
+    serve: bool,
+    /// Where to show it; port 0 picks a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:0",
+        requires = "serve"
+    )]
+    listen: String,
 }
 
 /// What came out of it.
@@ -32,7 +50,8 @@ pub struct Replayed {
     bundles: Vec<Part>,
     origin: String,
     root: Digest,
-    size: u64,
+    /// How many events.
+    pub size: u64,
     /// SHA-256 over the complete state.
     pub state_digest: Digest,
     tenant: TenantName,
@@ -54,9 +73,29 @@ struct Part {
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let keys = arguments.keys.read()?;
     let keys = keys.ok_or_else(|| Failure::usage("replaying needs --log-key and --export-key"))?;
-    match replay(&arguments.files, &keys)? {
-        Ok(replayed) => tell(replayed, format),
-        Err(refused) => refuse(&refused, format),
+    let listen = arguments
+        .serve
+        .then(|| loopback(&arguments.listen))
+        .transpose()
+        .map_err(|error| Failure::usage(error.to_string()))?;
+    let mut replayed = match replay(&arguments.files, &keys)? {
+        Ok(replayed) => replayed,
+        Err(refused) => return refuse(&refused, format),
+    };
+    let end = replayed.size;
+    if let Some(at) = arguments.at {
+        if at >= end {
+            let message = format!(
+                "the bundles hold the events 0 to {}, there is no {at}",
+                end.saturating_sub(1)
+            );
+            return Err(Failure::usage(message).into());
+        }
+        replayed = replayed.at(&arguments.files, at + 1)?;
+    }
+    match listen {
+        None => tell(replayed, format),
+        Some(listen) => show::serve(replayed, &arguments.files, listen, format),
     }
 }
 
@@ -75,7 +114,7 @@ pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, Refused
     let mut chain: Option<Chain> = None;
     for file in files {
         let added = match &mut chain {
-            None => Chain::begin(file, keys)?.map(|begun| chain = Some(begun)),
+            None => Chain::begin(file, keys, From::Start)?.map(|begun| chain = Some(begun)),
             Some(chain) => chain.add(file, keys)?,
         };
         if let Err(report) = added {
@@ -89,28 +128,72 @@ pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, Refused
     chain.end().map(Ok)
 }
 
+/// Verifies a bundle against those that it follows, in order: that it extends them, and, where they go back to the first
+/// event, that history leads to its state.
+///
+/// # Errors
+/// Usage; no verdict; bundles that do not follow one another. One of the earlier bundles that is refused is given back.
+pub fn verify_after(
+    after: &[PathBuf],
+    file: &Path,
+    keys: &Keys,
+) -> Result<Result<(Predicate, Report), RefusedBundle>> {
+    let mut chain: Option<Chain> = None;
+    for earlier in after {
+        let added = match &mut chain {
+            None => Chain::begin(earlier, keys, From::Anywhere)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(earlier, keys)?,
+        };
+        if let Err(report) = added {
+            let file = earlier.clone();
+            return Ok(Err(RefusedBundle {
+                file,
+                report: *report,
+            }));
+        }
+    }
+    let mut chain = chain.ok_or_else(|| Failure::usage("after which bundle?"))?;
+    let judged = chain.add(file, keys)?;
+    let report = judged.map_or_else(|report| *report, |()| chain.report.clone());
+    Ok(Ok((chain.last, report)))
+}
+
+/// Where a chain of bundles may begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// With the first event, so that the state can be replayed.
+    Start,
+    /// Anywhere.
+    Anywhere,
+}
+
 /// What was replayed so far.
 struct Chain {
-    replay: ScratchReplay,
+    /// None where the chain does not begin with the first event.
+    replay: Option<ScratchReplay>,
     last: Predicate,
     parts: Vec<Part>,
+    /// That of the last bundle, which was good.
+    report: Report,
 }
 
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
-    fn begin(file: &Path, keys: &Keys) -> Result<Result<Chain, Box<Report>>> {
+    fn begin(file: &Path, keys: &Keys, from: From) -> Result<Result<Chain, Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
         };
         let predicate = statement.predicate;
-        if predicate.first != 0 {
+        if predicate.first != 0 && from == From::Start {
             return Err(out_of_order(file, &predicate, 0));
         }
+        let replay = (predicate.first == 0).then(|| scratch(&predicate)).transpose()?;
         let mut chain = Chain {
-            replay: scratch(&predicate)?,
+            replay,
             last: predicate,
             parts: Vec::new(),
+            report: outcome.report,
         };
         let added = chain.take(file, keys, None)?;
         Ok(added.map(|()| chain))
@@ -126,7 +209,9 @@ impl Chain {
         if predicate.first != self.last.size || predicate.origin != self.last.origin {
             return Err(out_of_order(file, &predicate, self.last.size));
         }
-        self.replay.continue_at(predicate.first);
+        if let Some(replay) = &mut self.replay {
+            replay.continue_at(predicate.first);
+        }
         let tip = HeldTip {
             size: self.last.size,
             root: self.last.root,
@@ -146,8 +231,8 @@ impl Chain {
             log_key: Some(keys.log),
             export_key: Some(keys.export),
             held,
-            replay: Some(&mut self.replay),
-            require_replay: true,
+            require_replay: self.replay.is_some(),
+            replay: self.replay.as_mut().map(|replay| replay as &mut dyn Replay),
         };
         let outcome = verify(&opener(file), options).with_context(|| file.display().to_string())?;
         let Outcome {
@@ -161,6 +246,7 @@ impl Chain {
         if !report.ok {
             return Ok(Err(Box::new(report)));
         }
+        self.report = report;
         let (first, size) = (self.last.first, self.last.size);
         self.parts.push(Part {
             file: file.display().to_string(),
@@ -172,9 +258,57 @@ impl Chain {
     }
 }
 
+impl Replayed {
+    /// The state at an earlier size, from the same bundles, which are verified.
+    fn at(self, files: &[PathBuf], size: u64) -> Result<Self> {
+        let mut replay = empty(&self.tenant, 0)?;
+        let mut tree = Frontier::default();
+        for file in files {
+            let visited = each_event(file, |line| {
+                if tree.size() == size {
+                    return Ok(false);
+                }
+                replay.event(tree.size(), line)?;
+                tree.push(leaf_hash(line));
+                Ok(true)
+            });
+            visited
+                .map_err(anyhow::Error::msg)
+                .with_context(|| file.display().to_string())?;
+        }
+        Ok(Replayed {
+            root: tree.root(),
+            size,
+            state_digest: replay.state_digest().map_err(anyhow::Error::msg)?,
+            ..self
+        })
+    }
+
+    /// What an import of its bundles would record, beside their files.
+    pub fn as_imported(&self, files: &[PathBuf]) -> Result<Vec<(PathBuf, BundleImported)>> {
+        let tenant = foreign_tenant(&self.origin, &self.tenant)
+            .ok_or_else(|| Failure::new(Exit::Refused(14), format!("{:?} is no origin", self.origin)))?;
+        let bundles = files.iter().zip(&self.bundles).map(|(file, part)| {
+            let imported = BundleImported {
+                first: part.first,
+                origin: self.origin.clone(),
+                root: self.root,
+                size: part.size,
+                tar_sha256: part.tar_sha256,
+                tenant: tenant.clone(),
+            };
+            (file.clone(), imported)
+        });
+        Ok(bundles.collect())
+    }
+}
+
 impl Chain {
     fn end(mut self) -> Result<Replayed> {
-        let state_digest = self.replay.state_digest().map_err(anyhow::Error::msg)?;
+        let replay = self.replay.as_mut();
+        let replay =
+            replay.ok_or_else(|| anyhow::anyhow!("the bundles do not begin with the first event"))?;
+        let state_digest = replay.state_digest().map_err(anyhow::Error::msg)?;
         Ok(Replayed {
             bundles: self.parts,
             origin: self.last.origin,
@@ -213,7 +347,11 @@ fn out_of_order(file: &Path, predicate: &Predicate, expected: u64) -> anyhow::Er
     Failure::new(Exit::Refused(11), message).into()
 }
 
-fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
+/// Tells why a bundle is refused.
+///
+/// # Errors
+/// What standard output said.
+pub fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
     let RefusedBundle { file, report } = refused;
     if format.is_json() {
         print::json(report)?;

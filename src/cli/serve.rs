@@ -41,6 +41,14 @@ pub struct Arguments {
     /// How long running steps may go on after the end was asked for [default: 10s]
     #[arg(long, env = "FASTNESS_DRAIN", value_name = "TIME", value_parser = read::duration)]
     drain: Option<std::time::Duration>,
+    /// Persons who have to approve a bundle before it is imported, besides the one who brings it
+    #[arg(
+        long,
+        env = "FASTNESS_IMPORT_APPROVALS",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    import_approvals: u32,
     /// What is logged: error, warn, info, debug, or targets with levels
     #[arg(long, env = "FASTNESS_LOG", value_name = "FILTER", default_value = "info")]
     log: String,
@@ -70,6 +78,7 @@ pub fn run(arguments: Arguments) -> Result<Exit> {
         arguments.slots,
         drain_ms,
     )
+    .and_then(|config| config.with_import_approvals(arguments.import_approvals))
     .map_err(|error| Failure::usage(error.to_string()))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let served = runtime.block_on(serve(config, arguments.while_stdin));

@@ -7,21 +7,29 @@ use clap::Args;
 
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
-use super::read;
+use super::replay_bundle::{refuse, verify_after};
 use super::style::{Look, paint, shown};
+use super::{extract, read};
 use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
 use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify};
 use crate::clock::{Clock, SystemClock};
+use crate::domain::TenantName;
 
 /// What to verify, and with which keys.
 #[derive(Debug, Args)]
 pub struct Arguments {
-    /// The bundle
+    /// The bundle; with --proof, an event as it was extracted
     file: PathBuf,
     #[command(flatten)]
     keys: KeyFiles,
+    /// The proof that stands beside an event
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["require_replay", "export_key"])]
+    proof: Option<PathBuf>,
+    /// A bundle that this one must extend; given again for each one between them, in order
+    #[arg(long, value_name = "BUNDLE", conflicts_with = "proof")]
+    after: Vec<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -31,7 +39,7 @@ pub struct Arguments {
 #[derive(Debug, Clone, Args)]
 pub struct KeyFiles {
     /// SPKI PEM of the key that signs its checkpoints
-    #[arg(long, value_name = "PEM", requires = "export_key")]
+    #[arg(long, value_name = "PEM")]
     log_key: Option<PathBuf>,
     /// SPKI PEM of the key that signs its bundles
     #[arg(long, value_name = "PEM", requires = "log_key")]
@@ -44,8 +52,11 @@ impl KeyFiles {
     /// # Errors
     /// Usage: names the file.
     pub fn read(&self) -> Result<Option<Keys>> {
-        let (Some(log), Some(export)) = (&self.log_key, &self.export_key) else {
-            return Ok(None);
+        let (log, export) = match (&self.log_key, &self.export_key) {
+            (Some(log), Some(export)) => (log, export),
+            (None, None) => return Ok(None),
+            (Some(_), None) => return Err(Failure::usage("--log-key needs --export-key beside it").into()),
+            (None, Some(_)) => return Err(Failure::usage("--export-key needs --log-key beside it").into()),
         };
         Ok(Some(Keys {
             log: read::public_key(log)?,
@@ -59,17 +70,32 @@ impl KeyFiles {
 /// # Errors
 /// When there is no verdict.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
+    if let Some(proof) = &arguments.proof {
+        let log_key = arguments.keys.log_key.as_deref();
+        return extract::verify(&arguments.file, proof, log_key, format);
+    }
     let keys = arguments.keys.read()?;
+    if !arguments.after.is_empty() {
+        let keys = keys.ok_or_else(|| Failure::usage("--after needs --log-key and --export-key"))?;
+        return match verify_after(&arguments.after, &arguments.file, &keys)? {
+            Ok((predicate, report)) => told(&arguments.file, Some(&predicate), &report, format),
+            Err(refused) => refuse(&refused, format),
+        };
+    }
     let outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
-    let report = &outcome.report;
+    let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
+    let exit = told(&arguments.file, predicate, &outcome.report, format)?;
+    if keys.is_none() {
+        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+    }
+    Ok(exit)
+}
+
+fn told(file: &Path, predicate: Option<&Predicate>, report: &Report, format: Format) -> Result<Exit> {
     if format.is_json() {
         print::json(report)?;
     } else {
-        let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
-        print_report(&arguments.file, predicate, report)?;
-    }
-    if keys.is_none() {
-        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+        print_report(file, predicate, report)?;
     }
     Ok(exit_of(report))
 }
@@ -119,15 +145,19 @@ pub fn look(file: &Path) -> Result<Outcome> {
 /// # Errors
 /// When it cannot be made.
 pub fn scratch(predicate: &Predicate) -> Result<ScratchReplay> {
+    empty(&predicate.tenant, predicate.first)
+}
+
+/// The same, for a tenant: only what events from `first` on name is told of.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn empty(tenant: &TenantName, first: u64) -> Result<ScratchReplay> {
     let parent = std::env::temp_dir();
     let entropy = SystemClock::default().entropy();
     let folder = ScratchFolder::new(&parent, entropy)
         .with_context(|| format!("making a scratch folder in {}", parent.display()))?;
-    Ok(ScratchReplay::new(
-        folder,
-        predicate.tenant.clone(),
-        predicate.first,
-    )?)
+    Ok(ScratchReplay::new(folder, tenant.clone(), first)?)
 }
 
 fn print_report(file: &Path, predicate: Option<&Predicate>, report: &Report) -> Result<()> {

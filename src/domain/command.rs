@@ -1,5 +1,6 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
+mod bundles;
 mod reply;
 mod webhook;
 
@@ -18,6 +19,7 @@ use super::{
     Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
 };
 
+pub use self::bundles::BundleCommand;
 pub use self::reply::{Leased, PackNovelty, Reply};
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
@@ -236,6 +238,8 @@ pub enum Command {
     ImportBundle(Box<BundleImported>),
     /// Note that a bundle was refused (ledger `system`).
     RecordRefusal(Box<BundleRefused>),
+    /// Something else about bundles (ledger `system`).
+    Bundle(Box<BundleCommand>),
     /// Note that the wall clock stepped (ledger `system`).
     RecordClockStep {
         /// Distance of the wall clock from ledger time.

@@ -7,6 +7,10 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::payload::bundles::{
+    BundleAttemptFailed, BundleDiscarded, BundleDownloaded, BundleImportApproved, BundleImportRejected,
+    BundleImportRequested,
+};
 use super::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
     WebhookResumed,
@@ -329,5 +333,11 @@ event_table! {
     BundleVerified(BundleVerified) = "bundle.verified", 1;
     BundleImported(BundleImported) = "bundle.imported", 1;
     BundleRefused(BundleRefused) = "bundle.refused", 1;
+    BundleImportRequested(Box<BundleImportRequested>) = "bundle.import_requested", 1;
+    BundleImportApproved(BundleImportApproved) = "bundle.import_approved", 1;
+    BundleImportRejected(BundleImportRejected) = "bundle.import_rejected", 1;
+    BundleDiscarded(BundleDiscarded) = "bundle.discarded", 1;
+    BundleDownloaded(BundleDownloaded) = "bundle.downloaded", 1;
+    BundleAttemptFailed(BundleAttemptFailed) = "bundle.attempt_failed", 1;
     ClockStep(ClockStep) = "clock.step", 1;
 }

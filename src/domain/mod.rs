@@ -20,6 +20,8 @@
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
 //! | ledger, checkpoint | the append-only, Merkle-hashed record of one tenant; a signed tree head |
 //! | bundle | a deterministic signed archive of a ledger range and its projections |
+//! | import, import request | a foreign ledger held here as a read-only tenant; a bundle for which persons are asked first |
+//! | quarantine | where refused bundles lie, with the reason |
 
 mod digest;
 mod ids;
@@ -30,6 +32,7 @@ pub mod canonical;
 pub mod concurrency;
 pub mod dead_letter;
 pub mod idempotency;
+pub mod import_request;
 pub mod job;
 pub mod pack;
 pub mod run;

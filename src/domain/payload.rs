@@ -25,10 +25,12 @@ macro_rules! payload {
     };
 }
 
+pub mod bundles;
 mod nodes;
 mod secrets;
 pub mod webhooks;
 
+pub use self::bundles::{BundleExported, BundleImported, BundleRefused, BundleVerified};
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
@@ -425,68 +427,6 @@ payload!(
         log_key: String,
         /// The origin, as its checkpoints name it.
         origin: String,
-    }
-);
-
-payload!(
-    /// A bundle left (ledger `system`).
-    BundleExported {
-        /// First sequence in it.
-        first: u64,
-        /// Origin of the ledger.
-        origin: String,
-        /// Root at its size.
-        root: Digest,
-        /// Size of the ledger at its end.
-        size: u64,
-        /// SHA-256 of the tar.
-        tar_sha256: Digest,
-        /// What was put in besides the history: `artifacts`, `logs`.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        with: Vec<String>,
-    }
-);
-
-payload!(
-    /// A bundle was verified here (ledger `system`).
-    BundleVerified {
-        /// Exit code of the verification.
-        exit_code: i32,
-        /// Origin, where it could be read.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        origin: Option<String>,
-        /// SHA-256 of the file as it came.
-        sha256: Digest,
-    }
-);
-
-payload!(
-    /// A bundle was taken in as a read-only tenant (ledger `system`). The verified tar is stored before.
-    BundleImported {
-        /// First sequence in it.
-        first: u64,
-        /// Origin of the ledger.
-        origin: String,
-        /// Root at its size.
-        root: Digest,
-        /// Size of the ledger at its end.
-        size: u64,
-        /// SHA-256 of the tar, by which it is stored.
-        tar_sha256: Digest,
-        /// The read-only tenant.
-        tenant: TenantName,
-    }
-);
-
-payload!(
-    /// A bundle was refused (ledger `system`). It lies in quarantine.
-    BundleRefused {
-        /// The first check that failed.
-        detail: String,
-        /// Exit code of the verification.
-        exit_code: i32,
-        /// SHA-256 of the file as it came.
-        sha256: Digest,
     }
 );
 

@@ -4,6 +4,7 @@
 //! [`Changes`] is a layer of rows not yet written. Nothing here knows how rows are stored.
 
 mod rows;
+mod with_packs;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use super::canonical::write_record;
 use super::concurrency::KeyUse;
 use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
 use super::idempotency::IdempotencyRow;
+use super::import_request::ImportRequest;
 use super::job::Job;
 use super::run::{Run, RunGraph, RunNode};
 use super::secret::Secret;
@@ -21,6 +23,7 @@ use super::worker::Worker;
 use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName};
 
 pub use self::rows::{ArtifactRow, Pack, PayloadRow};
+pub use self::with_packs::WithPacks;
 
 /// Names one row of a tenant. The order of variants is the order of storage.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -67,6 +70,8 @@ pub enum Key {
     Secret(SecretName),
     /// A webhook; never its secret.
     Webhook(WebhookName),
+    /// A bundle that persons are asked about, by its tar (ledger `system`).
+    ImportRequest(Digest),
 }
 
 /// The kinds of rows, as stored first byte of a key.
@@ -115,11 +120,13 @@ pub enum Kind {
     Secret,
     /// [`Key::Webhook`].
     Webhook,
+    /// [`Key::ImportRequest`].
+    ImportRequest,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 21] = [
+    pub const ALL: [Kind; 22] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -141,6 +148,7 @@ impl Kind {
         Kind::Worker,
         Kind::Secret,
         Kind::Webhook,
+        Kind::ImportRequest,
     ];
 }
 
@@ -169,6 +177,7 @@ impl Key {
             Key::Worker(_) => Kind::Worker,
             Key::Secret(_) => Kind::Secret,
             Key::Webhook(_) => Kind::Webhook,
+            Key::ImportRequest(_) => Kind::ImportRequest,
         }
     }
 
@@ -192,7 +201,7 @@ impl Key {
                 out.push(0);
                 out.extend_from_slice(digest.as_bytes());
             }
-            Key::Artifact(digest) => out.extend_from_slice(digest.as_bytes()),
+            Key::Artifact(digest) | Key::ImportRequest(digest) => out.extend_from_slice(digest.as_bytes()),
             Key::Tenant(name) | Key::Import(name) => out.extend_from_slice(name.as_str().as_bytes()),
             Key::Token(id) => out.extend_from_slice(id.as_bytes()),
             Key::Pin(origin) => out.extend_from_slice(origin.as_bytes()),
@@ -281,6 +290,7 @@ rows! {
     Worker(Worker), as_worker;
     Secret(Secret), as_secret;
     Webhook(Webhook), as_webhook;
+    ImportRequest(ImportRequest), as_import_request;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -358,6 +368,8 @@ getters! {
     secret(name: &SecretName) -> Secret = Key::Secret(name.clone()), as_secret;
     /// A webhook; never its secret.
     webhook(name: &WebhookName) -> Webhook = Key::Webhook(name.clone()), as_webhook;
+    /// A bundle that persons are asked about.
+    import_request(tar: Digest) -> ImportRequest = Key::ImportRequest(tar), as_import_request;
 }
 
 impl<'v> dyn View + 'v {
@@ -465,29 +477,5 @@ impl Model {
 impl View for Model {
     fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
         Ok(self.0.get(key).cloned())
-    }
-}
-
-/// A model of one run or job, to which packs come from elsewhere: what gates are is told by the pack's version, which never
-/// changes, and not by the events of the run.
-pub struct WithPacks<'v> {
-    /// The run or job.
-    pub model: &'v Model,
-    /// Where packs are.
-    pub packs: &'v dyn View,
-}
-
-impl std::fmt::Debug for WithPacks<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("WithPacks")
-    }
-}
-
-impl View for WithPacks<'_> {
-    fn get(&self, key: &Key) -> Result<Option<Arc<Row>>, Unavailable> {
-        match key {
-            Key::Pack(..) => self.packs.get(key),
-            _ => self.model.get(key),
-        }
     }
 }

@@ -78,6 +78,7 @@ pub fn checkpoint(key: &PrivateKey, origin: &str, size: u64, root: &Digest) -> V
 
 pub fn range(first: u64, size: u64) -> Range {
     Range {
+        contents: None,
         first,
         origin: ORIGIN.to_owned(),
         prev_root: frontier_at(first).root(),

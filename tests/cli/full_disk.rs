@@ -119,6 +119,39 @@ fn a_full_disk_is_said_and_loses_nothing_that_was_acknowledged() {
     all_is_there(start(), &acknowledged, name);
 }
 
+#[test]
+fn an_upload_that_fills_the_disk_is_refused_and_gives_its_room_back() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let data = disk.at.join("data");
+    let serve = [
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--data",
+        data.to_str().unwrap(),
+    ];
+    let log = disk.folder.path().join("log");
+    let server = Starting::logging(command(&serve), &data, &log).ready();
+    submit(&server, "before").unwrap().expect(201);
+    let upload = vec![7; 64 << 20];
+    let sha256 = fastness::domain::Digest::of(&upload);
+    for path in [
+        format!("/api/v1/uploads/{sha256}"),
+        "/api/v1/bundles/import".to_owned(),
+    ] {
+        let method = if path.ends_with("import") { "POST" } else { "PUT" };
+        let ask = Ask::new(method, &path, &upload).token(&server.token);
+        let refused = call(server.address, &ask);
+        // Whoever is still sending when the refusal comes may not be able to read it.
+        if let Ok(refused) = refused {
+            assert_eq!(refused.problem(507), "storage_full", "{path}");
+        }
+        let left = std::fs::read_dir(data.join("uploads")).unwrap().count();
+        assert_eq!(left, 0, "{path}: room is given back");
+        submit(&server, "after").unwrap().expect(201);
+    }
+}
+
 /// The same promises, of a limit that needs no right to set.
 #[test]
 fn a_file_that_may_not_grow_is_said() {

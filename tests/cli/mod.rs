@@ -1,9 +1,12 @@
 //! The real program on its command line: what scripts and service managers rely on.
 
+mod chains;
 mod full_disk;
 mod packs;
+mod replays;
 mod secrets;
 mod serving;
 mod steps;
+mod transfers;
 mod verbs;
 mod webhooks;

@@ -335,6 +335,12 @@ impl History {
             | EventBody::BundleVerified(_)
             | EventBody::BundleImported(_)
             | EventBody::BundleRefused(_)
+            | EventBody::BundleImportRequested(_)
+            | EventBody::BundleImportApproved(_)
+            | EventBody::BundleImportRejected(_)
+            | EventBody::BundleDiscarded(_)
+            | EventBody::BundleDownloaded(_)
+            | EventBody::BundleAttemptFailed(_)
             | EventBody::ClockStep(_) => {}
         }
     }

@@ -204,6 +204,7 @@ impl World {
             | Reply::Worker(_)
             | Reply::Secret { .. }
             | Reply::Webhook { .. }
+            | Reply::Import(_)
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}

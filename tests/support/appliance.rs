@@ -48,6 +48,8 @@ pub struct TestAppliance {
     pub runtime: Runtime,
     /// What the socket of a client takes in without being read; none is what the system has, which may be megabytes.
     pub receive_bytes_max: Option<u32>,
+    /// How many persons approve an import.
+    import_approvals: u32,
     server: Option<Server>,
     folder: Option<TempDir>,
 }
@@ -65,8 +67,32 @@ impl TestAppliance {
         TestAppliance::with(Bounds::default(), pace)
     }
 
+    /// One where so many persons approve an import.
+    pub fn asking(import_approvals: u32) -> Self {
+        TestAppliance::first(
+            tempfile::tempdir().unwrap(),
+            (Bounds::default(), PACE),
+            import_approvals,
+        )
+    }
+
+    /// Another one with the keys of this: the same enclave by name, with another history.
+    pub fn twin(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let keys = folder.path().join("keys");
+        std::fs::create_dir(&keys).unwrap();
+        for file in files(&self.folder().join("keys")) {
+            std::fs::copy(&file, keys.join(file.file_name().unwrap())).unwrap();
+        }
+        TestAppliance::first(folder, (Bounds::default(), PACE), 0)
+    }
+
     fn with(bounds: Bounds, pace: Pace) -> Self {
-        let mut appliance = TestAppliance::open(tempfile::tempdir().unwrap(), bounds, pace);
+        TestAppliance::first(tempfile::tempdir().unwrap(), (bounds, pace), 0)
+    }
+
+    fn first(folder: TempDir, patience: (Bounds, Pace), import_approvals: u32) -> Self {
+        let mut appliance = TestAppliance::open(folder, patience, import_approvals);
         appliance.create_tenant("default");
         appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
         appliance
@@ -82,12 +108,13 @@ impl TestAppliance {
         self.stop_server(Duration::from_millis(100));
         self.engine.stop().unwrap();
         meanwhile(self.folder());
-        let mut again = TestAppliance::open(self.folder.take().unwrap(), Bounds::default(), PACE);
+        let (folder, approvals) = (self.folder.take().unwrap(), self.import_approvals);
+        let mut again = TestAppliance::open(folder, (Bounds::default(), PACE), approvals);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, bounds: Bounds, pace: Pace) -> Self {
+    fn open(folder: TempDir, (bounds, pace): (Bounds, Pace), import_approvals: u32) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
@@ -127,6 +154,7 @@ impl TestAppliance {
             let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
                 .with_outlet(outlet.clone(), pace)
                 .with_assets(find)
+                .with_import_approvals(import_approvals)
                 .with_bounds(bounds);
             api::serve(listener, context).unwrap()
         };
@@ -138,6 +166,7 @@ impl TestAppliance {
             admin: String::new(),
             runtime,
             receive_bytes_max: None,
+            import_approvals,
             server: Some(server),
             folder: Some(folder),
         }

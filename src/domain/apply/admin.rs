@@ -1,14 +1,12 @@
-//! What the administrative events change: packs, tenants, tokens, pins, imports.
+//! What the administrative events change: packs, tenants, tokens, pins.
 //!
-//! Promises: versions of a pack have no gaps, a bundle continues what is held. It must never overwrite a tenant, a token
+//! Promises: versions of a pack have no gaps. It must never overwrite a tenant, a token
 //! or a pack version.
 
 use super::{ApplyError, Fold};
-use crate::domain::payload::{
-    BundleImported, PackRegistered, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
-};
+use crate::domain::payload::{PackRegistered, TenantCreated, TokenCreated, TokenRevoked, TrustPinned};
 use crate::domain::state::{Key, Pack, Row};
-use crate::domain::token::{Import, Pin, Tenant, Token};
+use crate::domain::token::{Pin, Tenant, Token};
 use crate::domain::{Digest, Seq};
 
 impl Fold<'_> {
@@ -98,29 +96,6 @@ impl Fold<'_> {
             Key::PackBytes(name.clone(), payload.source_sha256),
             Row::PackBytes(version),
         );
-        Ok(())
-    }
-
-    pub(super) fn bundle_imported(&mut self, payload: &BundleImported) -> Result<(), ApplyError> {
-        let held = self.with(|view| view.import(&payload.tenant))?;
-        let mut bundles = held
-            .as_ref()
-            .map(|import| import.bundles.clone())
-            .unwrap_or_default();
-        if payload.first != held.map_or(0, |import| import.size) || payload.size < payload.first {
-            return Err(self.illegal("the bundle does not continue what is held"));
-        }
-        bundles.push((payload.first, payload.size, payload.tar_sha256));
-        let import = Import {
-            bundles,
-            imported_at: self.event.at,
-            origin: payload.origin.clone(),
-            root: payload.root,
-            size: payload.size,
-            tenant: payload.tenant.clone(),
-        };
-        self.changes
-            .put(Key::Import(payload.tenant.clone()), Row::Import(import));
         Ok(())
     }
 }

@@ -4,6 +4,7 @@
 mod admin;
 mod dead_letter;
 mod gate;
+mod import;
 mod job;
 mod run;
 mod secret;
@@ -125,12 +126,14 @@ impl Fold<'_> {
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
             EventBody::TrustPinned(payload) => self.trust_pinned(payload),
             EventBody::BundleImported(payload) => self.bundle_imported(payload),
+            EventBody::BundleImportRequested(payload) => self.import_requested(payload),
+            EventBody::BundleImportApproved(payload) => self.import_approved(payload),
+            EventBody::BundleImportRejected(payload) => self.import_rejected(payload),
             EventBody::LedgerOpened(_) => self.ledger_opened(),
-            EventBody::BundleExported(_)
-            | EventBody::BundleVerified(_)
-            | EventBody::BundleRefused(_)
-            | EventBody::WebhookRefused(_)
-            | EventBody::ClockStep(_) => Ok(()),
+            EventBody::BundleExported(_) | EventBody::BundleVerified(_) => Ok(()),
+            EventBody::BundleRefused(_) | EventBody::BundleDiscarded(_) => Ok(()),
+            EventBody::BundleDownloaded(_) | EventBody::BundleAttemptFailed(_) => Ok(()),
+            EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use super::Draft;
 use super::bounds::{check_text, clip};
+use super::import::not_continuous;
 use crate::domain::command::{CreateToken, Reply};
 use crate::domain::event::EventBody;
 use crate::domain::payload::{
@@ -34,7 +35,9 @@ impl Draft<'_> {
         check_text("/name", &request.name, limits::LABEL_BYTES_MAX)?;
         check_text("/person", &request.person, limits::LABEL_BYTES_MAX)?;
         for tenant in &request.tenants {
-            let known = *tenant == TenantName::system() || self.read(|view| view.tenant(tenant))?.is_some();
+            let known = *tenant == TenantName::system()
+                || self.read(|view| view.tenant(tenant))?.is_some()
+                || self.read(|view| view.import(tenant))?.is_some();
             if !known {
                 return Err(
                     Rejection::field(Code::NotFound, "/tenants", format!("no tenant {tenant}")).into(),
@@ -103,9 +106,7 @@ impl Draft<'_> {
         }
         let size = held.map_or(0, |held| held.size);
         if import.first != size || import.size < import.first {
-            let (first, end) = (import.first, import.size);
-            let detail = format!("the bundle goes from {first} to {end}, {size} events are held");
-            return Err(Rejection::new(Code::NotContinuous, detail).into());
+            return Err(not_continuous((import.first, import.size), size).into());
         }
         self.record(EventBody::BundleImported(import.clone()))
     }
@@ -121,6 +122,7 @@ impl Draft<'_> {
     pub(super) fn record_refusal(&mut self, refused: &BundleRefused) -> Result<Reply, Refusal> {
         self.record(EventBody::BundleRefused(BundleRefused {
             detail: clip(&refused.detail),
+            origin: refused.origin.as_deref().map(clip),
             ..refused.clone()
         }))
     }

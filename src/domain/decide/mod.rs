@@ -8,6 +8,7 @@ mod bounds;
 mod dead_letter;
 mod gate;
 mod graph;
+mod import;
 mod job;
 mod lease;
 mod pause;
@@ -184,6 +185,7 @@ impl Draft<'_> {
             Command::RecordVerification(verified) => self.record_verification(verified),
             Command::ImportBundle(import) => self.import_bundle(import),
             Command::RecordRefusal(refused) => self.record_refusal(refused),
+            Command::Bundle(command) => self.bundle(command),
             Command::RecordClockStep { offset_ms } => {
                 self.record(EventBody::ClockStep(super::payload::ClockStep {
                     offset_ms: *offset_ms,
