@@ -70,8 +70,7 @@ pub struct EvidenceView {
     /// Where it was taken in.
     #[schema(value_type = String)]
     enclave: EnclaveName,
-    /// True when it is the order that was issued, byte for byte, and was issued for this enclave. What does not match moves
-    /// the state of the order nowhere.
+    /// True when it is the order that was issued, byte for byte. What does not match moves the state of the order nowhere.
     matches: bool,
     /// The order as it stands there; `seq` is that of the last event that says so.
     #[schema(value_type = Object)]

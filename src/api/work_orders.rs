@@ -26,7 +26,7 @@ use crate::bundle::order::issue::{self, IssueError};
 use crate::bundle::order::write::{NewOrder, NewRun, WriteError};
 use crate::domain::order::{IssuedOrder, OrderState, ReceivedOrder};
 use crate::domain::state::Kind;
-use crate::domain::token::Scope;
+use crate::domain::token::{Import, Scope};
 use crate::domain::{Digest, EnclaveName, OrderId, TenantName};
 use crate::engine::CommandError;
 use crate::limits;
@@ -154,9 +154,10 @@ fn merged(reading: &Reading, asked: &Asked) -> Result<List<WorkOrderView>, ApiEr
         both.1 = Some(order);
     }
     let total = found.len();
+    let witnesses = witnesses(reading.snapshot())?;
     let mut items = Vec::with_capacity(asked.limit.min(total));
     for (_, (issued, received)) in found.into_iter().rev().take(asked.limit) {
-        items.extend(view_of(reading, issued, received)?);
+        items.extend(view_of(reading, &witnesses, issued, received)?);
     }
     let last = items.last().map(WorkOrderView::id);
     let next_cursor = last.filter(|_| goes_on || total > items.len());
@@ -169,14 +170,14 @@ fn merged(reading: &Reading, asked: &Asked) -> Result<List<WorkOrderView>, ApiEr
 
 fn view_of(
     reading: &Reading,
+    witnesses: &[Import],
     issued: Option<IssuedOrder>,
     received: Option<ReceivedOrder>,
 ) -> Result<Option<WorkOrderView>, ApiError> {
     let issued = match issued {
         None => None,
         Some(issued) => {
-            let snapshot = reading.snapshot();
-            let evidence = evidence(snapshot, &witnesses(snapshot)?, &issued)?;
+            let evidence = evidence(reading.snapshot(), witnesses, &issued)?;
             Some((issued, evidence))
         }
     };
@@ -198,7 +199,13 @@ pub async fn read(
 async fn told(api: &Api, tenant: &TenantName, id: OrderId) -> Result<WorkOrderView, ApiError> {
     let view = api.read(tenant, move |reading| {
         let view = reading.view();
-        let found = view_of(reading, view.issued_order(id)?, view.received_order(id)?)?;
+        let witnesses = witnesses(reading.snapshot())?;
+        let found = view_of(
+            reading,
+            &witnesses,
+            view.issued_order(id)?,
+            view.received_order(id)?,
+        )?;
         Ok(found.map(|found| found.at(reading.as_of)))
     });
     view.await?.ok_or_else(|| ApiError::not_found("work order"))

@@ -50,7 +50,7 @@ pub fn tell_view(view: &Value) -> Result<()> {
         if evidence["matches"] != Value::Bool(true) {
             print::line(paint(
                 Look::Red,
-                "  this is another order, or was not issued for that enclave",
+                "  this is another order than the one that was issued",
             ))?;
         }
         received(&evidence["order"])?;

@@ -13,7 +13,7 @@ use crate::store::{Direction, Page, Snapshot, StoreError};
 pub struct Evidence {
     /// Where it was taken in.
     pub enclave: EnclaveName,
-    /// True when it is the order that was issued, byte for byte, and was issued for this enclave.
+    /// True when it is the order that was issued, byte for byte.
     pub matches: bool,
     /// The order as it stands there.
     pub order: ReceivedOrder,
@@ -92,7 +92,7 @@ pub fn witnesses(snapshot: &Snapshot) -> Result<Vec<Import>, StoreError> {
     Ok(imports.collect())
 }
 
-/// What the foreign ledgers `witnesses` say about an order that was issued here.
+/// What the ledgers of the enclaves that an order is for say about it, as far as they are among `witnesses`.
 ///
 /// # Errors
 /// When the projection cannot be read.
@@ -103,16 +103,18 @@ pub fn evidence(
 ) -> Result<Vec<Evidence>, StoreError> {
     let mut found = Vec::new();
     for import in witnesses {
+        // Another enclave refuses the order, and so has nothing to say of it.
+        let enclave = enclave_of(&import.tenant);
+        let Some(enclave) = enclave.filter(|enclave| issued.enclaves.contains(enclave)) else {
+            continue;
+        };
         let view = snapshot.view(&import.tenant);
         let view: &dyn View = &view;
         let order = view.received_order(issued.id);
         let Some(order) = order.map_err(|error| StoreError::Damaged(error.0))? else {
             continue;
         };
-        let Some(enclave) = enclave_of(&import.tenant) else {
-            continue;
-        };
-        let matches = order.tar_sha256 == issued.tar_sha256 && issued.enclaves.contains(&enclave);
+        let matches = order.tar_sha256 == issued.tar_sha256;
         found.push(Evidence {
             enclave,
             matches,
