@@ -21,12 +21,12 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::{ApiError, created};
-use super::request::{Id, Json, OptionalJson, header_text};
+use super::request::{Id, OptionalJson, header_text};
 use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Imported, Keys};
 use crate::bundle::{Options, Report, verify};
 use crate::domain::command::Command;
-use crate::domain::payload::{BundleExported, BundleVerified, TrustPinned};
+use crate::domain::payload::{BundleExported, BundleVerified};
 use crate::domain::{Digest, TenantName};
 use crate::limits;
 use crate::trust::PublicKey;
@@ -171,9 +171,14 @@ pub async fn check(
                 (None, Some(origin)) => import::pinned(api.engine(), origin)?,
                 (None, None) => None,
             };
+            let anchor = match (&keys, &origin) {
+                (None, Some(origin)) => import::anchor_of(api.engine(), origin)?.map(|(anchor, _)| anchor),
+                (Some(_), _) | (None, None) => None,
+            };
             let options = Options {
                 log_key: keys.as_ref().map(|keys| keys.log),
                 export_key: keys.map(|keys| keys.export),
+                anchor,
                 ..Options::none()
             };
             let outcome = verify(&import::opener(&path), options).map_err(|error| failed(&error))?;
@@ -226,52 +231,6 @@ pub struct Imports {
 pub async fn imports(State(api): State<Arc<Api>>, _caller: Caller) -> Result<Answer<Imports>, ApiError> {
     let items = api.blocking(|api| Ok(import::imports(api.engine())?)).await?;
     Ok(Answer(Imports { items }))
-}
-
-/// Keys of a foreign origin, as people compared them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewPin {
-    /// SPKI PEM of the key that signs its bundles.
-    export_key: String,
-    /// SPKI PEM of the key that signs its checkpoints.
-    log_key: String,
-    /// The origin, as its checkpoints name it.
-    #[schema(example = "fastness/0123456789abcdef/default")]
-    origin: String,
-}
-
-/// Pins the keys of a foreign origin. Others than those already pinned are refused.
-#[utoipa::path(post, path = "/api/v1/trust/pins", tag = "bundles", request_body = NewPin,
-    responses((status = 204, description = "Pinned")))]
-pub async fn pin(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Json(pin): Json<NewPin>,
-) -> Result<Response, ApiError> {
-    let text = |key: &str, pointer: &str| {
-        let key = PublicKey::from_pem(key)
-            .map_err(|error| ApiError::field("invalid_field", pointer, error.to_string()))?;
-        key.to_pem()
-            .map_err(|error| ApiError::internal(error.to_string()))
-    };
-    if import::foreign_tenant(&pin.origin, &TenantName::system()).is_none() {
-        return Err(ApiError::field(
-            "invalid_field",
-            "/origin",
-            "it is not the origin of a ledger",
-        ));
-    }
-    let pinned = TrustPinned {
-        export_key: text(&pin.export_key, "/exportKey")?,
-        log_key: text(&pin.log_key, "/logKey")?,
-        origin: pin.origin,
-    };
-    let command = Command::PinTrust(Box::new(pinned));
-    api.engine()
-        .submit(&TenantName::system(), &caller.actor(), command)
-        .await?;
-    Ok(super::error::no_content().into_response())
 }
 
 async fn find(
@@ -337,6 +296,7 @@ impl From<ExportError> for ApiError {
             ExportError::Checkpoint(error) => error.into(),
             ExportError::Store(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
+            ExportError::Roots(error) => error.into(),
             ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }
     }
@@ -350,6 +310,7 @@ impl From<ImportError> for ApiError {
             ImportError::Command(error) => error.into(),
             ImportError::Ledger(error) => error.into(),
             ImportError::Store(error) => error.into(),
+            ImportError::Roots(error) => error.into(),
             ImportError::Disk(_, error) => ApiError::storage(&error),
             ImportError::Verify(_)
             | ImportError::Fold(_)

@@ -27,6 +27,7 @@ mod job_history;
 mod job_shapes;
 mod job_view;
 mod jobs;
+mod key_changes;
 mod keys;
 mod ledger;
 mod letter_choice;
@@ -58,6 +59,7 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod trust;
 mod webhook_test;
 mod webhook_view;
 mod webhooks;
@@ -306,8 +308,12 @@ fn house_routes() -> Vec<Route> {
         post("/api/v1/bundles/verify", IMPORT, bundles::check),
         post("/api/v1/bundles/import", IMPORT, bundles::take_in),
         get("/api/v1/imports", IMPORT, bundles::imports),
-        post("/api/v1/trust/pins", ADMIN, bundles::pin),
+        get("/api/v1/trust", ADMIN, trust::read),
+        post("/api/v1/trust/roots", ADMIN, trust::accept),
+        post("/api/v1/trust/pins", ADMIN, trust::pin),
         get("/api/v1/keys", READ, keys::list),
+        post("/api/v1/keys/{role}/rotate", ADMIN, key_changes::rotate),
+        post("/api/v1/keys/{role}/revoke", ADMIN, key_changes::revoke),
         get("/api/v1/stream", READ, streams::tenant),
         get("/api/v1/stream/jobs/{id}", READ, streams::job),
         get("/api/v1/stream/runs/{id}", READ, streams::run),
@@ -409,7 +415,7 @@ impl Api {
     }
 
     fn enclave(&self) -> EnclaveId {
-        EnclaveId::of(&self.engine().keys().log().public())
+        self.engine().keys().enclave()
     }
 
     /// The cookie of this enclave: several on one host do not sign each other out.

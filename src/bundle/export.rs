@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::manifest::Redaction;
 use super::members::Member;
 use super::replay::{ScratchFolder, Touched};
+use super::roots::{self, RootsError};
 use super::sources::{BlobStream, HistoryReader, LogStream};
 use super::survey::{StateAt, Survey, survey};
 use super::write::{BundleWriter, Measure, Range, WriteError, Written};
@@ -22,6 +23,7 @@ use crate::engine::{CheckpointError, Handle};
 use crate::ledger::{LedgerError, TenantLedger};
 use crate::output::{AttemptKey, Output, Stream};
 use crate::store::StoreError;
+use crate::trust::PrivateKey;
 
 /// Rules from history to state that this program follows.
 const STATE_VERSION: u32 = 1;
@@ -119,6 +121,9 @@ pub enum ExportError {
     /// An event of our own ledger cannot be folded.
     #[error("event {0} of the ledger cannot be folded: {1}")]
     Fold(u64, String),
+    /// The roots of trust cannot be read, or do not let the present keys sign.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -160,7 +165,10 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let range = range_of(&ledger, ask, &origin, size)?;
     let root = range.root;
     let mut writer = BundleWriter::new(range);
-    add_tree(&mut writer, engine, &ledger, ask, size)?;
+    // Fetched once: a key that is replaced meanwhile must not sign one half of the bundle.
+    let (log, export) = (engine.keys().log(), engine.keys().export());
+    roots::add(&mut writer, engine, (&log, &export), (&origin, size))?;
+    add_tree(&mut writer, engine, &ledger, (ask, size, &log))?;
     let state = StateAt {
         engine,
         ledger: &ledger,
@@ -175,7 +183,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         add_logs(&mut writer, output, &survey);
     }
     let path = scratch.path().join("bundle");
-    let written = writer.write_file(engine.keys().export(), disk, &path)?;
+    let written = writer.write_file(&export, disk, &path)?;
     keep(engine, &dir, &path, &written, (ask, origin, root, size))
 }
 
@@ -199,11 +207,10 @@ fn add_tree(
     writer: &mut BundleWriter<'_>,
     engine: &Handle,
     ledger: &Arc<TenantLedger>,
-    ask: &ExportAsk,
-    size: u64,
+    (ask, size, log): (&ExportAsk, u64, &PrivateKey),
 ) -> Result<(), ExportError> {
     for (member, at) in [(Member::Checkpoint, size), (Member::CheckpointPrev, ask.from)] {
-        let checkpoint = engine.checkpoint(&ask.tenant, at)?;
+        let checkpoint = engine.checkpoint_by(log, &ask.tenant, at)?;
         writer.add_bytes(member, checkpoint.text().as_bytes().to_vec());
     }
     let frontier = super::frontier::write(&ledger.frontier_at(ask.from)?);

@@ -8,22 +8,25 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::anchor::Anchor;
 use super::held::{HeldHere, materialise, store_tar};
 use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
+use super::roots::{self, RootsError};
 use super::verify::{Options, Replay, VerifyError, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
 use crate::domain::payload::{BundleImported, BundleRefused, TrustPinned};
 use crate::domain::state::{Kind, View};
 use crate::domain::token::Import;
+use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName};
 use crate::engine::{CommandError, FoldError, Handle};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Origin};
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
-use crate::trust::{PublicKey, TrustError};
+use crate::trust::{Fingerprint, PublicKey, TrustError};
 
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +94,9 @@ pub enum ImportError {
     /// The state that came out of the replay cannot be read.
     #[error("reading the replayed state: {0}")]
     Replay(String),
+    /// The roots of trust of the bundle cannot be taken in, or those held not be read back.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A file.
     #[error("{0}: {1}")]
     Disk(String, #[source] io::Error),
@@ -125,6 +131,10 @@ pub async fn import(
     if let Some(keys) = &keys {
         pin(engine, actor, &predicate.origin, keys).await?;
     }
+    // Those that the pinned root leads to; without one, only the version is kept.
+    if let Some(trust) = &judged.trust {
+        roots::take_in(engine, actor, trust, &judged.roots).await?;
+    }
     let tenant = foreign_tenant(&predicate.origin, &predicate.tenant)
         .ok_or_else(|| ImportError::Origin(predicate.origin.clone()))?;
     let already = import_row(engine, &tenant)?
@@ -138,6 +148,7 @@ pub async fn import(
             size: predicate.size,
             tar_sha256,
             tenant: tenant.clone(),
+            trust_version: (predicate.trust_version > 0).then_some(predicate.trust_version),
         };
         let command = Command::ImportBundle(Box::new(imported));
         engine.submit(&TenantName::system(), actor, command).await?;
@@ -162,6 +173,10 @@ struct Judged {
     tar_sha256: Option<Digest>,
     state_digest: Option<Digest>,
     report: Report,
+    /// The roots of trust in the bundle.
+    roots: Vec<Vec<u8>>,
+    /// What is held of its enclave, when a pinned root was what it was judged by.
+    trust: Option<Trust>,
 }
 
 /// Verifies with the keys given or pinned, against what is held, and with a replay.
@@ -170,6 +185,7 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
     let predicate = look.statement.map(|statement| statement.predicate);
     let mut replay = None;
     let mut keys = given.cloned();
+    let mut anchor = None;
     if let Some(predicate) = &predicate {
         replay = Some(replay_before(
             engine,
@@ -180,9 +196,14 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
         if keys.is_none() {
             keys = pinned(engine, &predicate.origin)?;
         }
+        if keys.is_none() {
+            anchor = anchor_of(engine, &predicate.origin)?;
+        }
     }
     let held = HeldHere { engine };
+    let (anchor, trust) = anchor.unzip();
     let options = Options {
+        anchor,
         log_key: keys.as_ref().map(|keys| keys.log),
         export_key: keys.as_ref().map(|keys| keys.export),
         held: Some(&held),
@@ -199,7 +220,28 @@ fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, I
         tar_sha256: outcome.tar_sha256,
         state_digest,
         report: outcome.report,
+        roots: outcome.roots,
+        trust,
     })
+}
+
+/// What is pinned of the enclave of an origin: the newest root that was accepted, or the fingerprint alone.
+///
+/// # Errors
+/// When it cannot be read back.
+pub fn anchor_of(engine: &Handle, origin: &str) -> Result<Option<(Anchor, Trust)>, RootsError> {
+    let Ok(origin) = origin.parse::<Origin>() else {
+        return Ok(None);
+    };
+    let trust = roots::held(engine, origin.enclave().as_str())?;
+    let Some(pin) = &trust.pin else {
+        return Ok(None);
+    };
+    let anchor = match roots::chain(engine, &trust)? {
+        Some(chain) => Anchor::Root(Box::new(chain.newest().clone())),
+        None => Anchor::Fingerprint(Fingerprint::from_digest(pin.fingerprint)),
+    };
+    Ok(Some((anchor, trust)))
 }
 
 /// What is held of foreign ledgers.

@@ -11,6 +11,7 @@
 //! that a bundle contains can make verification panic, write a file or trust a key.
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
+mod anchor;
 mod conclude;
 pub mod dsse;
 pub mod export;
@@ -22,9 +23,12 @@ mod locate;
 pub mod manifest;
 mod members;
 mod pass;
+mod policy;
 mod reading;
 pub mod replay;
 mod report;
+pub mod roots;
+mod signatures;
 mod sources;
 mod state;
 mod survey;
@@ -33,6 +37,7 @@ pub mod transport;
 mod verify;
 mod write;
 
+pub use anchor::Anchor;
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;

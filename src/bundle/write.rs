@@ -14,6 +14,7 @@ use super::dsse::{self, EnvelopeError};
 use super::history::leaf_line;
 use super::manifest::{FORMAT, FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject};
 use super::members::Member;
+use super::policy;
 use super::tar::{TarError, TarWriter};
 use super::transport::FrameWriter;
 use crate::disk::{Access, Disk, DiskFile};
@@ -151,8 +152,15 @@ impl<'a> BundleWriter<'a> {
         for member in empty.into_iter().chain([Member::Leaves, Member::History]) {
             writer.add_bytes(member, Vec::new());
         }
+        let policy = policy::write(&writer.range);
+        writer.add_bytes(Member::Policy, policy);
         writer.add_bytes(Member::VerifyText, VERIFY_TEXT.as_bytes().to_vec());
         writer
+    }
+
+    /// Says which root of trust is the newest in the bundle.
+    pub fn set_trust_version(&mut self, version: u64) {
+        self.range.trust_version = version;
     }
 
     /// Adds a small member.

@@ -145,6 +145,7 @@ impl Chain {
         let options = Options {
             log_key: Some(keys.log),
             export_key: Some(keys.export),
+            anchor: None,
             held,
             replay: Some(&mut self.replay),
             require_replay: true,

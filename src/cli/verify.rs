@@ -97,6 +97,7 @@ pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<O
     let options = Options {
         log_key: keys.map(|keys| keys.log),
         export_key: keys.map(|keys| keys.export),
+        anchor: None,
         held: None,
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay,

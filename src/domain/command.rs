@@ -1,6 +1,7 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
 mod reply;
+mod trust;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use super::{
 };
 
 pub use self::reply::{Leased, PackNovelty, Reply};
+pub use self::trust::ChangeTrust;
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
 /// What is asked of the writer.
@@ -228,6 +230,8 @@ pub enum Command {
     },
     /// Pin the keys of a foreign origin (ledger `system`).
     PinTrust(Box<TrustPinned>),
+    /// Pin or take in a root of trust, replace or revoke a key (ledger `system`).
+    ChangeTrust(Box<ChangeTrust>),
     /// Note that a bundle left (ledger `system`).
     RecordExport(Box<BundleExported>),
     /// Note that a bundle was verified (ledger `system`).

@@ -27,12 +27,14 @@ macro_rules! payload {
 
 mod nodes;
 mod secrets;
+pub mod trust;
 pub mod webhooks;
 
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
 pub use self::secrets::{SecretDeleted, SecretSet};
+pub use self::trust::TrustPinned;
 
 payload!(
     /// The first event of a ledger.
@@ -417,18 +419,6 @@ payload!(
 );
 
 payload!(
-    /// The keys of a foreign origin were pinned (ledger `system`).
-    TrustPinned {
-        /// SPKI PEM of the key that signs its bundles.
-        export_key: String,
-        /// SPKI PEM of the key that signs its checkpoints.
-        log_key: String,
-        /// The origin, as its checkpoints name it.
-        origin: String,
-    }
-);
-
-payload!(
     /// A bundle left (ledger `system`).
     BundleExported {
         /// First sequence in it.
@@ -475,6 +465,9 @@ payload!(
         tar_sha256: Digest,
         /// The read-only tenant.
         tenant: TenantName,
+        /// Newest root of trust in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trust_version: Option<u64>,
     }
 );
 

@@ -1,14 +1,12 @@
-//! What the administrative events change: packs, tenants, tokens, pins, imports.
+//! What the administrative events change: packs, tenants, tokens, imports.
 //!
 //! Promises: versions of a pack have no gaps, a bundle continues what is held. It must never overwrite a tenant, a token
 //! or a pack version.
 
 use super::{ApplyError, Fold};
-use crate::domain::payload::{
-    BundleImported, PackRegistered, TenantCreated, TokenCreated, TokenRevoked, TrustPinned,
-};
+use crate::domain::payload::{BundleImported, PackRegistered, TenantCreated, TokenCreated, TokenRevoked};
 use crate::domain::state::{Key, Pack, Row};
-use crate::domain::token::{Import, Pin, Tenant, Token};
+use crate::domain::token::{Import, Tenant, Token};
 use crate::domain::{Digest, Seq};
 
 impl Fold<'_> {
@@ -58,16 +56,6 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn trust_pinned(&mut self, payload: &TrustPinned) -> Result<(), ApplyError> {
-        let pin = Pin {
-            export_key: payload.export_key.clone(),
-            log_key: payload.log_key.clone(),
-            origin: payload.origin.clone(),
-        };
-        self.changes.put(Key::Pin(payload.origin.clone()), Row::Pin(pin));
-        Ok(())
-    }
-
     pub(super) fn pack_registered(&mut self, payload: &PackRegistered) -> Result<(), ApplyError> {
         let (name, version) = (&payload.name, payload.version);
         let latest = self.with(|view| view.pack_head(name))?.unwrap_or(0);
@@ -107,9 +95,12 @@ impl Fold<'_> {
             .as_ref()
             .map(|import| import.bundles.clone())
             .unwrap_or_default();
+        let held_trust = held.as_ref().and_then(|import| import.trust_version);
         if payload.first != held.map_or(0, |import| import.size) || payload.size < payload.first {
             return Err(self.illegal("the bundle does not continue what is held"));
         }
+        // Never less: an older root of trust would be a roll-back.
+        let trust_version = payload.trust_version.max(held_trust);
         bundles.push((payload.first, payload.size, payload.tar_sha256));
         let import = Import {
             bundles,
@@ -118,6 +109,7 @@ impl Fold<'_> {
             root: payload.root,
             size: payload.size,
             tenant: payload.tenant.clone(),
+            trust_version,
         };
         self.changes
             .put(Key::Import(payload.tenant.clone()), Row::Import(import));

@@ -8,6 +8,7 @@ mod job;
 mod run;
 mod secret;
 mod step;
+mod trust;
 mod webhook;
 mod worker;
 
@@ -124,12 +125,15 @@ impl Fold<'_> {
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
             EventBody::TrustPinned(payload) => self.trust_pinned(payload),
+            EventBody::RootPinned(_) | EventBody::RootAccepted(_) => self.root_event(),
+            EventBody::KeyRotated(_) | EventBody::KeyRevoked(_) => self.key_event(),
             EventBody::BundleImported(payload) => self.bundle_imported(payload),
             EventBody::LedgerOpened(_) => self.ledger_opened(),
             EventBody::BundleExported(_)
             | EventBody::BundleVerified(_)
             | EventBody::BundleRefused(_)
             | EventBody::WebhookRefused(_)
+            | EventBody::TrustRefused(_)
             | EventBody::ClockStep(_) => Ok(()),
         }
     }
