@@ -7,4 +7,5 @@ mod envelope;
 mod fixture;
 mod flips;
 mod standalone;
+mod trust;
 mod writing;

@@ -104,6 +104,10 @@ pub fn told(error: &anyhow::Error) -> String {
 
 /// The exit code that an error stands for; the outermost cause that has one decides.
 pub fn exit_of(error: &anyhow::Error) -> Exit {
+    // One that was laid over others is not seen as itself among the causes.
+    if let Some(failure) = error.downcast_ref::<Failure>() {
+        return failure.exit;
+    }
     for cause in error.chain() {
         if let Some(failure) = cause.downcast_ref::<Failure>() {
             return failure.exit;
@@ -151,7 +155,24 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
             return Exit::Busy;
         }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
-        "foreign_read_only" | "sealed_mode" | "precondition_failed" => return Exit::Conflict,
+        "foreign_read_only" | "sealed_mode" | "precondition_failed" | "key_in_use" | "root_outdated" => {
+            return Exit::Conflict;
+        }
+        // A root of trust that is refused ends the program as a bundle does.
+        "root_roll_back" | "root_fork" => return Exit::Refused(13),
+        "root_version_gap" => return Exit::Refused(11),
+        "root_own_threshold_unmet"
+        | "root_old_threshold_unmet"
+        | "root_bad_signature"
+        | "root_other_enclave"
+        | "root_not_anchored"
+        | "root_not_pinned"
+        | "root_lacks_key"
+        | "root_revocation_dropped" => {
+            return Exit::Refused(12);
+        }
+        "root_of_own_enclave" => return Exit::Usage,
+        code if code.starts_with("root_") => return Exit::Refused(14),
         _ => {}
     }
     if let Some(known) = Code::ALL.iter().find(|known| known.as_str() == code) {

@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
-use super::verify::{KeyFiles, check_line, exit_of, look, scratch};
-use crate::bundle::import::{Keys, opener};
+use super::verify::{Basis, BasisFiles, check_line, exit_of, look, scratch};
+use crate::bundle::import::opener;
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::ScratchReplay;
 use crate::bundle::{Held, HeldTip, Options, Outcome, Report, Status, verify};
@@ -22,7 +22,7 @@ pub struct Arguments {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    keys: KeyFiles,
+    basis: BasisFiles,
 }
 
 /// What came out of it.
@@ -52,9 +52,12 @@ struct Part {
 /// # Errors
 /// Usage; a bundle that is refused ends with the code of its report.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
-    let keys = arguments.keys.read()?;
-    let keys = keys.ok_or_else(|| Failure::usage("replaying needs --log-key and --export-key"))?;
-    match replay(&arguments.files, &keys)? {
+    let basis = arguments.basis.read()?;
+    if basis.is_none() {
+        let message = "replaying needs --log-key and --export-key, or --fingerprint or --root";
+        return Err(Failure::usage(message).into());
+    }
+    match replay(&arguments.files, &basis)? {
         Ok(replayed) => tell(replayed, format),
         Err(refused) => refuse(&refused, format),
     }
@@ -71,12 +74,12 @@ pub struct RefusedBundle {
 ///
 /// # Errors
 /// Usage; no verdict. A bundle that is refused is given back with its report.
-pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, RefusedBundle>> {
+pub fn replay(files: &[PathBuf], basis: &Basis) -> Result<Result<Replayed, RefusedBundle>> {
     let mut chain: Option<Chain> = None;
     for file in files {
         let added = match &mut chain {
-            None => Chain::begin(file, keys)?.map(|begun| chain = Some(begun)),
-            Some(chain) => chain.add(file, keys)?,
+            None => Chain::begin(file, basis)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(file, basis)?,
         };
         if let Err(report) = added {
             return Ok(Err(RefusedBundle {
@@ -98,7 +101,7 @@ struct Chain {
 
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
-    fn begin(file: &Path, keys: &Keys) -> Result<Result<Chain, Box<Report>>> {
+    fn begin(file: &Path, basis: &Basis) -> Result<Result<Chain, Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
@@ -112,12 +115,12 @@ impl Chain {
             last: predicate,
             parts: Vec::new(),
         };
-        let added = chain.take(file, keys, None)?;
+        let added = chain.take(file, basis, None)?;
         Ok(added.map(|()| chain))
     }
 
     /// Goes on with the next bundle of the same ledger.
-    fn add(&mut self, file: &Path, keys: &Keys) -> Result<Result<(), Box<Report>>> {
+    fn add(&mut self, file: &Path, basis: &Basis) -> Result<Result<(), Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
@@ -137,15 +140,20 @@ impl Chain {
             tip,
         };
         self.last = predicate;
-        self.take(file, keys, Some(&held))
+        self.take(file, basis, Some(&held))
     }
 
     /// Verifies a bundle against what was replayed before it.
-    fn take(&mut self, file: &Path, keys: &Keys, held: Option<&dyn Held>) -> Result<Result<(), Box<Report>>> {
+    fn take(
+        &mut self,
+        file: &Path,
+        basis: &Basis,
+        held: Option<&dyn Held>,
+    ) -> Result<Result<(), Box<Report>>> {
         let options = Options {
-            log_key: Some(keys.log),
-            export_key: Some(keys.export),
-            anchor: None,
+            log_key: basis.keys.as_ref().map(|keys| keys.log),
+            export_key: basis.keys.as_ref().map(|keys| keys.export),
+            anchor: basis.anchor.clone(),
             held,
             replay: Some(&mut self.replay),
             require_replay: true,

@@ -1,4 +1,4 @@
-//! `fastness verify`: checks a bundle offline, with nothing but two public keys, and names what is wrong with it.
+//! `fastness verify`: checks a bundle offline, with nothing but two public keys or the fingerprint of a root of trust, and names what is wrong with it.
 
 use std::path::{Path, PathBuf};
 
@@ -12,8 +12,10 @@ use super::style::{Look, paint, shown};
 use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify};
+use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, verify};
 use crate::clock::{Clock, SystemClock};
+use crate::limits;
+use crate::trust::{Fingerprint, SignedRoot};
 
 /// What to verify, and with which keys.
 #[derive(Debug, Args)]
@@ -21,7 +23,7 @@ pub struct Arguments {
     /// The bundle
     file: PathBuf,
     #[command(flatten)]
-    keys: KeyFiles,
+    basis: BasisFiles,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -36,6 +38,67 @@ pub struct KeyFiles {
     /// SPKI PEM of the key that signs its bundles
     #[arg(long, value_name = "PEM", requires = "log_key")]
     export_key: Option<PathBuf>,
+}
+
+/// What the trust in a bundle rests on: keys, or a root of trust that leads to them.
+#[derive(Debug, Clone, Args)]
+pub struct BasisFiles {
+    #[command(flatten)]
+    keys: KeyFiles,
+    /// A root of trust that people vouched for, instead of keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log_key", "export_key"])]
+    root: Option<PathBuf>,
+    /// Fingerprint of a root of trust, as people compared it, instead of keys
+    #[arg(long, conflicts_with_all = ["log_key", "export_key", "root"])]
+    fingerprint: Option<Fingerprint>,
+}
+
+/// What the trust in a bundle rests on.
+#[derive(Debug, Clone, Default)]
+pub struct Basis {
+    /// The keys of its enclave.
+    pub keys: Option<Keys>,
+    /// A root of trust that leads to them.
+    pub anchor: Option<Anchor>,
+}
+
+impl Basis {
+    /// Keys that were given by hand.
+    pub fn of(keys: Keys) -> Self {
+        Basis {
+            keys: Some(keys),
+            anchor: None,
+        }
+    }
+
+    /// True when there is nothing to go by.
+    pub fn is_none(&self) -> bool {
+        self.keys.is_none() && self.anchor.is_none()
+    }
+}
+
+impl BasisFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Usage: names the file.
+    pub fn read(&self) -> Result<Basis> {
+        let anchor = match (&self.root, self.fingerprint) {
+            (Some(path), _) => {
+                let bytes = read::file(path, limits::ROOT_BYTES_MAX as u64)?;
+                let parsed = SignedRoot::parse(&bytes);
+                let usage = |error: crate::trust::RootError| {
+                    Failure::usage(format!("{}: {}: {error}", path.display(), error.code()))
+                };
+                Some(Anchor::Root(Box::new(parsed.map_err(usage)?)))
+            }
+            (None, fingerprint) => fingerprint.map(Anchor::Fingerprint),
+        };
+        Ok(Basis {
+            keys: self.keys.read()?,
+            anchor,
+        })
+    }
 }
 
 impl KeyFiles {
@@ -59,8 +122,8 @@ impl KeyFiles {
 /// # Errors
 /// When there is no verdict.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
-    let keys = arguments.keys.read()?;
-    let outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
+    let basis = arguments.basis.read()?;
+    let outcome = check(&arguments.file, &basis, arguments.require_replay)?;
     let report = &outcome.report;
     if format.is_json() {
         print::json(report)?;
@@ -68,8 +131,10 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
         print_report(&arguments.file, predicate, report)?;
     }
-    if keys.is_none() {
-        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+    if basis.is_none() {
+        print::say(
+            "no keys were given; with --log-key and --export-key, or --fingerprint or --root, a bundle can be trusted",
+        );
     }
     Ok(exit_of(report))
 }
@@ -87,7 +152,7 @@ pub fn exit_of(report: &Report) -> Exit {
 ///
 /// # Errors
 /// When there is no verdict: the file cannot be read, or the scratch folder cannot be written.
-pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<Outcome> {
+pub fn check(file: &Path, basis: &Basis, require_replay: bool) -> Result<Outcome> {
     let first_look = look(file)?;
     let predicate = first_look.statement.map(|statement| statement.predicate);
     let mut replay = match predicate.filter(|predicate| predicate.first == 0) {
@@ -95,9 +160,9 @@ pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<O
         None => None,
     };
     let options = Options {
-        log_key: keys.map(|keys| keys.log),
-        export_key: keys.map(|keys| keys.export),
-        anchor: None,
+        log_key: basis.keys.as_ref().map(|keys| keys.log),
+        export_key: basis.keys.as_ref().map(|keys| keys.export),
+        anchor: basis.anchor.clone(),
         held: None,
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay,

@@ -4,7 +4,7 @@
 //! DIR/log.pem     DIR/log.pub.pem       signs checkpoints
 //! DIR/export.pem  DIR/export.pub.pem    signs audit bundles
 //! DIR/orders.pem  DIR/orders.pub.pem    signs work orders
-//! DIR/<role>.<n>.pub.pem                the n-th key of a role, once another took its place; never removed
+//! DIR/<role>.<n>.<id>.pub.pem           the n-th key of a role, once another took its place; never removed
 //! DIR/<role>.next.pem                   while a key is being replaced, see `rotation`
 //! DIR/host.secret                       from the first replacement of the log key on: what was derived from the first one
 //! ```
@@ -142,7 +142,7 @@ impl KeyFolder {
         let [log, ..] = &keys;
         Ok(KeyFolder {
             dir: dir.to_owned(),
-            idempotency: host_secret(disk, dir, &log.current, log.retired.len())?,
+            idempotency: host_secret(disk, dir, &log.current, &log.retired)?,
             keys: RwLock::new(keys),
             rotating: Mutex::new(false),
         })
@@ -173,13 +173,31 @@ impl KeyFolder {
         };
         let log_keys: Vec<PublicKey> = before.iter().chain([log]).copied().collect();
         if let Some(log) = &existing[0] {
-            host_secret(disk, dir, log, before.len())?;
+            host_secret(disk, dir, log, before)?;
         }
         Ok(Inspected {
             enclave: EnclaveId::of(log_keys.first().unwrap_or(log)),
             log_keys,
             lacks_orders,
         })
+    }
+
+    /// The name of the enclave whose keys lie in a folder, by its public keys alone.
+    ///
+    /// # Errors
+    /// Storage errors; broken or missing public keys.
+    pub fn enclave_in(disk: &dyn Disk, dir: &Path) -> Result<EnclaveId, TrustError> {
+        let present = disk
+            .list(dir)
+            .map_err(|source| storage("list the folder", dir, source))?;
+        let retired = rotation::read_retired(disk, dir, OwnRole::Log, &present)?;
+        if let Some(first) = retired.first() {
+            return Ok(EnclaveId::of(first));
+        }
+        let path = public_path(dir, OwnRole::Log);
+        let missing = io::Error::from(io::ErrorKind::NotFound);
+        let log = read_public(disk, &path)?.ok_or_else(|| storage("read", &path, missing))?;
+        Ok(EnclaveId::of(&log))
     }
 
     /// Signs checkpoints.
@@ -303,31 +321,38 @@ fn witness_of(role: OwnRole, present: &[String]) -> Option<String> {
     ];
     let own = private_name(role);
     let later = order.iter().skip_while(|name| **name != own).skip(1);
-    let replaced = [rotation::retired_name(role, 1), rotation::next_name(role)];
-    later
-        .chain(&replaced)
-        .find(|name| present.contains(name))
-        .cloned()
+    let next = rotation::next_name(role);
+    let replaced = |name: &&String| **name == next || rotation::number_of(role, name).is_some();
+    let of_order = later.into_iter().find(|name| present.contains(name));
+    of_order.or_else(|| present.iter().find(replaced)).cloned()
 }
 
 /// What was derived from the first log key. Kept in a file from its replacement on.
-fn host_secret(disk: &dyn Disk, dir: &Path, log: &PrivateKey, retired: usize) -> Result<Secret, TrustError> {
+fn host_secret(
+    disk: &dyn Disk,
+    dir: &Path,
+    log: &PrivateKey,
+    retired: &[PublicKey],
+) -> Result<Secret, TrustError> {
     let path = dir.join(HOST_SECRET);
     let derived = log.derive(IDEMPOTENCY_LABEL);
     let text = match disk::read_file(disk, &path, limits::KEY_FILE_BYTES_MAX) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && retired == 0 => return Ok(derived),
+        Err(error) if error.kind() == io::ErrorKind::NotFound && retired.is_empty() => return Ok(derived),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let first = retired
+                .first()
+                .map(|key| rotation::retired_name(OwnRole::Log, 1, key));
             return Err(TrustError::MissingPrivateKey {
                 missing: path,
-                witness: dir.join(rotation::retired_name(OwnRole::Log, 1)),
+                witness: dir.join(first.unwrap_or_default()),
             });
         }
         Err(source) => return Err(storage("read", &path, source)),
     };
     // Before the first replacement it can only be what it was made from.
     match Secret::from_text(&text) {
-        Some(kept) if retired > 0 || *kept.to_text() == *derived.to_text() => Ok(kept),
+        Some(kept) if !retired.is_empty() || *kept.to_text() == *derived.to_text() => Ok(kept),
         Some(_) | None => Err(broken(&path, TrustError::PrivateKeyText)),
     }
 }

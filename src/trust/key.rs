@@ -62,23 +62,29 @@ impl Secret {
         Digest::from_bytes(hmac(&self.0, message))
     }
 
-    /// 64 hex digits and LF. The text is wiped when dropped.
+    /// 64 hex digits, 16 of their SHA-256, and LF. The text is wiped when dropped.
     pub(super) fn to_text(&self) -> Zeroizing<String> {
-        let mut text = Zeroizing::new(String::with_capacity(65));
+        let mut text = Zeroizing::new(String::with_capacity(82));
         for byte in self.0 {
             for digit in [byte >> 4, byte & 15] {
                 text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
             }
         }
+        let check = Digest::of(text.as_bytes()).to_string();
+        text.push(' ');
+        text.push_str(&check[..16]);
         text.push('\n');
         text
     }
 
     /// Reads what [`Secret::to_text`] writes.
     pub(super) fn from_text(text: &[u8]) -> Option<Self> {
-        let (digits, []) = text.strip_suffix(b"\n")?.as_chunks::<2>() else {
+        let (digits, check) = text.strip_suffix(b"\n")?.split_at_checked(64)?;
+        let expected = Digest::of(digits).to_string();
+        if check.strip_prefix(b" ")? != &expected.as_bytes()[..16] {
             return None;
-        };
+        }
+        let (digits, _) = digits.as_chunks::<2>();
         let digits: &[[u8; 2]; 32] = digits.try_into().ok()?;
         let mut secret = [0; 32];
         for (byte, pair) in secret.iter_mut().zip(digits) {

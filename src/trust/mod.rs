@@ -71,8 +71,13 @@ pub enum TrustError {
     #[error("{} is not the public key of {}", public.display(), private.display())]
     MismatchedKeys { public: PathBuf, private: PathBuf },
     /// A retired public key is gone although later ones are there.
-    #[error("the public key {} is missing, but later ones of its role are there; restore it from the backup", .0.display())]
-    MissingRetiredKey(PathBuf),
+    #[error(
+        "public key {1} of the role {0} is missing, but later ones are there; restore it from the backup"
+    )]
+    MissingRetiredKey(&'static str, usize),
+    /// A retired public key is another one than its file's name says.
+    #[error("{} holds another key than its name says; restore it from the backup", .0.display())]
+    OtherRetiredKey(PathBuf),
     /// A key that was replaced stands in the place of the present one.
     #[error("{} is the key that {} says was replaced; restore the key that took its place", private.display(), retired.display())]
     RetiredKeyInPlace { private: PathBuf, retired: PathBuf },

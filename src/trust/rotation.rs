@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 1  <role>.next.pem      the new private key
-//! 2  <role>.<n>.pub.pem   the old public key, under the number that it has among those of its role
+//! 2  <role>.<n>.<id>.pub.pem   the old public key, under the number that it has among those of its role
 //! 3  <role>.next.pem  ->  <role>.pem       this rename is the replacement
 //! 4  <role>.pub.pem       the new public key
 //! ```
@@ -14,6 +14,9 @@
 //! <n> is not the present key,
 //!   and <role>.pub.pem is <n>     before 4: <role>.pub.pem is written
 //! ```
+//! The name carries the first 16 digits of the key's id: nothing else in the folder would tell a changed retired key, and the
+//! first one of the log names the enclave.
+//!
 //! So `<n>` that is the present key, without `next`, is no crash: somebody put an old key back. It is refused, since what
 //! was signed after the replacement would lose its key.
 
@@ -23,7 +26,6 @@ use std::path::{Path, PathBuf};
 use super::folder::{OwnRole, create_private, private_path, public_path, read_public, storage, write_public};
 use super::{PrivateKey, PublicKey, TrustError};
 use crate::disk::Disk;
-use crate::limits;
 
 /// A replacement that took place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +48,7 @@ pub(super) fn replace(
 ) -> Result<PrivateKey, TrustError> {
     let next = dir.join(next_name(role));
     let new = create_private(disk, &next, random)?;
-    write_public(disk, &dir.join(retired_name(role, number)), old)?;
+    write_public(disk, &dir.join(retired_name(role, number, old)), old)?;
     let private = private_path(dir, role);
     disk.rename(&next, &private)
         .map_err(|source| storage("replace", &private, source))?;
@@ -56,33 +58,40 @@ pub(super) fn replace(
     Ok(new)
 }
 
-/// The retired public keys of a role: numbers from 1, without a gap.
+/// The retired public keys of a role: numbers from 1, without a gap, each the one that its name says.
 pub(super) fn read_retired(
     disk: &dyn Disk,
     dir: &Path,
     role: OwnRole,
     present: &[String],
 ) -> Result<Vec<PublicKey>, TrustError> {
-    let mut retired = Vec::new();
-    for number in 1..=limits::KEYS_RETIRED_MAX + 1 {
-        match read_public(disk, &dir.join(retired_name(role, number)))? {
-            Some(key) => retired.push(key),
-            None => break,
+    let mut numbered: Vec<(usize, &String)> = present
+        .iter()
+        .filter_map(|name| Some((number_of(role, name)?, name)))
+        .collect();
+    numbered.sort_unstable();
+    let mut retired = Vec::with_capacity(numbered.len());
+    for (expected, (number, name)) in (1..).zip(numbered) {
+        let path = dir.join(name);
+        let key = match read_public(disk, &path)? {
+            Some(key) if number == expected => key,
+            Some(_) | None => return Err(TrustError::MissingRetiredKey(role.as_str(), expected)),
+        };
+        if *name != retired_name(role, number, &key) {
+            return Err(TrustError::OtherRetiredKey(path));
         }
-    }
-    let named = |name: &&String| {
-        let number = name
-            .strip_prefix(role.as_str())
-            .and_then(|rest| rest.strip_prefix('.'))
-            .and_then(|rest| rest.strip_suffix(".pub.pem"));
-        number.is_some_and(|number| number.parse::<usize>().is_ok())
-    };
-    if present.iter().filter(named).count() != retired.len() {
-        return Err(TrustError::MissingRetiredKey(
-            dir.join(retired_name(role, retired.len() + 1)),
-        ));
+        retired.push(key);
     }
     Ok(retired)
+}
+
+/// The number in the name of a retired key's file.
+pub(super) fn number_of(role: OwnRole, name: &str) -> Option<usize> {
+    let middle = name
+        .strip_prefix(role.as_str())?
+        .strip_prefix('.')?
+        .strip_suffix(".pub.pem")?;
+    middle.split('.').next()?.parse().ok()
 }
 
 /// Undoes a replacement that did not take place. One that did is completed by whoever writes the public key.
@@ -95,7 +104,9 @@ pub(super) fn settle(
 ) -> Result<(), TrustError> {
     let kept = unsettled(disk, dir, role, current, retired)?.len();
     if kept < retired.len() {
-        remove(disk, dir, dir.join(retired_name(role, retired.len())))?;
+        for (number, key) in (kept + 1..).zip(&retired[kept..]) {
+            remove(disk, dir, dir.join(retired_name(role, number, key)))?;
+        }
         retired.truncate(kept);
     }
     let next = dir.join(next_name(role));
@@ -121,7 +132,7 @@ pub(super) fn unsettled(
     }
     Err(TrustError::RetiredKeyInPlace {
         private: private_path(dir, role),
-        retired: dir.join(retired_name(role, found + 1)),
+        retired: dir.join(retired_name(role, found + 1, current)),
     })
 }
 
@@ -129,8 +140,9 @@ pub(super) fn next_name(role: OwnRole) -> String {
     format!("{}.next.pem", role.as_str())
 }
 
-pub(super) fn retired_name(role: OwnRole, number: usize) -> String {
-    format!("{}.{number}.pub.pem", role.as_str())
+pub(super) fn retired_name(role: OwnRole, number: usize, key: &PublicKey) -> String {
+    let id = key.id().to_string();
+    format!("{}.{number}.{}.pub.pem", role.as_str(), &id[..16])
 }
 
 fn is_there(disk: &dyn Disk, dir: &Path, name: &str) -> Result<bool, TrustError> {

@@ -5,5 +5,6 @@ mod packs;
 mod secrets;
 mod serving;
 mod steps;
+mod trust;
 mod verbs;
 mod webhooks;

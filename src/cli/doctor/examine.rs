@@ -68,9 +68,8 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<Inspec
             found.push(match &error {
                 TrustError::BrokenFile { path, .. } | TrustError::Io { path, .. } => finding.at(path, None),
                 TrustError::MismatchedKeys { public, .. } => finding.at(public, None),
-                TrustError::MissingPrivateKey { missing, .. } | TrustError::MissingRetiredKey(missing) => {
-                    finding.at(missing, None)
-                }
+                TrustError::MissingPrivateKey { missing, .. } => finding.at(missing, None),
+                TrustError::OtherRetiredKey(path) => finding.at(path, None),
                 TrustError::RetiredKeyInPlace { private, .. } => finding.at(private, None),
                 _ => finding,
             });
