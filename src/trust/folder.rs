@@ -487,10 +487,12 @@ mod tests {
         let dir = dir.path().join("keys");
         let first = open(&dir, 1).unwrap();
         assert_ne!(first.log().public(), first.export().public());
+        assert_ne!(first.export().public(), first.orders().public());
         let again = open(&dir, 100).unwrap();
         assert_eq!(first.log().public(), again.log().public());
         assert_eq!(first.export().public(), again.export().public());
-        for name in ["log.pem", "export.pem"] {
+        assert_eq!(first.orders().public(), again.orders().public());
+        for name in ["log.pem", "export.pem", "orders.pem"] {
             let mode = fs::metadata(dir.join(name)).unwrap().permissions().mode();
             assert_eq!(mode & 0o777, 0o600, "{name}");
         }
@@ -498,7 +500,7 @@ mod tests {
 
     #[test]
     fn a_lost_private_key_is_an_error_and_not_drawn_again() {
-        for name in ["log.pem", "export.pem"] {
+        for name in ["log.pem", "export.pem", "orders.pem"] {
             let dir = tempfile::tempdir().unwrap();
             open(dir.path(), 1).unwrap();
             fs::remove_file(dir.path().join(name)).unwrap();
@@ -515,7 +517,13 @@ mod tests {
     fn a_lost_log_key_shows_even_when_both_public_keys_are_gone() {
         let dir = tempfile::tempdir().unwrap();
         open(dir.path(), 1).unwrap();
-        for name in ["log.pem", "log.pub.pem", "export.pub.pem"] {
+        for name in [
+            "log.pem",
+            "log.pub.pem",
+            "export.pub.pem",
+            "orders.pem",
+            "orders.pub.pem",
+        ] {
             fs::remove_file(dir.path().join(name)).unwrap();
         }
         assert!(matches!(
@@ -526,7 +534,14 @@ mod tests {
 
     #[test]
     fn a_broken_key_file_is_an_error_and_stays_as_it_is() {
-        for name in ["log.pem", "export.pem", "log.pub.pem", "export.pub.pem"] {
+        for name in [
+            "log.pem",
+            "export.pem",
+            "log.pub.pem",
+            "export.pub.pem",
+            "orders.pem",
+            "orders.pub.pem",
+        ] {
             for text in ["", "-----BEGIN PRIVATE KEY-----\n", "\u{0}\u{0}"] {
                 let dir = tempfile::tempdir().unwrap();
                 open(dir.path(), 1).unwrap();
@@ -554,7 +569,14 @@ mod tests {
 
     #[test]
     fn every_prefix_of_the_creation_order_is_completed_with_the_keys_it_has() {
-        let order = ["log.pem", "export.pem", "log.pub.pem", "export.pub.pem"];
+        let order = [
+            "log.pem",
+            "export.pem",
+            "log.pub.pem",
+            "export.pub.pem",
+            "orders.pem",
+            "orders.pub.pem",
+        ];
         for kept in 0..=order.len() {
             let dir = tempfile::tempdir().unwrap();
             let first = open(dir.path(), 1).unwrap();
@@ -574,6 +596,11 @@ mod tests {
             assert_eq!(
                 again.export().public() == first.export().public(),
                 kept >= 2,
+                "{kept} kept"
+            );
+            assert_eq!(
+                again.orders().public() == first.orders().public(),
+                kept >= 5,
                 "{kept} kept"
             );
             open(dir.path(), 90).unwrap();
