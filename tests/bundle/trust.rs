@@ -273,35 +273,40 @@ fn a_key_counts_in_its_role_alone() {
         signed(root)
     };
     let swapped = lists(export_key(), log_key());
-    refused(&with(&[swapped.clone()]), options(), 12, "has the role");
     refused(
-        &with(&[swapped.clone()]),
+        &with(std::slice::from_ref(&swapped)),
+        options(),
+        12,
+        "has the role",
+    );
+    refused(
+        &with(std::slice::from_ref(&swapped)),
         by(&by_root(&swapped)),
         12,
         "signed by the log key",
     );
     let others = lists(key(7), export_key());
     refused(
-        &with(&[others.clone()]),
+        &with(std::slice::from_ref(&others)),
         options(),
         12,
         "is not among the keys of the role log",
     );
     refused(
-        &with(&[others.clone()]),
+        &with(std::slice::from_ref(&others)),
         by(&by_root(&others)),
         12,
         "not signed by",
     );
     let others = lists(log_key(), key(7));
     refused(
-        &with(&[others.clone()]),
+        &with(std::slice::from_ref(&others)),
         options(),
         12,
         "is not among the keys of the role export",
     );
     refused(
-        &with(&[others.clone()]),
+        &with(std::slice::from_ref(&others)),
         by(&by_root(&others)),
         12,
         "not by the given",
@@ -316,7 +321,7 @@ fn a_revoked_key_counts_below_its_size_and_not_from_there_on() {
             let two = revoking(2, &of, below);
             let file = with(&[one.clone(), two.clone()]);
             // One made before, which knows of the first root alone: what it holds is judged by what is known today.
-            let before = with(&[one.clone()]);
+            let before = with(std::slice::from_ref(&one));
             for (file, anchor) in [
                 (&file, by_fingerprint(&one)),
                 (&file, by_root(&two)),
@@ -380,7 +385,10 @@ fn an_older_chain_than_one_seen_before_is_a_roll_back_and_another_one_a_fork() {
             .unwrap_or_default();
         (report.exit_code, words)
     };
-    let (old, new) = (with(&[one.clone()]), with(&[one.clone(), two.clone()]));
+    let (old, new) = (
+        with(std::slice::from_ref(&one)),
+        with(&[one.clone(), two.clone()]),
+    );
     assert_eq!(held(&new, 0, None).0, 0);
     assert_eq!(held(&new, 2, None).0, 0);
     assert_eq!(held(&new, 1, Some(&one)).0, 0);

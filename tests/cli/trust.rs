@@ -357,13 +357,16 @@ fn roots_of_another_enclave_need_a_word_of_somebody() {
         "--threshold",
         "2",
         "--out",
-        &file,
+        "1.root",
         "--root-key",
         &keys[0],
         "--root-key",
         &keys[2],
     ];
-    assert_eq!(enclave.server.run(&line).code, 0);
+    // By a plain name, in the folder where whoever asks stands.
+    let mut client = enclave.server.client(&line);
+    let drafted = Said::of(client.current_dir(enclave.folder.path()));
+    assert_eq!(drafted.code, 0, "{drafted:?}");
     enclave.sign("1.root", "ada").json(0);
     let fingerprint = text(&enclave.sign("1.root", "eve").json(0)["fingerprint"]);
     let origin = |of: &Enclave| {
