@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use fastness::disk::OsDisk;
+use fastness::disk::{Disk, OsDisk};
 use fastness::trust::{KeyFolder, OwnRole};
 use serde_json::Value;
 
@@ -439,15 +439,47 @@ fn a_server_killed_while_it_replaces_a_key_comes_back_with_one_key_and_every_eve
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("data");
     let mut server = Program::start(&data);
+    let logs = |keys: &Value| {
+        let retired = keys["retired"].as_array().unwrap().iter();
+        let of_log = retired.filter(|one| one["role"] == "log");
+        let mut ids: Vec<String> = of_log.map(|one| text(&one["id"])).collect();
+        ids.push(text(&keys["log"]["id"]));
+        ids
+    };
+    let read = |path: &Path| std::fs::read(path).unwrap_or_default();
     let origin = text(&server.get("/api/v1/keys")["enclave"]);
-    for round in 0..12_u64 {
+    for round in 0..18 {
         let made = server.run(&["job", "submit", "x.work"]);
         assert_eq!(made.code, 0, "{made:?}");
         let before = server.get("/api/v1/keys");
         let mut client = server.client(&["key", "rotate", "log"]);
         let client = std::thread::spawn(move || client.output().unwrap().status.code());
-        // From before it asks to after it is answered; which of them is met is for the machine to say.
-        std::thread::sleep(std::time::Duration::from_millis(round * 3));
+        // Each round waits for another step: asked, the new private key, the old public key kept aside, the new key in
+        // force, its public key, answered. The kill comes as soon as that is seen.
+        let keys = data.join("keys");
+        let (private, public) = (read(&keys.join("log.pem")), read(&keys.join("log.pub.pem")));
+        let number = logs(&before).len();
+        let aside = format!("log.{number}.");
+        let has = |begin: &str| {
+            OsDisk
+                .list(&keys)
+                .unwrap()
+                .iter()
+                .any(|name| name.starts_with(begin))
+        };
+        while !client.is_finished() {
+            let seen = match round % 6 {
+                0 => true,
+                1 => has("log.next.pem"),
+                2 => has(&aside),
+                3 => read(&keys.join("log.pem")) != private,
+                4 => read(&keys.join("log.pub.pem")) != public,
+                _ => false,
+            };
+            if seen {
+                break;
+            }
+        }
         server.kill();
         let told = client.join().unwrap() == Some(0);
         server = Program::start(&data);
@@ -457,12 +489,6 @@ fn a_server_killed_while_it_replaces_a_key_comes_back_with_one_key_and_every_eve
             replaced || !told,
             "round {round}: a replacement that was told is gone"
         );
-        let logs = |keys: &Value| {
-            let retired = keys["retired"].as_array().unwrap().iter();
-            let mut ids: Vec<String> = retired.map(|one| text(&one["id"])).collect();
-            ids.push(text(&keys["log"]["id"]));
-            ids
-        };
         let expected = logs(&before).len() + usize::from(replaced);
         assert_eq!(logs(&after).len(), expected, "round {round}");
         assert_eq!(
