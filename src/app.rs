@@ -1,6 +1,6 @@
 //! Wiring: what is started in which order, and stopped in which. Nothing else.
 //!
-//! Start: lock → listener → keys → engine → first token → output → imported ledgers → runner → routes. Stop: runner
+//! Start: lock → listener → keys → engine → first token → replaced keys → output → imported ledgers → runner → routes. Stop: runner
 //! drains → connections end → engine answers, flushes, signs → clean marker → lock.
 
 mod replayed;
@@ -31,7 +31,9 @@ use crate::domain::event::Actor;
 use crate::domain::state::View;
 use crate::domain::token::Scope;
 use crate::domain::{Digest, TenantName};
-use crate::engine::{CommandError, Fatal, Handle, LOCAL_WORKER, Layout, Report, Setup, StartError, Trusted};
+use crate::engine::{
+    CommandError, Fatal, Handle, LOCAL_WORKER, Layout, Report, RotationError, Setup, StartError, Trusted,
+};
 use crate::journal::Options;
 use crate::limits;
 use crate::output::{Output, OutputError};
@@ -75,6 +77,9 @@ pub enum AppError {
     /// The first events.
     #[error("writing the first events: {0}")]
     FirstEvents(#[from] CommandError),
+    /// A replaced key.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// Step logs and artifacts.
     #[error(transparent)]
     Output(#[from] OutputError),
@@ -152,6 +157,8 @@ impl App {
         let started = tokio::task::spawn_blocking(move || Handle::start(setup)).await;
         let (engine, report) = started.map_err(|error| Fatal(error.to_string()))??;
         first_token(&engine, disk.as_ref(), clock.as_ref(), &data).await?;
+        // Of a key that was replaced when the server ended before it could say so.
+        engine.record_rotations(&Actor::system("keys")).await?;
         let output = Output::open(data.join("output"), disk.clone())?;
         let secrets = Secrets::new(data.join("secrets"), disk.clone());
         sweep_secrets(&engine, &secrets).await?;

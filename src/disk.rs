@@ -107,6 +107,8 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     file.sync()?;
     disk.rename(&beside, path)?;
     match path.parent() {
+        // A plain name lies in the present folder.
+        Some(dir) if dir.as_os_str().is_empty() => disk.sync_dir(Path::new(".")),
         Some(dir) => disk.sync_dir(dir),
         None => Ok(()),
     }

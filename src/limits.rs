@@ -243,6 +243,13 @@ pub const NOTE_SIGNATURES_MAX: usize = 16;
 pub const PROOF_HASHES_MAX: usize = 65;
 /// Largest key file.
 pub const KEY_FILE_BYTES_MAX: u64 = 4_096;
+/// Keys that a role of the enclave may have had before its present one.
+pub const KEYS_RETIRED_MAX: usize = 256;
+/// Versions that a root of trust can have, its largest document, the most keys of a role in it, and revocations.
+pub const ROOT_VERSIONS_MAX: u64 = 256;
+pub const ROOT_BYTES_MAX: usize = 1 << 20;
+pub const ROOT_KEYS_MAX: usize = 32;
+pub const ROOT_REVOCATIONS_MAX: usize = 4_096;
 
 /// Batches a subscriber may lag behind before it is moved to the ledger.
 pub const FEED_BATCHES_MAX: usize = 1_024;

@@ -10,4 +10,5 @@ mod flips;
 mod orders;
 mod schemas;
 mod standalone;
+mod trust;
 mod writing;

@@ -30,4 +30,5 @@ mod runner_support;
 mod simulation;
 mod story;
 mod support;
+mod trust;
 mod workers;

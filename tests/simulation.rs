@@ -12,6 +12,7 @@ pub mod packs;
 mod rows;
 mod tampered;
 mod texts;
+mod trust;
 pub mod turns;
 mod volume;
 pub mod world;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::extract::{Request, State};
 use axum::http::HeaderMap;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -16,13 +16,13 @@ use super::attempts::{audited, to_its_end};
 use super::auth::Caller;
 use super::error::{ApiError, created};
 use super::imports::Brought;
-use super::request::{Id, Json, OptionalJson, Query, header_text};
+use super::request::{Id, OptionalJson, Query, header_text};
 use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Keys};
 use crate::bundle::reemit::{Wanted, reemit};
 use crate::bundle::{Options, Report, verify};
 use crate::domain::command::Command;
-use crate::domain::payload::{BundleExported, BundleVerified, TrustPinned};
+use crate::domain::payload::{BundleExported, BundleVerified};
 use crate::domain::{Digest, TenantName};
 use crate::trust::PublicKey;
 
@@ -175,9 +175,14 @@ async fn checked(
                 (None, Some(origin)) => import::pinned(api.engine(), origin)?,
                 (None, None) => None,
             };
+            let anchor = match (&keys, &origin) {
+                (None, Some(origin)) => import::anchor_of(api.engine(), origin)?.map(|(anchor, _)| anchor),
+                (Some(_), _) | (None, None) => None,
+            };
             let options = Options {
                 log_key: keys.as_ref().map(|keys| keys.log),
                 export_key: keys.map(|keys| keys.export),
+                anchor,
                 ..Options::none()
             };
             let outcome = verify(&import::opener(&path), options).map_err(|error| failed(&error))?;
@@ -194,52 +199,6 @@ async fn checked(
         .submit(&TenantName::system(), &caller.actor(), command)
         .await?;
     Ok(Answer(report))
-}
-
-/// Keys of a foreign origin, as people compared them.
-#[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct NewPin {
-    /// SPKI PEM of the key that signs its bundles.
-    export_key: String,
-    /// SPKI PEM of the key that signs its checkpoints.
-    log_key: String,
-    /// The origin, as its checkpoints name it.
-    #[schema(example = "fastness/0123456789abcdef/default")]
-    origin: String,
-}
-
-/// Pins the keys of a foreign origin. Others than those already pinned are refused.
-#[utoipa::path(post, path = "/api/v1/trust/pins", tag = "bundles", request_body = NewPin,
-    responses((status = 204, description = "Pinned")))]
-pub async fn pin(
-    State(api): State<Arc<Api>>,
-    caller: Caller,
-    Json(pin): Json<NewPin>,
-) -> Result<Response, ApiError> {
-    let text = |key: &str, pointer: &str| {
-        let key = PublicKey::from_pem(key)
-            .map_err(|error| ApiError::field("invalid_field", pointer, error.to_string()))?;
-        key.to_pem()
-            .map_err(|error| ApiError::internal(error.to_string()))
-    };
-    if import::foreign_tenant(&pin.origin, &TenantName::system()).is_none() {
-        return Err(ApiError::field(
-            "invalid_field",
-            "/origin",
-            "it is not the origin of a ledger",
-        ));
-    }
-    let pinned = TrustPinned {
-        export_key: text(&pin.export_key, "/exportKey")?,
-        log_key: text(&pin.log_key, "/logKey")?,
-        origin: pin.origin,
-    };
-    let command = Command::PinTrust(Box::new(pinned));
-    api.engine()
-        .submit(&TenantName::system(), &caller.actor(), command)
-        .await?;
-    Ok(super::error::no_content().into_response())
 }
 
 /// The bundle of the caller's tenant with this id.
@@ -303,6 +262,7 @@ impl From<ExportError> for ApiError {
             ExportError::Store(error) => error.into(),
             ExportError::Output(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
+            ExportError::Roots(error) => error.into(),
             ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }
     }
@@ -322,6 +282,7 @@ impl From<ImportError> for ApiError {
             ImportError::Command(error) => error.into(),
             ImportError::Ledger(error) => error.into(),
             ImportError::Store(error) => error.into(),
+            ImportError::Roots(error) => error.into(),
             ImportError::Disk(_, error) => ApiError::storage(&error),
             ImportError::Verify(_)
             | ImportError::Fold(_)

@@ -26,8 +26,6 @@ use crate::limits;
 
 const HEADER: &str = "idempotency-key";
 const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
-/// Names the use of the derived secret; a change of it would make every old key a conflict.
-const SECRET_LABEL: &str = "fastness idempotency v1";
 
 /// A JSON body, and the key of the header.
 #[derive(Debug)]
@@ -76,7 +74,7 @@ impl<T> Keyed<T> {
 
 /// Binds a key to a route and to the body that it came with.
 pub fn bind(api: &Api, route: &str, key: &str, body: &Intake) -> Idempotency {
-    let secret = api.engine().keys().log().derive(SECRET_LABEL);
+    let secret = api.engine().keys().idempotency();
     Idempotency {
         body: secret.authenticate(&[route.as_bytes(), b"\n", &body.bytes()].concat()),
         key: key.to_owned(),

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
-use crate::trust::{EnclaveId, NoteKey, PublicKey};
+use crate::trust::{NoteKey, OwnRole, PublicKey};
 
 /// One public key, in the forms that tools take.
 #[derive(Debug, Serialize, ToSchema)]
@@ -34,22 +34,52 @@ pub struct KeysView {
     log: KeyView,
     /// Signs work orders.
     orders: KeyView,
+    /// Those that were replaced: what they signed before is still checked with them.
+    retired: Vec<RetiredKeyView>,
+}
+
+/// A public key that was replaced.
+#[derive(Debug, Serialize, ToSchema)]
+pub struct RetiredKeyView {
+    #[serde(flatten)]
+    key: KeyView,
+    /// Which one of its role, from 1.
+    number: usize,
+    /// `log`, `export` or `orders`.
+    role: &'static str,
 }
 
 /// The public keys of this enclave.
 #[utoipa::path(get, path = "/api/v1/keys", tag = "administration", responses((status = 200, body = KeysView)))]
 pub async fn list(State(api): State<Arc<Api>>, caller: Caller) -> Result<Answer<KeysView>, ApiError> {
     let keys = api.engine().keys();
-    let enclave = EnclaveId::of(&keys.log().public());
+    let enclave = keys.enclave();
     let tenant = caller.tenant()?;
     let name = api
         .engine()
         .origin(tenant)
         .map_or_else(|| format!("fastness/{enclave}"), |origin| origin.to_string());
+    // Checkpoints are signed under the name of their ledger; the others sign by no name.
+    let name_of = |role: OwnRole| match role {
+        OwnRole::Log => name.clone(),
+        OwnRole::Export | OwnRole::Orders => format!("fastness/{enclave}/{}", role.as_str()),
+    };
+    let mut retired = Vec::new();
+    for role in OwnRole::ALL {
+        for (number, key) in (1..).zip(keys.retired(role)) {
+            retired.push(RetiredKeyView {
+                key: view(&name_of(role), key)?,
+                number,
+                role: role.as_str(),
+            });
+        }
+    }
+    let current = |role: OwnRole| view(&name_of(role), keys.current(role).public());
     Ok(Answer(KeysView {
-        export: view(&format!("fastness/{enclave}/export"), keys.export().public())?,
-        log: view(&name, keys.log().public())?,
-        orders: view(&format!("fastness/{enclave}/orders"), keys.orders().public())?,
+        export: current(OwnRole::Export)?,
+        log: current(OwnRole::Log)?,
+        orders: current(OwnRole::Orders)?,
+        retired,
         enclave: enclave.to_string(),
     }))
 }

@@ -32,6 +32,7 @@ mod job_history;
 mod job_shapes;
 mod job_view;
 mod jobs;
+mod key_changes;
 mod keys;
 mod ledger;
 mod letter_choice;
@@ -64,6 +65,7 @@ mod streams;
 mod submit;
 mod tenants;
 mod tokens;
+mod trust;
 mod uploads;
 mod webhook_test;
 mod webhook_view;
@@ -353,8 +355,12 @@ fn house_routes() -> Vec<Route> {
         post("/api/v1/imports/{id}/approve", APPROVE_IMPORT, imports::approve),
         post("/api/v1/imports/{id}/reject", APPROVE_IMPORT, imports::reject),
         get("/api/v1/enclaves", IMPORT, enclaves::list),
-        post("/api/v1/trust/pins", ADMIN, bundles::pin),
+        get("/api/v1/trust", ADMIN, trust::read),
+        post("/api/v1/trust/roots", ADMIN, trust::accept),
+        post("/api/v1/trust/pins", ADMIN, trust::pin),
         get("/api/v1/keys", READ, keys::list),
+        post("/api/v1/keys/{role}/rotate", ADMIN, key_changes::rotate),
+        post("/api/v1/keys/{role}/revoke", ADMIN, key_changes::revoke),
         get("/api/v1/stream", READ, streams::tenant),
         get("/api/v1/stream/jobs/{id}", READ, streams::job),
         get("/api/v1/stream/runs/{id}", READ, streams::run),
@@ -466,7 +472,7 @@ impl Api {
     }
 
     fn enclave(&self) -> EnclaveId {
-        EnclaveId::of(&self.engine().keys().log().public())
+        self.engine().keys().enclave()
     }
 
     /// The cookie of this enclave: several on one host do not sign each other out.

@@ -41,10 +41,7 @@ impl Pass<'_> {
         );
         needs(CheckName::Disclosures, &[Member::Disclosures], None);
         self.continuity()?;
-        self.checks.skip(
-            CheckName::Trust,
-            "this format carries no roots of trust; the keys were given by hand",
-        );
+        self.trust()?;
         self.replay_end();
         Ok(())
     }
@@ -94,15 +91,6 @@ impl Pass<'_> {
             self.checks
                 .fail(CheckName::Continuity, Finding::new(verdict, detail))
         };
-        if predicate.trust_version < tip.trust_version {
-            fail(
-                Verdict::Fork,
-                format!(
-                    "trust version {} after {}",
-                    predicate.trust_version, tip.trust_version
-                ),
-            );
-        }
         // Where both know the ledger, they must know the same one.
         let (size, ours, theirs) = if tip.size < predicate.first {
             fail(

@@ -15,6 +15,7 @@ use super::import::{
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
 use super::report::Report;
+use super::roots;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
@@ -100,6 +101,7 @@ impl Desk {
         if let Some(keys) = &keys {
             pin(&self.engine, actor, &predicate.origin, keys).await?;
         }
+        self.take_in_roots(actor, &judged).await?;
         if place == Place::Next {
             self.store(file, tar_sha256).await?;
             let imported = BundleImported {
@@ -109,6 +111,7 @@ impl Desk {
                 size: predicate.size,
                 tar_sha256,
                 tenant: tenant.clone(),
+                trust_version: trust_version_of(&predicate),
             };
             let command = Command::ImportBundle(Box::new(imported));
             let recorded = self.engine.submit(&TenantName::system(), actor, command).await;
@@ -128,6 +131,14 @@ impl Desk {
             tenant,
             report: judged.report,
         })))
+    }
+
+    /// Takes in the roots of trust that the pinned one leads to; without a pinned one only the version is kept.
+    async fn take_in_roots(&self, actor: &Actor, judged: &Judged) -> Result<(), ImportError> {
+        if let Some(trust) = &judged.trust {
+            roots::take_in(&self.engine, actor, trust, &judged.roots).await?;
+        }
+        Ok(())
     }
 
     /// Stores a good bundle and asks persons about it.
@@ -177,6 +188,7 @@ impl Desk {
             size: predicate.size,
             tar_sha256,
             tenant,
+            trust_version: trust_version_of(predicate),
         };
         let command = BundleCommand::RequestImport(request);
         let asked = self.submit(actor, command).await;
@@ -317,6 +329,11 @@ impl Desk {
         }
         Ok(ImportError::Refused(Box::new(report)))
     }
+}
+
+/// The newest root of trust in a bundle; none where it carries none.
+fn trust_version_of(predicate: &Predicate) -> Option<u64> {
+    (predicate.trust_version > 0).then_some(predicate.trust_version)
 }
 
 /// Runs work that blocks.

@@ -12,6 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::Digest;
+pub use crate::trust::pae;
 use crate::trust::{PrivateKey, PublicKey, Signature};
 
 /// The only payload type.
@@ -105,12 +106,6 @@ pub fn sign(payload: &[u8], key: &PrivateKey) -> Result<Vec<u8>, EnvelopeError> 
         payload_type: PAYLOAD_TYPE.to_owned(),
         signatures: vec![one],
     })
-}
-
-/// Pre-authentication encoding: `DSSEv1 SP LEN(type) SP type SP LEN(body) SP body`.
-pub fn pae(payload_type: &str, body: &[u8]) -> Vec<u8> {
-    let head = format!("DSSEv1 {} {payload_type} {} ", payload_type.len(), body.len());
-    [head.as_bytes(), body].concat()
 }
 
 #[derive(Serialize, Deserialize)]

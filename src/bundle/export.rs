@@ -17,6 +17,7 @@ use super::manifest::{Redaction, file_name};
 use super::members::Member;
 use super::reemit::StoredBundle;
 use super::replay::{ScratchFolder, Touched};
+use super::roots::{self, RootsError};
 use super::sources::HistoryReader;
 use super::survey::{StateAt, survey};
 use super::write::{BundleWriter, Range, WriteError};
@@ -27,6 +28,7 @@ use crate::ledger::{LedgerError, TenantLedger};
 use crate::limits;
 use crate::output::{Output, OutputError};
 use crate::store::StoreError;
+use crate::trust::PrivateKey;
 
 /// Rules from history to state that this program follows.
 const STATE_VERSION: u32 = 1;
@@ -151,6 +153,9 @@ pub enum ExportError {
     /// Artifacts or logs cannot be read.
     #[error(transparent)]
     Output(#[from] OutputError),
+    /// The roots of trust cannot be read, or do not let the present keys sign.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// The bundle cannot be written.
     #[error(transparent)]
     Write(#[from] WriteError),
@@ -213,7 +218,10 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     };
     let root = range.root;
     let mut writer = BundleWriter::new(range);
-    add_tree(&mut writer, engine, &ledger, ask, size)?;
+    // Fetched once: a key that is replaced meanwhile must not sign one half of the bundle.
+    let (log, export) = (engine.keys().log(), engine.keys().export());
+    roots::add(&mut writer, engine, (&log, &export), (&origin, size))?;
+    add_tree(&mut writer, engine, &ledger, (ask, size, &log))?;
     let state = StateAt {
         engine,
         ledger: &ledger,
@@ -223,7 +231,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     add_state(&mut writer, &state, &survey.touched, scratch.path())?;
     carried.add_to(&mut writer, output);
     let path = scratch.path().join("bundle");
-    let written = writer.write_file(engine.keys().export(), disk, &path)?;
+    let written = writer.write_file(&export, disk, &path)?;
     keep(engine, &path, |bytes, file_sha256| Exported {
         bytes,
         file_sha256: Some(file_sha256),
@@ -260,11 +268,10 @@ fn add_tree(
     writer: &mut BundleWriter<'_>,
     engine: &Handle,
     ledger: &Arc<TenantLedger>,
-    ask: &ExportAsk,
-    size: u64,
+    (ask, size, log): (&ExportAsk, u64, &PrivateKey),
 ) -> Result<(), ExportError> {
     for (member, at) in [(Member::Checkpoint, size), (Member::CheckpointPrev, ask.from)] {
-        let checkpoint = engine.checkpoint(&ask.tenant, at)?;
+        let checkpoint = engine.checkpoint_by(log, &ask.tenant, at)?;
         writer.add_bytes(member, checkpoint.text().as_bytes().to_vec());
     }
     let frontier = super::frontier::write(&ledger.frontier_at(ask.from)?);

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use super::import::{ImportError, digest_of, import_row};
 use super::members::Member;
+use super::roots;
 use super::tar::{TarError, TarReader};
 use super::transport::FrameReader;
 use super::verify::{Held, HeldTip};
@@ -14,11 +15,13 @@ use crate::disk::{Access, Disk};
 use crate::domain::payload::BundleImported;
 use crate::domain::state::Kind;
 use crate::domain::token::Import;
+use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
 use crate::engine::{Handle, catch_up_one};
-use crate::ledger::{SignedCheckpoint, TenantLedger};
+use crate::ledger::{Origin, SignedCheckpoint, TenantLedger};
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
+use crate::trust::Fingerprint;
 
 /// Events pushed before they are archived.
 const ARCHIVE_EVERY: u64 = 8 * 1_024;
@@ -293,6 +296,11 @@ pub(super) struct HeldHere<'a> {
 }
 
 impl HeldHere<'_> {
+    fn trust(&self, origin: &str) -> Result<Trust, String> {
+        let enclave = origin.parse::<Origin>().map_err(|error| error.to_string())?;
+        roots::held(self.engine, enclave.enclave().as_str()).map_err(|error| error.to_string())
+    }
+
     fn find(&self, origin: &str) -> Result<Option<Import>, String> {
         let store = self.engine.store().map_err(|error| error.to_string())?;
         let page = Page {
@@ -317,8 +325,14 @@ impl Held for HeldHere<'_> {
         Ok(found.map(|import| HeldTip {
             size: import.size,
             root: import.root,
-            trust_version: 0,
+            trust_version: import.trust_version.unwrap_or(0),
         }))
+    }
+
+    fn root_of_trust(&self, origin: &str) -> Result<Option<(u64, Fingerprint)>, String> {
+        let trust = self.trust(origin)?;
+        let newest = trust.roots.last();
+        Ok(newest.map(|root| (root.version, Fingerprint::from_digest(root.fingerprint))))
     }
 
     fn root_at(&self, origin: &str, size: u64) -> Result<Option<Digest>, String> {

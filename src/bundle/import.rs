@@ -10,10 +10,12 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::anchor::Anchor;
 use super::held::{HeldHere, materialise};
 use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
+use super::roots::{self, RootsError};
 use super::verify::{Options, Replay, VerifyError, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
@@ -21,12 +23,13 @@ use crate::domain::import_request::{ImportRequest, ImportStatus};
 use crate::domain::payload::TrustPinned;
 use crate::domain::state::{Kind, Row, View};
 use crate::domain::token::Import;
+use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName};
 use crate::engine::{CommandError, FoldError, Handle};
-use crate::ledger::LedgerError;
+use crate::ledger::{LedgerError, Origin};
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
-use crate::trust::{PublicKey, TrustError};
+use crate::trust::{Fingerprint, PublicKey, TrustError};
 
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +117,9 @@ pub enum ImportError {
     /// The state that came out of the replay cannot be read.
     #[error("reading the replayed state: {0}")]
     Replay(String),
+    /// The roots of trust of the bundle cannot be taken in, or those held not be read back.
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     /// A file.
     #[error("{0}: {1}")]
     Disk(String, #[source] io::Error),
@@ -138,6 +144,10 @@ pub(super) struct Judged {
     pub(super) tar_sha256: Option<Digest>,
     pub(super) state_digest: Option<Digest>,
     pub(super) report: Report,
+    /// The roots of trust in the bundle.
+    pub(super) roots: Vec<Vec<u8>>,
+    /// What is held of its enclave, when a pinned root was what it was judged by.
+    pub(super) trust: Option<Trust>,
 }
 
 /// Verifies with the keys given or pinned, against what is held, and with a replay.
@@ -148,6 +158,7 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
     let predicate = look.statement.map(|statement| statement.predicate);
     let mut replay = None;
     let mut keys = given.cloned();
+    let mut anchor = None;
     if let Some(predicate) = &predicate {
         replay = Some(replay_before(
             engine,
@@ -158,9 +169,14 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         if keys.is_none() {
             keys = pinned(engine, &predicate.origin)?;
         }
+        if keys.is_none() {
+            anchor = anchor_of(engine, &predicate.origin)?;
+        }
     }
     let held = HeldHere { engine };
+    let (anchor, trust) = anchor.unzip();
     let options = Options {
+        anchor,
         log_key: keys.as_ref().map(|keys| keys.log),
         export_key: keys.as_ref().map(|keys| keys.export),
         held: Some(&held),
@@ -178,7 +194,28 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         tar_sha256: outcome.tar_sha256,
         state_digest,
         report: outcome.report,
+        roots: outcome.roots,
+        trust,
     })
+}
+
+/// What is pinned of the enclave of an origin: the newest root that was accepted, or the fingerprint alone.
+///
+/// # Errors
+/// When it cannot be read back.
+pub fn anchor_of(engine: &Handle, origin: &str) -> Result<Option<(Anchor, Trust)>, RootsError> {
+    let Ok(origin) = origin.parse::<Origin>() else {
+        return Ok(None);
+    };
+    let trust = roots::held(engine, origin.enclave().as_str())?;
+    let Some(pin) = &trust.pin else {
+        return Ok(None);
+    };
+    let anchor = match roots::chain(engine, &trust)? {
+        Some(chain) => Anchor::Root(Box::new(chain.newest().clone())),
+        None => Anchor::Fingerprint(Fingerprint::from_digest(pin.fingerprint)),
+    };
+    Ok(Some((anchor, trust)))
 }
 
 /// What is held of foreign ledgers.

@@ -385,7 +385,7 @@ mod tests {
         let bytes = statement.to_bytes().unwrap();
         crate::domain::canonical::check(&bytes).unwrap();
         assert_eq!(Statement::parse(&bytes).unwrap(), statement);
-        assert_eq!(statement.members().count(), 12);
+        assert_eq!(statement.members().count(), 13);
     }
 
     #[test]

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use crate::domain::Digest;
+use crate::limits;
 
-/// A member. The order of the variants is the order in the archive; equal kinds are ordered by digest.
+/// A member. The order of the variants is the order in the archive; equal kinds are ordered by version or digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Member {
     /// The signed in-toto statement; the only member that it does not name itself.
@@ -17,6 +18,10 @@ pub enum Member {
     Frontier,
     /// The beginning of each event's leaf hash: names the event when history was changed.
     Leaves,
+    /// A root of trust, by its version.
+    Root(u64),
+    /// The policies in force where the bundle was made.
+    Policy,
     /// The events.
     History,
     /// What of the redacted may be shown.
@@ -39,11 +44,12 @@ pub enum Member {
 
 impl Member {
     /// What each bundle holds besides the manifest, in order.
-    pub const REQUIRED: [Member; 11] = [
+    pub const REQUIRED: [Member; 12] = [
         Member::Checkpoint,
         Member::CheckpointPrev,
         Member::Frontier,
         Member::Leaves,
+        Member::Policy,
         Member::History,
         Member::Disclosures,
         Member::Jobs,
@@ -61,6 +67,14 @@ impl Member {
         }
         if let Some(digest) = name.strip_prefix("logs/") {
             return digest.parse().ok().map(Member::Log);
+        }
+        if let Some(version) = name
+            .strip_prefix("trust/")
+            .and_then(|name| name.strip_suffix(".root.dsse.json"))
+        {
+            let number: u64 = version.parse().ok()?;
+            let possible = (1..=limits::ROOT_VERSIONS_MAX).contains(&number);
+            return (possible && number.to_string() == version).then_some(Member::Root(number));
         }
         let mut fixed = Member::REQUIRED.into_iter().chain([Member::Manifest]);
         fixed.find(|member| member.fixed_name() == Some(name))
@@ -80,6 +94,8 @@ impl Member {
             | Member::CheckpointPrev
             | Member::Frontier
             | Member::Leaves
+            | Member::Root(_)
+            | Member::Policy
             | Member::Artifact(_)
             | Member::Log(_)
             | Member::VerifyText => false,
@@ -93,6 +109,7 @@ impl Member {
             Member::CheckpointPrev => "checkpoint.prev",
             Member::Frontier => "frontier",
             Member::Leaves => "leaves",
+            Member::Policy => "trust/policy",
             Member::History => "history.jsonl",
             Member::Disclosures => "disclosures.jsonl",
             Member::Jobs => "jobs.jsonl",
@@ -100,7 +117,7 @@ impl Member {
             Member::Throttles => "throttles.jsonl",
             Member::Packs => "packs.jsonl",
             Member::VerifyText => "verify.txt",
-            Member::Artifact(_) | Member::Log(_) => return None,
+            Member::Root(_) | Member::Artifact(_) | Member::Log(_) => return None,
         })
     }
 }
@@ -111,6 +128,7 @@ impl fmt::Display for Member {
         match self {
             Member::Artifact(digest) => write!(f, "audit/artifacts/{digest}"),
             Member::Log(digest) => write!(f, "audit/logs/{digest}"),
+            Member::Root(version) => write!(f, "audit/trust/{version}.root.dsse.json"),
             fixed => write!(f, "audit/{}", fixed.fixed_name().unwrap_or_default()),
         }
     }
@@ -140,6 +158,8 @@ mod tests {
             Member::Manifest,
             Member::Artifact(digest),
             Member::Log(digest),
+            Member::Root(1),
+            Member::Root(10),
         ]);
         for member in all {
             assert_eq!(Member::from_name(&member.to_string()), Some(member));
@@ -151,6 +171,11 @@ mod tests {
             "audit/other",
             "audit/artifacts/abc",
             "audit/artifacts/",
+            "audit/trust/0.root.dsse.json",
+            "audit/trust/01.root.dsse.json",
+            "audit/trust/+1.root.dsse.json",
+            "audit/trust/1000.root.dsse.json",
+            "audit/trust/1.root",
         ] {
             assert_eq!(Member::from_name(name), None, "{name}");
         }
@@ -163,6 +188,8 @@ mod tests {
     #[test]
     fn required_members_are_listed_in_the_order_of_the_archive() {
         assert!(Member::REQUIRED.is_sorted());
+        assert!(Member::Leaves < Member::Root(2) && Member::Root(2) < Member::Root(10));
+        assert!(Member::Root(10) < Member::Policy && Member::Policy < Member::History);
         assert!(Member::Packs < Member::Artifact(Digest::of(b"x")));
         assert!(Member::Log(Digest::of(b"x")) < Member::VerifyText);
     }

@@ -11,6 +11,7 @@
 //! that a bundle contains can make verification panic, write a file or trust a key.
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
+mod anchor;
 mod conclude;
 mod contents;
 pub mod desk;
@@ -26,11 +27,14 @@ mod members;
 mod named;
 pub mod order;
 mod pass;
+mod policy;
 pub mod quarantine;
 mod reading;
 pub mod reemit;
 pub mod replay;
 mod report;
+pub mod roots;
+mod signatures;
 mod sources;
 mod state;
 mod survey;
@@ -39,6 +43,7 @@ pub mod transport;
 mod verify;
 mod write;
 
+pub use anchor::Anchor;
 pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};

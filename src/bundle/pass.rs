@@ -4,18 +4,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::anchor::{Documents, Resolved};
 use super::dsse::Envelope;
 use super::history::HistoryCheck;
 use super::manifest::{FileEntry, ManifestError, Statement};
 use super::members::{Member, StateFile};
 use super::reading::{Archive, Content, Line, container_fault};
-use super::report::{CheckName, Checklist, Finding, Report, Verdict};
+use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
-use super::verify::{HeldTip, Options, VerifyError};
+use super::verify::{HeldTip, Options, Outcome, VerifyError};
 use crate::domain::{Digest, OrderId};
-use crate::ledger::{Frontier, NoteError, SignedCheckpoint, TreeHead};
+use crate::ledger::Frontier;
 use crate::limits;
+use crate::trust::{PublicKey, Role};
 
 /// Why a pass ends before the end of the archive.
 #[derive(Debug)]
@@ -44,6 +46,17 @@ pub(super) struct Pass<'a> {
     /// Members that have not come yet.
     pub(super) expected: BTreeMap<Member, (Digest, FileEntry)>,
     frontier: Option<Frontier>,
+    /// Keys that may have signed the checkpoints, and the manifest.
+    pub(super) log_keys: Vec<PublicKey>,
+    pub(super) export_keys: Vec<PublicKey>,
+    /// The one that did sign the manifest.
+    pub(super) exporter: Option<PublicKey>,
+    /// What the anchor made of the roots.
+    pub(super) resolved: Resolved,
+    /// Who signed what: role, key, and the size of the ledger that it vouches for.
+    pub(super) used: Vec<(Role, PublicKey, u64)>,
+    pub(super) documents: Documents,
+    pub(super) policy: Vec<u8>,
     pub(super) tip: Option<HeldTip>,
     pub(super) root_at_tip: Option<Digest>,
     pub(super) events: u64,
@@ -52,8 +65,19 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(options: Options<'a>) -> Self {
+    pub(super) fn new(options: Options<'a>, resolved: Resolved) -> Self {
+        let keys = |given: Option<PublicKey>, role| match given {
+            Some(key) => vec![key],
+            None => resolved.keys(role),
+        };
         Pass {
+            log_keys: keys(options.log_key, Role::Log),
+            export_keys: keys(options.export_key, Role::Export),
+            exporter: None,
+            resolved,
+            used: Vec::new(),
+            documents: Documents::new(),
+            policy: Vec::new(),
             options,
             checks: Checklist::default(),
             current: Member::Manifest.to_string(),
@@ -124,53 +148,12 @@ impl<'a> Pass<'a> {
             CheckName::Manifest,
             Some(format!("signed by {}", envelope.key_id)),
         );
+        if let Some(key) = self.exporter {
+            self.used.push((Role::Export, key, statement.predicate.size));
+        }
         self.look_up(&statement)?;
         self.statement = Some(statement.clone());
         Ok(statement)
-    }
-
-    fn signature(&mut self, envelope: &Envelope) -> Result<(), Stop> {
-        let fail = |pass: &mut Self, verdict, detail: &str| {
-            pass.checks.fail(
-                CheckName::Manifest,
-                Finding::new(verdict, detail).of(Member::Manifest),
-            );
-        };
-        let Some(key) = self.options.export_key else {
-            fail(self, Verdict::Untrusted, "no export key was given");
-            return Ok(());
-        };
-        let right = key.id().digest();
-        if envelope.is_signed_by(&key) {
-            if envelope.key_id != right {
-                fail(
-                    self,
-                    Verdict::Tampered,
-                    "keyid is not that of the key that signed",
-                );
-            }
-            return Ok(());
-        }
-        if envelope.key_id == right {
-            fail(self, Verdict::Tampered, "the signature does not hold");
-        } else if self
-            .options
-            .log_key
-            .is_some_and(|log| log.id().digest() == envelope.key_id)
-        {
-            fail(
-                self,
-                Verdict::Untrusted,
-                "signed by the log key, which does not sign bundles",
-            );
-        } else {
-            fail(
-                self,
-                Verdict::Untrusted,
-                &format!("signed by {}, not by the given {right}", envelope.key_id),
-            );
-        }
-        Err(Stop::Found)
     }
 
     fn look_up(&mut self, statement: &Statement) -> Result<(), Stop> {
@@ -251,6 +234,16 @@ impl<'a> Pass<'a> {
             }
             Member::Throttles => self.state(StateFile::Throttles, member, &mut content, &file, None)?,
             Member::Packs => self.state(StateFile::Packs, member, &mut content, &file, None)?,
+            Member::Root(version) => {
+                // One that is longer is no root of trust, and nothing is parsed as none.
+                let document = content.whole(limits::ROOT_BYTES_MAX as u64)?;
+                self.documents.insert(version, document.unwrap_or_default());
+            }
+            Member::Policy => {
+                // One that is longer is no policy, and neither is this.
+                let policy = content.whole(limits::NOTE_BYTES_MAX as u64)?;
+                self.policy = policy.unwrap_or_else(|| b"too long".to_vec());
+            }
             Member::Manifest
             | Member::Leaves
             | Member::Disclosures
@@ -270,55 +263,6 @@ impl<'a> Pass<'a> {
             self.checks.fail(
                 CheckName::Members,
                 tampered(format!("its SHA-256 is {found}, unlike its name")),
-            );
-        }
-        Ok(())
-    }
-
-    fn checkpoint(&mut self, member: Member, content: &mut Content<'_>, of: &Statement) -> Result<(), Stop> {
-        let predicate = &of.predicate;
-        let head = match member {
-            Member::CheckpointPrev => TreeHead {
-                size: predicate.first,
-                root: predicate.prev_root,
-            },
-            _ => TreeHead {
-                size: predicate.size,
-                root: predicate.root,
-            },
-        };
-        let mut fail = |verdict, detail: &str| {
-            self.checks
-                .fail(CheckName::Checkpoints, Finding::new(verdict, detail).of(member));
-        };
-        let Some(bytes) = content.whole(limits::NOTE_BYTES_MAX as u64)? else {
-            fail(Verdict::Malformed, "longer than a checkpoint may be");
-            return Ok(());
-        };
-        let signed = match SignedCheckpoint::parse(&bytes) {
-            Ok(signed) => signed,
-            Err(error) => {
-                fail(Verdict::Malformed, &error.to_string());
-                return Ok(());
-            }
-        };
-        match self
-            .options
-            .log_key
-            .map(|key| signed.verify(&signed.checkpoint().origin, &key))
-        {
-            None => fail(Verdict::Untrusted, "no log key was given"),
-            Some(Ok(_)) => {}
-            Some(Err(error @ NoteError::NotSignedBy { .. })) => fail(Verdict::Untrusted, &error.to_string()),
-            Some(Err(error)) => fail(Verdict::Tampered, &error.to_string()),
-        }
-        if signed.checkpoint().origin.to_string() != predicate.origin {
-            fail(Verdict::Tampered, "its origin is not that of the manifest");
-        }
-        if signed.checkpoint().head != head {
-            fail(
-                Verdict::Tampered,
-                "its size and root are not those of the manifest",
             );
         }
         Ok(())
@@ -457,8 +401,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Closes the checklist.
-    pub(super) fn finish(self) -> (Report, Option<Statement>) {
-        (self.checks.report(), self.statement)
+    pub(super) fn finish(self, tar_sha256: Option<Digest>) -> Outcome {
+        Outcome {
+            report: self.checks.report(),
+            statement: self.statement,
+            tar_sha256,
+            roots: self.documents.into_values().collect(),
+        }
     }
 
     fn stop<T>(&mut self, check: CheckName, verdict: Verdict, detail: &str) -> Result<T, Stop> {

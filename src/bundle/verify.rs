@@ -3,10 +3,12 @@
 //! Promises: memory bounded by the zstd window, the manifest and one line; nothing is written anywhere; the order of
 //! the checks and the exit codes are those of [`super::report`]; outside input never panics. Work is bounded by the
 //! manifest: an archive whose manifest is not signed by the given key is not read further, and a member much longer
-//! than its manifest says ends the pass. Must never use a key that the bundle itself brings.
+//! than its manifest says ends the pass. Must never use a key that the bundle itself brings, but for one to which a root
+//! of trust leads that somebody vouched for.
 
 use std::io;
 
+use super::anchor::{Anchor, Resolved, documents_of, resolve};
 use super::manifest::Statement;
 use super::members::StateFile;
 use super::pass::{Pass, Stop};
@@ -15,7 +17,7 @@ use super::report::Report;
 use super::tar::TarError;
 use crate::domain::Digest;
 use crate::limits;
-use crate::trust::PublicKey;
+use crate::trust::{Fingerprint, PublicKey};
 
 /// What a verification may rely on.
 #[derive(Default)]
@@ -24,6 +26,8 @@ pub struct Options<'a> {
     pub log_key: Option<PublicKey>,
     /// The key that signs its bundles.
     pub export_key: Option<PublicKey>,
+    /// A root of trust that leads to the keys, where these are not given.
+    pub anchor: Option<Anchor>,
     /// What is already held of foreign ledgers.
     pub held: Option<&'a dyn Held>,
     /// A state machine at the state before the first event.
@@ -44,6 +48,7 @@ impl std::fmt::Debug for Options<'_> {
         f.debug_struct("Options")
             .field("log_key", &self.log_key)
             .field("export_key", &self.export_key)
+            .field("anchor", &self.anchor)
             .finish_non_exhaustive()
     }
 }
@@ -72,6 +77,16 @@ pub trait Held {
     /// # Errors
     /// When it could not be looked up; the verification then fails as a whole.
     fn root_at(&self, origin: &str, size: u64) -> Result<Option<Digest>, String>;
+
+    /// The newest root of trust that is held for the enclave of `origin`, whether anything is held of that ledger or not:
+    /// its version and fingerprint.
+    ///
+    /// # Errors
+    /// When it could not be looked up; the verification then fails as a whole.
+    fn root_of_trust(&self, origin: &str) -> Result<Option<(u64, Fingerprint)>, String> {
+        let _ = origin;
+        Ok(None)
+    }
 }
 
 /// A state machine that events are applied to.
@@ -102,6 +117,8 @@ pub struct Outcome {
     pub statement: Option<Statement>,
     /// SHA-256 of the archive, when all of it was read.
     pub tar_sha256: Option<Digest>,
+    /// The documents of its roots of trust, in order; worth as much as the report says.
+    pub roots: Vec<Vec<u8>>,
 }
 
 /// Why there is no verdict: not the bundle's fault.
@@ -120,8 +137,12 @@ pub enum VerifyError {
 /// # Errors
 /// Only when there is no verdict; every fault of the bundle is in the report.
 pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyError> {
+    let resolved = match &options.anchor {
+        Some(anchor) => resolve(anchor, &documents_of(open).map_err(VerifyError::Read)?),
+        None => Resolved::default(),
+    };
     let mut archive = Archive::open(open).map_err(VerifyError::Read)?;
-    let mut pass = Pass::new(options);
+    let mut pass = Pass::new(options, resolved);
     let mut tar_sha256 = None;
     match pass.run(&mut archive) {
         Ok(()) => {
@@ -138,10 +159,5 @@ pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyE
         Err(Stop::Local(error)) => return Err(error),
         Err(Stop::Archive(error)) => pass.fault(error)?,
     }
-    let (report, statement) = pass.finish();
-    Ok(Outcome {
-        report,
-        statement,
-        tar_sha256,
-    })
+    Ok(pass.finish(tar_sha256))
 }

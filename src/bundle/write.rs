@@ -16,6 +16,7 @@ use super::manifest::{
     Contents, FORMAT, FileEntry, ManifestError, Predicate, Redaction, Sha256, Statement, Subject,
 };
 use super::members::Member;
+use super::policy;
 use super::tar::{TarError, TarWriter};
 use super::transport::FrameWriter;
 use crate::disk::{Access, Disk, DiskFile};
@@ -158,6 +159,8 @@ impl<'a> BundleWriter<'a> {
         for member in empty.into_iter().chain([Member::Leaves, Member::History]) {
             writer.add_bytes(member, Vec::new());
         }
+        let policy = policy::write(&writer.range);
+        writer.add_bytes(Member::Policy, policy);
         writer.add_bytes(Member::VerifyText, VERIFY_TEXT.as_bytes().to_vec());
         writer
     }
@@ -165,6 +168,11 @@ impl<'a> BundleWriter<'a> {
     /// Names the work orders of the runs in `runs.jsonl`.
     pub fn name_orders(&mut self, orders: BTreeSet<OrderId>) {
         self.orders = orders;
+    }
+
+    /// Says which root of trust is the newest in the bundle.
+    pub fn set_trust_version(&mut self, version: u64) {
+        self.range.trust_version = version;
     }
 
     /// Adds a small member.

@@ -155,9 +155,28 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
             return Exit::Busy;
         }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
-        "foreign_read_only" | "sealed_mode" | "precondition_failed" | "upload_in_use" | "wrong_offset" => {
-            return Exit::Conflict;
+        "foreign_read_only"
+        | "sealed_mode"
+        | "precondition_failed"
+        | "upload_in_use"
+        | "wrong_offset"
+        | "key_in_use"
+        | "root_outdated" => return Exit::Conflict,
+        // A root of trust that is refused ends the program as a bundle does.
+        "root_roll_back" | "root_fork" => return Exit::Refused(13),
+        "root_version_gap" => return Exit::Refused(11),
+        "root_own_threshold_unmet"
+        | "root_old_threshold_unmet"
+        | "root_bad_signature"
+        | "root_other_enclave"
+        | "root_not_anchored"
+        | "root_not_pinned"
+        | "root_lacks_key"
+        | "root_revocation_dropped" => {
+            return Exit::Refused(12);
         }
+        "root_of_own_enclave" => return Exit::Usage,
+        code if code.starts_with("root_") => return Exit::Refused(14),
         _ => {}
     }
     if let Some(known) = Code::ALL.iter().find(|known| known.as_str() == code) {

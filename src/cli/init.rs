@@ -11,7 +11,7 @@ use super::print::{self, Format};
 use crate::app::lock;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{Disk, OsDisk};
-use crate::trust::{EnclaveId, KeyFolder};
+use crate::trust::KeyFolder;
 
 /// What to make.
 #[derive(Debug, Args)]
@@ -27,6 +27,7 @@ struct Made {
     enclave: String,
     export_key_id: String,
     log_key_id: String,
+    orders_key_id: String,
 }
 
 /// Makes it. What is there already stays as it is.
@@ -44,9 +45,10 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let keys = KeyFolder::open_or_create(&OsDisk, &data.join("keys"), &mut |bytes| clock.fill_random(bytes))
         .map_err(|error| cannot(error.to_string()))?;
     let made = Made {
-        enclave: EnclaveId::of(&keys.log().public()).to_string(),
+        enclave: keys.enclave().to_string(),
         export_key_id: keys.export().public().id().to_string(),
         log_key_id: keys.log().public().id().to_string(),
+        orders_key_id: keys.orders().public().id().to_string(),
         data,
     };
     if format.is_json() {
@@ -60,10 +62,11 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         ("enclave", made.enclave),
         ("log key", made.log_key_id),
         ("export key", made.export_key_id),
+        ("orders key", made.orders_key_id),
     ])?;
     print::say(format_args!(
         "\nnext:\n  fastness serve --data {dir}\n  export FASTNESS_TOKEN_FILE={dir}/admin.token    # written at the first start\n  \
-         fastness pack push PACK.yaml && fastness run NAME --wait\nkeep {dir}/keys/*.pem safe: they are this enclave's identity"
+         fastness pack push PACK.yaml && fastness run NAME --wait\nkeep {dir}/keys safe: it is this enclave's identity"
     ));
     Ok(Exit::Good)
 }

@@ -1,4 +1,4 @@
-//! `fastness key`: makes key pairs, and shows the public keys that an auditor needs.
+//! `fastness key`: makes key pairs, shows the public keys that an auditor needs, replaces and revokes those of the enclave.
 
 use std::path::{Path, PathBuf};
 
@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::client::{Client, Server, online};
 use super::exit::{Exit, Failure};
+use super::key_change::{self, Revoke, Rotate};
 use super::print::{self, Format};
 use super::read;
 use crate::app::FIRST_TENANT;
@@ -15,7 +16,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::disk::{self, Disk, OsDisk};
 use crate::domain::TenantName;
 use crate::ledger::Origin;
-use crate::trust::{EnclaveId, NoteKey, PrivateKey};
+use crate::trust::{KeyFolder, NoteKey, PrivateKey};
 
 /// What to do with keys.
 #[derive(Debug, Subcommand)]
@@ -31,6 +32,10 @@ pub enum Verb {
     },
     /// Show a public key of the enclave
     Show(Show),
+    /// Put a new key in the place of one; the old one stays known for what it signed
+    Rotate(Rotate),
+    /// Revoke a key that was replaced: it counts for what it signed until then, and no further
+    Revoke(Revoke),
 }
 
 /// Which key to show, and how.
@@ -63,7 +68,8 @@ pub enum Role {
 }
 
 impl Role {
-    const fn as_str(self) -> &'static str {
+    /// The name in paths and files.
+    pub const fn as_str(self) -> &'static str {
         match self {
             Role::Log => "log",
             Role::Export => "export",
@@ -83,7 +89,7 @@ pub struct Shown {
     pub vkey: String,
 }
 
-/// The keys, as the server gives them.
+/// The keys that sign now, as the server gives them.
 #[derive(Debug, Deserialize)]
 pub struct Both {
     /// Signs bundles.
@@ -101,6 +107,8 @@ pub struct Both {
 pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     match verb {
         Verb::New { out, name } => make(&out, &name, format),
+        Verb::Rotate(one) => key_change::rotate(one, format),
+        Verb::Revoke(one) => key_change::revoke(one, format),
         Verb::Show(show) => match &show.data {
             Some(data) => {
                 let tenant = show.server.tenant().unwrap_or(FIRST_TENANT);
@@ -174,11 +182,12 @@ fn make(out: &Path, name: &str, format: Format) -> Result<Exit> {
 fn from_folder(data: &Path, role: Role, tenant: &str) -> Result<Shown> {
     let keys = data.join("keys");
     let key = read::public_key(&keys.join(format!("{}.pub.pem", role.as_str())))?;
-    let log = read::public_key(&keys.join("log.pub.pem"))?;
+    let enclave = KeyFolder::enclave_in(&OsDisk, &keys)
+        .map_err(|error| Failure::usage(format!("{}: {error}", keys.display())))?;
     let tenant: TenantName = tenant
         .parse()
         .map_err(|_| Failure::usage(format!("{tenant:?} is not a tenant")))?;
-    let origin = Origin::new(EnclaveId::of(&log), tenant);
+    let origin = Origin::new(enclave, tenant);
     let origin = origin
         .ok_or_else(|| Failure::usage("an imported ledger is signed with the keys of its own enclave"))?;
     // Checkpoints are signed under the name of their ledger; bundles are signed by no name.

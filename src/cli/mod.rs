@@ -28,6 +28,7 @@ mod import_answer;
 mod init;
 mod job;
 mod key;
+mod key_change;
 mod ledger;
 mod listing;
 mod logs;
@@ -157,10 +158,10 @@ enum Verb {
     /// Checkpoints, proofs, a check of the whole ledger
     #[command(subcommand)]
     Ledger(ledger::Verb),
-    /// Make keys, show public keys
+    /// Make keys, show public keys, replace and revoke keys of the enclave
     #[command(subcommand)]
     Key(key::Verb),
-    /// Pin the keys of foreign ledgers
+    /// Roots of trust: draft, sign, accept, show; pins of others
     #[command(subcommand)]
     Trust(trust::Verb),
     /// Make, list, revoke tokens

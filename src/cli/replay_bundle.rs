@@ -9,8 +9,8 @@ use serde::Serialize;
 use super::exit::{Exit, Failure};
 use super::print::{self, Format};
 use super::replay_show as show;
-use super::verify::{KeyFiles, check_line, empty, exit_of, look, scratch};
-use crate::bundle::import::{Keys, foreign_tenant, opener};
+use super::verify::{Basis, BasisFiles, check_line, empty, exit_of, look, scratch};
+use crate::bundle::import::{foreign_tenant, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::ScratchReplay;
 use crate::bundle::{Held, HeldTip, Options, Outcome, Replay, Report, Status, each_event, verify};
@@ -26,7 +26,7 @@ pub struct Arguments {
     #[arg(required = true)]
     files: Vec<PathBuf>,
     #[command(flatten)]
-    keys: KeyFiles,
+    basis: BasisFiles,
     /// The state behind this event; behind the last when not given
     #[arg(long, value_name = "SEQ")]
     at: Option<u64>,
@@ -71,14 +71,17 @@ struct Part {
 /// # Errors
 /// Usage; a bundle that is refused ends with the code of its report.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
-    let keys = arguments.keys.read()?;
-    let keys = keys.ok_or_else(|| Failure::usage("replaying needs --log-key and --export-key"))?;
+    let basis = arguments.basis.read()?;
+    if basis.is_none() {
+        let message = "replaying needs --log-key and --export-key, or --fingerprint or --root";
+        return Err(Failure::usage(message).into());
+    }
     let listen = arguments
         .serve
         .then(|| loopback(&arguments.listen))
         .transpose()
         .map_err(|error| Failure::usage(error.to_string()))?;
-    let mut replayed = match replay(&arguments.files, &keys)? {
+    let mut replayed = match replay(&arguments.files, &basis)? {
         Ok(replayed) => replayed,
         Err(refused) => return refuse(&refused, format),
     };
@@ -110,12 +113,12 @@ pub struct RefusedBundle {
 ///
 /// # Errors
 /// Usage; no verdict. A bundle that is refused is given back with its report.
-pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, RefusedBundle>> {
+pub fn replay(files: &[PathBuf], basis: &Basis) -> Result<Result<Replayed, RefusedBundle>> {
     let mut chain: Option<Chain> = None;
     for file in files {
         let added = match &mut chain {
-            None => Chain::begin(file, keys, From::Start)?.map(|begun| chain = Some(begun)),
-            Some(chain) => chain.add(file, keys)?,
+            None => Chain::begin(file, basis, From::Start)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(file, basis)?,
         };
         if let Err(report) = added {
             return Ok(Err(RefusedBundle {
@@ -136,13 +139,13 @@ pub fn replay(files: &[PathBuf], keys: &Keys) -> Result<Result<Replayed, Refused
 pub fn verify_after(
     after: &[PathBuf],
     file: &Path,
-    keys: &Keys,
+    basis: &Basis,
 ) -> Result<Result<(Predicate, Report), RefusedBundle>> {
     let mut chain: Option<Chain> = None;
     for earlier in after {
         let added = match &mut chain {
-            None => Chain::begin(earlier, keys, From::Anywhere)?.map(|begun| chain = Some(begun)),
-            Some(chain) => chain.add(earlier, keys)?,
+            None => Chain::begin(earlier, basis, From::Anywhere)?.map(|begun| chain = Some(begun)),
+            Some(chain) => chain.add(earlier, basis)?,
         };
         if let Err(report) = added {
             let file = earlier.clone();
@@ -153,7 +156,7 @@ pub fn verify_after(
         }
     }
     let mut chain = chain.ok_or_else(|| Failure::usage("after which bundle?"))?;
-    let judged = chain.add(file, keys)?;
+    let judged = chain.add(file, basis)?;
     let report = judged.map_or_else(|report| *report, |()| chain.report.clone());
     Ok(Ok((chain.last, report)))
 }
@@ -179,7 +182,7 @@ struct Chain {
 
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
-    fn begin(file: &Path, keys: &Keys, from: From) -> Result<Result<Chain, Box<Report>>> {
+    fn begin(file: &Path, basis: &Basis, from: From) -> Result<Result<Chain, Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
@@ -195,12 +198,12 @@ impl Chain {
             parts: Vec::new(),
             report: outcome.report,
         };
-        let added = chain.take(file, keys, None)?;
+        let added = chain.take(file, basis, None)?;
         Ok(added.map(|()| chain))
     }
 
     /// Goes on with the next bundle of the same ledger.
-    fn add(&mut self, file: &Path, keys: &Keys) -> Result<Result<(), Box<Report>>> {
+    fn add(&mut self, file: &Path, basis: &Basis) -> Result<Result<(), Box<Report>>> {
         let outcome = look(file)?;
         let Some(statement) = outcome.statement else {
             return Ok(Err(Box::new(outcome.report)));
@@ -222,14 +225,20 @@ impl Chain {
             tip,
         };
         self.last = predicate;
-        self.take(file, keys, Some(&held))
+        self.take(file, basis, Some(&held))
     }
 
     /// Verifies a bundle against what was replayed before it.
-    fn take(&mut self, file: &Path, keys: &Keys, held: Option<&dyn Held>) -> Result<Result<(), Box<Report>>> {
+    fn take(
+        &mut self,
+        file: &Path,
+        basis: &Basis,
+        held: Option<&dyn Held>,
+    ) -> Result<Result<(), Box<Report>>> {
         let options = Options {
-            log_key: Some(keys.log),
-            export_key: Some(keys.export),
+            log_key: basis.keys.as_ref().map(|keys| keys.log),
+            export_key: basis.keys.as_ref().map(|keys| keys.export),
+            anchor: basis.anchor.clone(),
             held,
             require_replay: self.replay.is_some(),
             replay: self.replay.as_mut().map(|replay| replay as &mut dyn Replay),
@@ -296,6 +305,7 @@ impl Replayed {
                 size: part.size,
                 tar_sha256: part.tar_sha256,
                 tenant: tenant.clone(),
+                trust_version: None,
             };
             (file.clone(), imported)
         });

@@ -1,4 +1,4 @@
-//! `fastness verify`: checks a bundle offline, with nothing but two public keys, and names what is wrong with it.
+//! `fastness verify`: checks a bundle offline, with nothing but two public keys or the fingerprint of a root of trust, and names what is wrong with it.
 
 use std::path::{Path, PathBuf};
 
@@ -14,9 +14,11 @@ use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::order;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify};
+use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, verify};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::TenantName;
+use crate::limits;
+use crate::trust::{Fingerprint, SignedRoot};
 
 /// What to verify, and with which keys.
 #[derive(Debug, Args)]
@@ -24,15 +26,15 @@ pub struct Arguments {
     /// The bundle; with --proof, an event as it was extracted
     file: PathBuf,
     #[command(flatten)]
-    keys: KeyFiles,
+    basis: BasisFiles,
     /// The proof that stands beside an event
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["require_replay", "export_key"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["require_replay", "export_key", "root", "fingerprint"])]
     proof: Option<PathBuf>,
     /// A bundle that this one must extend; given again for each one between them, in order
     #[arg(long, value_name = "BUNDLE", conflicts_with = "proof")]
     after: Vec<PathBuf>,
     /// SPKI PEM of the key that signs a hub's work orders, for a file that is one
-    #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key"])]
+    #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key", "root", "fingerprint"])]
     orders_key: Option<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
@@ -48,6 +50,67 @@ pub struct KeyFiles {
     /// SPKI PEM of the key that signs its bundles
     #[arg(long, value_name = "PEM", requires = "log_key")]
     export_key: Option<PathBuf>,
+}
+
+/// What the trust in a bundle rests on: keys, or a root of trust that leads to them.
+#[derive(Debug, Clone, Args)]
+pub struct BasisFiles {
+    #[command(flatten)]
+    keys: KeyFiles,
+    /// A root of trust that people vouched for, instead of keys
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["log_key", "export_key"])]
+    root: Option<PathBuf>,
+    /// Fingerprint of a root of trust, as people compared it, instead of keys
+    #[arg(long, conflicts_with_all = ["log_key", "export_key", "root"])]
+    fingerprint: Option<Fingerprint>,
+}
+
+/// What the trust in a bundle rests on.
+#[derive(Debug, Clone, Default)]
+pub struct Basis {
+    /// The keys of its enclave.
+    pub keys: Option<Keys>,
+    /// A root of trust that leads to them.
+    pub anchor: Option<Anchor>,
+}
+
+impl Basis {
+    /// Keys that were given by hand.
+    pub fn of(keys: Keys) -> Self {
+        Basis {
+            keys: Some(keys),
+            anchor: None,
+        }
+    }
+
+    /// True when there is nothing to go by.
+    pub fn is_none(&self) -> bool {
+        self.keys.is_none() && self.anchor.is_none()
+    }
+}
+
+impl BasisFiles {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// Usage: names the file.
+    pub fn read(&self) -> Result<Basis> {
+        let anchor = match (&self.root, self.fingerprint) {
+            (Some(path), _) => {
+                let bytes = read::file(path, limits::ROOT_BYTES_MAX as u64)?;
+                let parsed = SignedRoot::parse(&bytes);
+                let usage = |error: crate::trust::RootError| {
+                    Failure::usage(format!("{}: {}: {error}", path.display(), error.code()))
+                };
+                Some(Anchor::Root(Box::new(parsed.map_err(usage)?)))
+            }
+            (None, fingerprint) => fingerprint.map(Anchor::Fingerprint),
+        };
+        Ok(Basis {
+            keys: self.keys.read()?,
+            anchor,
+        })
+    }
 }
 
 impl KeyFiles {
@@ -75,10 +138,10 @@ impl KeyFiles {
 /// When there is no verdict.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     if let Some(proof) = &arguments.proof {
-        let log_key = arguments.keys.log_key.as_deref();
+        let log_key = arguments.basis.keys.log_key.as_deref();
         return extract::verify(&arguments.file, proof, log_key, format);
     }
-    let keys = arguments.keys.read()?;
+    let basis = arguments.basis.read()?;
     if is_order(&arguments.file)? {
         return run_order(&arguments, format);
     }
@@ -86,17 +149,22 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         return Err(Failure::usage("this is no work order: --orders-key is for work orders").into());
     }
     if !arguments.after.is_empty() {
-        let keys = keys.ok_or_else(|| Failure::usage("--after needs --log-key and --export-key"))?;
-        return match verify_after(&arguments.after, &arguments.file, &keys)? {
+        if basis.is_none() {
+            let message = "--after needs --log-key and --export-key, or --fingerprint or --root";
+            return Err(Failure::usage(message).into());
+        }
+        return match verify_after(&arguments.after, &arguments.file, &basis)? {
             Ok((predicate, report)) => told(&arguments.file, Some(&predicate), &report, format),
             Err(refused) => refuse(&refused, format),
         };
     }
-    let outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
+    let outcome = check(&arguments.file, &basis, arguments.require_replay)?;
     let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
     let exit = told(&arguments.file, predicate, &outcome.report, format)?;
-    if keys.is_none() {
-        print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
+    if basis.is_none() {
+        print::say(
+            "no keys were given; with --log-key and --export-key, or --fingerprint or --root, a bundle can be trusted",
+        );
     }
     Ok(exit)
 }
@@ -167,7 +235,7 @@ pub fn exit_of(report: &Report) -> Exit {
 ///
 /// # Errors
 /// When there is no verdict: the file cannot be read, or the scratch folder cannot be written.
-pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<Outcome> {
+pub fn check(file: &Path, basis: &Basis, require_replay: bool) -> Result<Outcome> {
     let first_look = look(file)?;
     let predicate = first_look.statement.map(|statement| statement.predicate);
     let mut replay = match predicate.filter(|predicate| predicate.first == 0) {
@@ -175,8 +243,9 @@ pub fn check(file: &Path, keys: Option<&Keys>, require_replay: bool) -> Result<O
         None => None,
     };
     let options = Options {
-        log_key: keys.map(|keys| keys.log),
-        export_key: keys.map(|keys| keys.export),
+        log_key: basis.keys.as_ref().map(|keys| keys.log),
+        export_key: basis.keys.as_ref().map(|keys| keys.export),
+        anchor: basis.anchor.clone(),
         held: None,
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay,

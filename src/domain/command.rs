@@ -3,6 +3,7 @@
 mod bundles;
 mod order;
 mod reply;
+mod trust;
 mod webhook;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use super::{
 pub use self::bundles::BundleCommand;
 pub use self::order::{HubCancel, OrderCommand, OrderContent, OrderRun};
 pub use self::reply::{Leased, OrderNovelty, PackNovelty, Reply};
+pub use self::trust::ChangeTrust;
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
 /// What is asked of the writer.
@@ -234,6 +236,8 @@ pub enum Command {
     },
     /// Pin the keys of a foreign origin (ledger `system`).
     PinTrust(Box<TrustPinned>),
+    /// Pin or take in a root of trust, replace or revoke a key (ledger `system`).
+    ChangeTrust(Box<ChangeTrust>),
     /// Note that a bundle left (ledger `system`).
     RecordExport(Box<BundleExported>),
     /// Note that a bundle was verified (ledger `system`).

@@ -15,6 +15,7 @@ use super::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
     WorkorderRecalled, WorkorderRefused, WorkorderReported, WorkorderStarted,
 };
+use super::payload::trust::{KeyRevoked, KeyRotated, RootAccepted, RootPinned, TrustRefused};
 use super::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
     WebhookResumed,
@@ -342,6 +343,11 @@ event_table! {
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;
     TrustPinned(TrustPinned) = "trust.pinned", 1;
+    RootPinned(RootPinned) = "trust.root_pinned", 1;
+    RootAccepted(Box<RootAccepted>) = "trust.accepted", 1;
+    TrustRefused(TrustRefused) = "trust.refused", 1;
+    KeyRotated(Box<KeyRotated>) = "key.rotated", 1;
+    KeyRevoked(Box<KeyRevoked>) = "key.revoked", 1;
     BundleExported(BundleExported) = "bundle.exported", 1;
     BundleVerified(BundleVerified) = "bundle.verified", 1;
     BundleImported(BundleImported) = "bundle.imported", 1;

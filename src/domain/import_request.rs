@@ -66,4 +66,7 @@ pub struct ImportRequest {
     pub tar_sha256: Digest,
     /// The read-only tenant that it is to be.
     pub tenant: TenantName,
+    /// Newest root of trust in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_version: Option<u64>,
 }

@@ -40,6 +40,7 @@ pub mod pack;
 pub mod run;
 pub mod secret;
 pub mod token;
+pub mod trust;
 pub mod webhook;
 pub mod worker;
 

@@ -28,6 +28,7 @@ mod nodes;
 pub mod orders;
 mod runs;
 mod secrets;
+pub mod trust;
 pub mod webhooks;
 
 pub use self::bundles::{BundleExported, BundleImported, BundleRefused, BundleVerified};
@@ -38,6 +39,7 @@ pub use self::runs::{
     RunCancelRequested, RunContinued, RunCreated, RunEnded, RunPaused, RunResumed, RunStarted, RunWaiting,
 };
 pub use self::secrets::{SecretDeleted, SecretSet};
+pub use self::trust::TrustPinned;
 
 payload!(
     /// The first event of a ledger.
@@ -342,18 +344,6 @@ payload!(
         id: TokenId,
         /// Why.
         reason: String,
-    }
-);
-
-payload!(
-    /// The keys of a foreign origin were pinned (ledger `system`).
-    TrustPinned {
-        /// SPKI PEM of the key that signs its bundles.
-        export_key: String,
-        /// SPKI PEM of the key that signs its checkpoints.
-        log_key: String,
-        /// The origin, as its checkpoints name it.
-        origin: String,
     }
 );
 

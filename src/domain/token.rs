@@ -117,4 +117,7 @@ pub struct Import {
     pub size: u64,
     /// The read-only tenant.
     pub tenant: TenantName,
+    /// Newest root of trust that a bundle brought; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trust_version: Option<u64>,
 }

@@ -10,6 +10,7 @@ use super::shared::Shared;
 use super::writer::{Fatal, Writer};
 use crate::domain::TenantName;
 use crate::ledger::{Checkpoint, LedgerError, NoteError, SignedCheckpoint, TreeHead};
+use crate::trust::PrivateKey;
 
 /// What was signed last.
 #[derive(Debug)]
@@ -53,7 +54,7 @@ impl Checkpoints {
         floor::write(shared.disk.as_ref(), &self.layout, writer.position())
             .map_err(|error| failed(&error))?;
         for (tenant, ledger, size) in grown {
-            let signed = sign(shared, &tenant, size).map_err(|error| failed(&error))?;
+            let signed = sign(shared, &shared.keys.log(), &tenant, size).map_err(|error| failed(&error))?;
             ledger.store_checkpoint(&signed).map_err(|error| failed(&error))?;
             self.signed.insert(tenant, size);
         }
@@ -78,6 +79,7 @@ pub enum CheckpointError {
 /// The checkpoint of one of our own ledgers at a size. A pure function of ledger and key.
 pub(super) fn sign(
     shared: &Arc<Shared>,
+    key: &PrivateKey,
     tenant: &TenantName,
     size: u64,
 ) -> Result<SignedCheckpoint, CheckpointError> {
@@ -89,5 +91,5 @@ pub(super) fn sign(
         origin,
         head: TreeHead { size, root },
     }
-    .sign(shared.keys.log())?)
+    .sign(key)?)
 }

@@ -5,7 +5,7 @@
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
 //! Reading order: `request`, `writer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
-//! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`; `shared`, `auth`, `feed`.
+//! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`, `rotation`; `shared`, `auth`, `feed`.
 
 mod active;
 mod auth;
@@ -21,6 +21,7 @@ mod projector;
 mod ready;
 mod recover;
 mod request;
+mod rotation;
 mod shared;
 mod snapshot;
 mod thread;
@@ -60,6 +61,7 @@ pub use self::projector::Backlog;
 pub use self::ready::{Wanted, matches};
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};
 pub use self::request::{Answer, Claim, Claimed, Reach, Receipt, SubmitError};
+pub use self::rotation::RotationError;
 pub use self::shared::StatsNow;
 pub use self::workers::{Offer, WorkerNow};
 pub use self::writer::Fatal;
@@ -218,7 +220,7 @@ impl Handle {
     /// # Errors
     /// [`CheckpointError`] when the ledger is shorter, damaged, or foreign.
     pub fn checkpoint(&self, tenant: &TenantName, size: u64) -> Result<SignedCheckpoint, CheckpointError> {
-        checkpoints::sign(&self.shared, tenant, size)
+        checkpoints::sign(&self.shared, &self.keys().log(), tenant, size)
     }
 
     /// The origin of one of our own ledgers; none for a foreign one.

@@ -23,7 +23,7 @@ use crate::domain::{JobId, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, Origin};
 use crate::limits;
 use crate::store::{Commit, Direction, Page, Snapshot, Store, StoreError};
-use crate::trust::{EnclaveId, KeyFolder};
+use crate::trust::KeyFolder;
 
 /// Counters of the writer, read by metrics at any time.
 #[derive(Debug, Default)]
@@ -191,7 +191,7 @@ impl Shared {
 
     /// The origin of one of our own ledgers; none for a foreign one.
     pub(super) fn origin(&self, tenant: &TenantName) -> Option<Origin> {
-        Origin::new(EnclaveId::of(&self.keys.log().public()), tenant.clone())
+        Origin::new(self.keys.enclave(), tenant.clone())
     }
 
     /// One more period for a lease, from now.

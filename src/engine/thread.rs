@@ -29,6 +29,8 @@ pub(super) enum Message {
     Archived(Vec<SegmentId>),
     /// A pass of the projector failed.
     NotProjected,
+    /// Sign what grew, and say so.
+    Sign(SyncSender<()>),
     /// Sign checkpoints, flush, and end.
     Stop,
 }
@@ -184,6 +186,11 @@ impl Loop {
                 self.note_closed();
             }
             Message::NotProjected => {}
+            Message::Sign(reply) => {
+                self.checkpoints.sign_when_due(&self.writer, Duration::ZERO)?;
+                // Whoever asked may have gone.
+                let _ = reply.try_send(());
+            }
             Message::Stop => return Ok(false),
         }
         Ok(true)

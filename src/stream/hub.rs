@@ -227,7 +227,7 @@ impl Hub {
         let counts = Arc::new(Mutex::new(BTreeMap::new()));
         let encoder = Arc::new(Encoder {
             forms,
-            enclave: EnclaveId::of(&engine.keys().log().public()),
+            enclave: engine.keys().enclave(),
         });
         let pump = Pump {
             feed: engine.feed().subscribe(),

@@ -61,6 +61,42 @@ impl Secret {
     pub fn authenticate(&self, message: &[u8]) -> Digest {
         Digest::from_bytes(hmac(&self.0, message))
     }
+
+    /// 64 hex digits, 16 of their SHA-256, and LF. The text is wiped when dropped.
+    pub(super) fn to_text(&self) -> Zeroizing<String> {
+        let mut text = Zeroizing::new(String::with_capacity(82));
+        for byte in self.0 {
+            for digit in [byte >> 4, byte & 15] {
+                text.push(char::from(b"0123456789abcdef"[usize::from(digit)]));
+            }
+        }
+        let check = Digest::of(text.as_bytes()).to_string();
+        text.push(' ');
+        text.push_str(&check[..16]);
+        text.push('\n');
+        text
+    }
+
+    /// Reads what [`Secret::to_text`] writes.
+    pub(super) fn from_text(text: &[u8]) -> Option<Self> {
+        let (digits, check) = text.strip_suffix(b"\n")?.split_at_checked(64)?;
+        let expected = Digest::of(digits).to_string();
+        if check.strip_prefix(b" ")? != &expected.as_bytes()[..16] {
+            return None;
+        }
+        let (digits, _) = digits.as_chunks::<2>();
+        let digits: &[[u8; 2]; 32] = digits.try_into().ok()?;
+        let mut secret = [0; 32];
+        for (byte, pair) in secret.iter_mut().zip(digits) {
+            let [high, low] = pair.map(|digit| match digit {
+                b'0'..=b'9' => Some(digit - b'0'),
+                b'a'..=b'f' => Some(digit - b'a' + 10),
+                _ => None,
+            });
+            *byte = high? << 4 | low?;
+        }
+        Some(Secret(secret))
+    }
 }
 
 fn hmac(key: &[u8; 32], message: &[u8]) -> [u8; 32] {
@@ -156,6 +192,16 @@ impl PublicKey {
         der
     }
 
+    /// Reads DER of the SPKI structure.
+    ///
+    /// # Errors
+    /// [`TrustError::PublicKeyText`] or [`TrustError::PublicKeyPoint`].
+    pub fn from_der(der: &[u8]) -> Result<Self, TrustError> {
+        let bytes = der.strip_prefix(&SPKI_PREFIX);
+        let bytes = bytes.and_then(|bytes| bytes.try_into().ok());
+        PublicKey::from_bytes(bytes.ok_or(TrustError::PublicKeyText)?)
+    }
+
     /// SPKI PEM.
     ///
     /// # Errors
@@ -221,6 +267,11 @@ impl fmt::Debug for Signature {
 }
 
 impl KeyId {
+    /// Takes a digest for the id of a key.
+    pub const fn from_digest(digest: Digest) -> Self {
+        KeyId(digest)
+    }
+
     /// The id as a digest.
     pub const fn digest(&self) -> Digest {
         self.0

@@ -1,19 +1,35 @@
-//! Keys of the appliance: Ed25519 signing keys, their files, and the texts by which others name them.
+//! Keys and trust: Ed25519 signing keys, their files, the texts by which others name them, and the roots of trust that say
+//! which key may sign what.
 //!
 //! Promises: a secret is wiped when dropped and is never printed; a signature is checked strictly (RFC 8032, no
-//! low-order or non-canonical points); a key that once existed is never silently replaced by another.
-//! Must never: read the clock, draw randomness itself, or decide who is trusted for what.
+//! low-order or non-canonical points); a key that once existed is never silently replaced by another; no root is taken for
+//! the next one that the one before did not agree to.
+//! Must never: read the clock, draw randomness itself, or decide which root is trusted: people compare a fingerprint.
+//!
+//! Reading order: `key`, `folder`, `rotation`; `root`, `signed_root`, `chain`, `fingerprint`.
 
+mod chain;
+mod fingerprint;
 mod folder;
 mod key;
 mod note_key;
+mod root;
+mod root_error;
+mod rotation;
+mod signed_root;
 
 use std::io;
 use std::path::PathBuf;
 
-pub use folder::KeyFolder;
-pub use key::{EnclaveId, KeyId, PrivateKey, PublicKey, Signature};
+pub use chain::{Chain, Distrust, judge};
+pub use fingerprint::Fingerprint;
+pub use folder::{Inspected, KeyFolder, OwnRole};
+pub use key::{EnclaveId, KeyId, PrivateKey, PublicKey, Secret, Signature};
 pub use note_key::NoteKey;
+pub use root::{ROOT_TYPE, Revocation, Role, RoleKeys, Root};
+pub use root_error::RootError;
+pub use rotation::Retired;
+pub use signed_root::{ROOT_PAYLOAD_TYPE, SignedRoot, pae};
 
 /// What can go wrong with keys. Says what was attempted and on what; never holds secret material.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +70,25 @@ pub enum TrustError {
     /// The two halves do not belong together.
     #[error("{} is not the public key of {}", public.display(), private.display())]
     MismatchedKeys { public: PathBuf, private: PathBuf },
+    /// A retired public key is gone although later ones are there.
+    #[error(
+        "public key {1} of the role {0} is missing, but later ones are there; restore it from the backup"
+    )]
+    MissingRetiredKey(&'static str, usize),
+    /// A retired public key is another one than its file's name says.
+    #[error("{} holds another key than its name says; restore it from the backup", .0.display())]
+    OtherRetiredKey(PathBuf),
+    /// A key that was replaced stands in the place of the present one.
+    #[error("{} is the key that {} says was replaced; restore the key that took its place", private.display(), retired.display())]
+    RetiredKeyInPlace { private: PathBuf, retired: PathBuf },
+    /// A replacement failed before, and what it left is not known.
+    #[error(
+        "a key could not be replaced, and what that left is not known; restart the server, which finds out"
+    )]
+    RotationFailed,
+    /// No more replacements.
+    #[error("a role can have {0} keys before its present one, and all are taken")]
+    TooManyKeys(usize),
     /// The signature does not hold.
     #[error("the signature does not hold")]
     BadSignature,

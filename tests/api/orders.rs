@@ -281,7 +281,7 @@ fn a_bundle_that_names_other_orders_than_its_runs_is_refused() {
         assert!(payload.contains(&named));
         let other = claimed.map_or_else(String::new, |other| format!("\"orderId\":\"{other}\","));
         let payload = payload.replace(&named, &other);
-        parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), keys.export()).unwrap();
+        parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &keys.export()).unwrap();
         let forged = bundle_file(&parts);
         let options = fastness::bundle::Options {
             log_key: Some(keys.log().public()),
@@ -404,7 +404,7 @@ fn an_order_is_run_once_in_an_enclave_and_by_one_tenant() {
     let payload = String::from_utf8(STANDARD.decode(text(&envelope["payload"])).unwrap()).unwrap();
     let payload = payload.replace("\"name\":\"quick\",\"pack\"", "\"name\":\"quack\",\"pack\"");
     let keys = pair.hub.engine.keys();
-    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), keys.orders()).unwrap();
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &keys.orders()).unwrap();
     let fork = pair.import(&bundle_file(&parts));
     assert_eq!(fork.json()["report"]["exitCode"], 13, "{}", fork.json());
 }
@@ -606,7 +606,7 @@ fn what_comes_back_of_another_order_of_this_id_moves_nothing() {
     let payload = String::from_utf8(STANDARD.decode(text(&envelope["payload"])).unwrap()).unwrap();
     let payload = payload.replace("\"name\":\"quick\",\"pack\"", "\"name\":\"quack\",\"pack\"");
     let keys = pair.hub.engine.keys();
-    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), keys.orders()).unwrap();
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &keys.orders()).unwrap();
     pair.import(&bundle_file(&parts)).expect(201);
     pair.act(&id, "start").expect(200);
     pair.carry_back(0);

@@ -15,8 +15,9 @@ fn one_flipped_byte_in_any_member_names_it() {
         for at in [0, content.len() / 2, content.len() - 1] {
             let mut parts = good.clone();
             parts.0[index].1[at] ^= 1;
-            // A manifest that is no longer JSON or base64 is malformed.
-            let code = if index == 0 { 14 } else { 10 };
+            // A manifest that is no longer JSON is malformed; in its middle a changed letter makes another payload.
+            let is_edge = at != content.len() / 2;
+            let code = if index == 0 && is_edge { 14 } else { 10 };
             let check = refused(&parts.file(), code);
             assert_eq!(
                 check.member.as_deref(),
@@ -26,7 +27,7 @@ fn one_flipped_byte_in_any_member_names_it() {
             seen += 1;
         }
     }
-    assert_eq!(seen, 39);
+    assert_eq!(seen, 42);
 }
 
 /// Where a byte of an archive lies.

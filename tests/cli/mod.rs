@@ -9,5 +9,6 @@ mod secrets;
 mod serving;
 mod steps;
 mod transfers;
+mod trust;
 mod verbs;
 mod webhooks;

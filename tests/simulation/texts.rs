@@ -209,10 +209,10 @@ fn administrators_are_held_to_the_same() {
 }
 
 #[test]
-fn a_bundle_that_ends_before_it_begins_is_refused_and_the_writer_goes_on() {
+fn a_bundle_that_does_not_continue_what_is_held_is_refused_and_the_writer_goes_on() {
     let mut world = World::new(6);
     let system = TenantName::system();
-    let import = |first: u64, size: u64| {
+    let import = |first: u64, size: u64, trust: u64| {
         Command::ImportBundle(Box::new(BundleImported {
             first,
             origin: "origin/a".to_owned(),
@@ -220,13 +220,18 @@ fn a_bundle_that_ends_before_it_begins_is_refused_and_the_writer_goes_on() {
             size,
             tar_sha256: Digest::of(&[first as u8, size as u8]),
             tenant: "foreign:0123456789abcdef/acme".parse().unwrap(),
+            trust_version: (trust > 0).then_some(trust),
         }))
     };
     for (command, expected) in [
-        (import(0, 10), "ok"),
-        (import(10, 9), "not_continuous"),
-        (import(11, 12), "not_continuous"),
-        (import(10, 20), "ok"),
+        (import(0, 10, 0), "ok"),
+        (import(10, 9, 0), "not_continuous"),
+        (import(11, 12, 0), "not_continuous"),
+        (import(10, 20, 2), "ok"),
+        // An older root of trust than the one that came before, or none any more.
+        (import(20, 30, 1), "not_continuous"),
+        (import(20, 30, 0), "not_continuous"),
+        (import(20, 30, 2), "ok"),
     ] {
         assert_eq!(ask(&mut world, &system, command), expected);
     }

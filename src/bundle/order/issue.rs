@@ -80,7 +80,7 @@ pub fn prepare(
     let sender = sender(engine, tenant)?;
     let clock = engine.clock();
     let id = OrderId::derive(Timestamp::from_ms(clock.wall_ms()), clock.entropy(), 0);
-    let letter = write::order(&sender, id, new, engine.keys().orders())?;
+    let letter = write::order(&sender, id, new, &engine.keys().orders())?;
     let Statement::Order(order, _) = &letter.statement else {
         return Err(IssueError::Unknown);
     };
@@ -139,7 +139,7 @@ pub async fn recall(
         (id, order.tar_sha256),
         &order.enclaves,
         reason,
-        engine.keys().orders(),
+        &engine.keys().orders(),
     )?;
     store_letter(engine, letter.tar_sha256, &letter.bytes)
         .map_err(|error| IssueError::Disk("storing the cancellation".to_owned(), error))?;

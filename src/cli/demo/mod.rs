@@ -29,7 +29,8 @@ use super::progress::Board;
 use super::run::{Order, start_request, watch};
 use super::run_view::RunView;
 use super::style::{duration, grouped};
-use super::{key, replay_bundle, verify};
+use super::verify::{self, Basis};
+use super::{key, replay_bundle};
 use crate::bundle::Status;
 use crate::bundle::export::With;
 use crate::bundle::import::Keys;
@@ -213,7 +214,7 @@ async fn carry_keys(client: &mut Client) -> Result<Keys> {
 
 fn check(tell: &mut Tell, file: &Path, keys: &Keys) -> Result<()> {
     tell.chapter("The auditor checks the file offline, with nothing but the plant's two public keys");
-    let outcome = verify::check(file, Some(keys), true)?;
+    let outcome = verify::check(file, &Basis::of(keys.clone()), true)?;
     for check in &outcome.report.checks {
         tell.line(&format!("   {}", verify::check_line(check)));
     }
@@ -267,7 +268,7 @@ async fn compare(
     let state: State = client
         .get(format!("/api/v1/ledger/state?size={}", exported.size))
         .await?;
-    let replayed = replay_bundle::replay(&[file.to_owned()], keys)?;
+    let replayed = replay_bundle::replay(&[file.to_owned()], &Basis::of(keys.clone()))?;
     let Ok(replayed) = replayed else {
         tell.claim(false, "the bundle can be replayed offline");
         return Ok(());

@@ -15,7 +15,7 @@ use crate::journal::{self, Batch, CheckError, Floor, OpenError, Position, ReadEr
 use crate::ledger::{LedgerError, Ledgers};
 use crate::limits;
 use crate::store::{Snapshot, Store, StoreError};
-use crate::trust::{KeyFolder, TrustError};
+use crate::trust::{Inspected, KeyFolder, TrustError};
 
 /// Everything that is found. `opens` says whether the projection can be opened without harm to whoever does.
 pub fn all(disk: &Arc<dyn Disk>, data: &Path, opens: &dyn Fn(&Path) -> bool) -> Vec<Finding> {
@@ -40,8 +40,8 @@ pub fn all(disk: &Arc<dyn Disk>, data: &Path, opens: &dyn Fn(&Path) -> bool) -> 
     found
 }
 
-/// The keys, when all four files are there: looking must never make new ones.
-fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<KeyFolder> {
+/// The keys. Looking never makes new ones, and never ends a replacement that a crash cut short.
+fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<Inspected> {
     let dir = data.join("keys");
     for name in ["log.pem", "export.pem", "log.pub.pem", "export.pub.pem"] {
         let path = dir.join(name);
@@ -50,13 +50,17 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<KeyFol
             return None;
         }
     }
-    // All files are there, so nothing is drawn.
-    match KeyFolder::open_or_create(disk, &dir, &mut |_| {}) {
+    match KeyFolder::inspect(disk, &dir) {
         Ok(keys) => {
-            found.push(Finding::good(
-                "keys",
-                format!("log key {}", keys.log().public().id()),
-            ));
+            let log = keys.log_keys.last().map(|log| log.id().to_string());
+            let detail = format!("log key {}", log.unwrap_or_default());
+            found.push(Finding::good("keys", detail));
+            if keys.lacks_orders {
+                found.push(Finding::skipped(
+                    "orders key",
+                    "not there: the next start makes it",
+                ));
+            }
             Some(keys)
         }
         Err(error) => {
@@ -64,6 +68,9 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<KeyFol
             found.push(match &error {
                 TrustError::BrokenFile { path, .. } | TrustError::Io { path, .. } => finding.at(path, None),
                 TrustError::MismatchedKeys { public, .. } => finding.at(public, None),
+                TrustError::MissingPrivateKey { missing, .. } => finding.at(missing, None),
+                TrustError::OtherRetiredKey(path) => finding.at(path, None),
+                TrustError::RetiredKeyInPlace { private, .. } => finding.at(private, None),
                 _ => finding,
             });
             None

@@ -10,12 +10,12 @@ use crate::domain::{Seq, TenantName, leaf_hash};
 use crate::ledger::{Frontier, LedgerError, Ledgers, Origin, TenantLedger};
 use crate::limits;
 use crate::store::Snapshot;
-use crate::trust::{EnclaveId, KeyFolder};
+use crate::trust::Inspected;
 
 /// Looks at all ledgers.
 pub fn all(
     ledgers: &Ledgers,
-    keys: Option<&KeyFolder>,
+    keys: Option<&Inspected>,
     projection: Option<&Snapshot>,
     found: &mut Vec<Finding>,
 ) {
@@ -98,7 +98,7 @@ fn frame(ledger: &TenantLedger, from: u64, to: u64, tree: &mut Frontier) -> Resu
 fn checkpoint(
     tenant: &TenantName,
     ledger: &TenantLedger,
-    keys: Option<&KeyFolder>,
+    keys: Option<&Inspected>,
     found: &mut Vec<Finding>,
 ) {
     let name = format!("checkpoint {tenant}");
@@ -110,11 +110,17 @@ fn checkpoint(
     };
     let damaged = |why: String| Finding::damaged(&name, why).at(&path, Some(0));
     if let Some(keys) = keys {
-        let log = keys.log().public();
-        if let Some(origin) = Origin::new(EnclaveId::of(&log), tenant.clone())
-            && let Err(error) = signed.verify(&origin, &log)
-        {
-            return found.push(damaged(error.to_string()));
+        // What was stored before the log key was replaced is signed by the one before.
+        if let Some(origin) = Origin::new(keys.enclave.clone(), tenant.clone()) {
+            let checked = keys.log_keys.iter().rev().map(|log| signed.verify(&origin, log));
+            let mut failures = Vec::new();
+            if !checked
+                .into_iter()
+                .any(|checked| checked.map_err(|error| failures.push(error)).is_ok())
+            {
+                let why = failures.first().map(ToString::to_string);
+                return found.push(damaged(why.unwrap_or_default()));
+            }
         }
     }
     let head = signed.checkpoint().head;

@@ -1,12 +1,12 @@
-//! What the administrative events change: packs, tenants, tokens, pins.
+//! What the administrative events change: packs, tenants, tokens.
 //!
 //! Promises: versions of a pack have no gaps. It must never overwrite a tenant, a token
 //! or a pack version.
 
 use super::{ApplyError, Fold};
-use crate::domain::payload::{PackRegistered, TenantCreated, TokenCreated, TokenRevoked, TrustPinned};
+use crate::domain::payload::{PackRegistered, TenantCreated, TokenCreated, TokenRevoked};
 use crate::domain::state::{Key, Pack, Row};
-use crate::domain::token::{Pin, Tenant, Token};
+use crate::domain::token::{Tenant, Token};
 use crate::domain::{Digest, Seq};
 
 impl Fold<'_> {
@@ -53,16 +53,6 @@ impl Fold<'_> {
         let mut token = found.ok_or_else(|| self.illegal("no such token"))?;
         token.revoked_at = Some(self.event.at);
         self.changes.put(Key::Token(payload.id), Row::Token(token));
-        Ok(())
-    }
-
-    pub(super) fn trust_pinned(&mut self, payload: &TrustPinned) -> Result<(), ApplyError> {
-        let pin = Pin {
-            export_key: payload.export_key.clone(),
-            log_key: payload.log_key.clone(),
-            origin: payload.origin.clone(),
-        };
-        self.changes.put(Key::Pin(payload.origin.clone()), Row::Pin(pin));
         Ok(())
     }
 

@@ -18,6 +18,7 @@ impl Fold<'_> {
             .as_ref()
             .map(|import| import.bundles.clone())
             .unwrap_or_default();
+        let held_trust = held.as_ref().and_then(|import| import.trust_version);
         if payload.first != held.map_or(0, |import| import.size) || payload.size < payload.first {
             return Err(self.illegal("the bundle does not continue what is held"));
         }
@@ -29,6 +30,8 @@ impl Fold<'_> {
             root: payload.root,
             size: payload.size,
             tenant: payload.tenant.clone(),
+            // Never less: an older root of trust would be a roll-back.
+            trust_version: payload.trust_version.max(held_trust),
         };
         self.changes
             .put(Key::Import(payload.tenant.clone()), Row::Import(import));
@@ -63,6 +66,7 @@ impl Fold<'_> {
             status: ImportStatus::Waiting,
             tar_sha256: payload.tar_sha256,
             tenant: payload.tenant.clone(),
+            trust_version: payload.trust_version,
         });
         Ok(())
     }

@@ -10,6 +10,7 @@ mod order;
 mod run;
 mod secret;
 mod step;
+mod trust;
 mod webhook;
 mod worker;
 
@@ -130,6 +131,8 @@ impl Fold<'_> {
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
             EventBody::TrustPinned(payload) => self.trust_pinned(payload),
+            EventBody::RootPinned(_) | EventBody::RootAccepted(_) => self.root_event(),
+            EventBody::KeyRotated(_) | EventBody::KeyRevoked(_) => self.key_event(),
             EventBody::BundleImported(payload) => self.bundle_imported(payload),
             EventBody::BundleImportRequested(payload) => self.import_requested(payload),
             EventBody::BundleImportApproved(payload) => self.import_approved(payload),
@@ -139,7 +142,7 @@ impl Fold<'_> {
             EventBody::BundleRefused(_) | EventBody::BundleDiscarded(_) => Ok(()),
             EventBody::BundleDownloaded(_) | EventBody::BundleAttemptFailed(_) => Ok(()),
             EventBody::WorkorderRefused(_) => Ok(()),
-            EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
+            EventBody::TrustRefused(_) | EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }
 

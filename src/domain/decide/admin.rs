@@ -104,6 +104,11 @@ impl Draft<'_> {
         {
             return Ok(Reply::Done);
         }
+        let trust = held.as_ref().and_then(|held| held.trust_version);
+        if import.trust_version < trust {
+            let detail = "the bundle carries an older root of trust than one that came before";
+            return Err(Rejection::new(Code::NotContinuous, detail).into());
+        }
         let size = held.map_or(0, |held| held.size);
         if import.first != size || import.size < import.first {
             return Err(not_continuous((import.first, import.size), size).into());

@@ -154,6 +154,7 @@ impl Draft<'_> {
             size: request.size,
             tar_sha256: request.tar_sha256,
             tenant: request.tenant.clone(),
+            trust_version: request.trust_version,
         }))?;
         Ok(())
     }

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod secret;
 mod step;
+mod trust;
 mod webhook;
 mod worker;
 
@@ -185,6 +186,7 @@ impl Draft<'_> {
             Command::CreateToken(token) => self.create_token(token),
             Command::RevokeToken { id, reason } => self.revoke_token(*id, reason),
             Command::PinTrust(pin) => self.pin_trust(pin),
+            Command::ChangeTrust(change) => self.change_trust(change),
             Command::RecordExport(export) => self.record(EventBody::BundleExported((**export).clone())),
             Command::RecordVerification(verified) => self.record_verification(verified),
             Command::ImportBundle(import) => self.import_bundle(import),

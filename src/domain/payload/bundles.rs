@@ -54,6 +54,9 @@ payload!(
         tar_sha256: Digest,
         /// The read-only tenant.
         tenant: TenantName,
+        /// Newest root of trust in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trust_version: Option<u64>,
     }
 );
 
@@ -98,6 +101,9 @@ payload!(
         tar_sha256: Digest,
         /// The read-only tenant that it would be.
         tenant: TenantName,
+        /// Newest root of trust in it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        trust_version: Option<u64>,
     }
 );
 
