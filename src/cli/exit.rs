@@ -155,7 +155,12 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
             return Exit::Busy;
         }
         "no_checkpoint" | "pruned" => return Exit::NotFound,
-        "foreign_read_only" | "sealed_mode" | "precondition_failed" | "key_in_use" | "root_outdated" => {
+        "foreign_read_only"
+        | "sealed_mode"
+        | "precondition_failed"
+        | "key_in_use"
+        | "root_outdated"
+        | "rotation_failed" => {
             return Exit::Conflict;
         }
         // A root of trust that is refused ends the program as a bundle does.
