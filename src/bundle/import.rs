@@ -335,10 +335,15 @@ pub(super) async fn pin(
         log_key: keys.log.to_pem()?,
         origin: origin.to_owned(),
     };
-    engine
-        .submit(&TenantName::system(), actor, Command::PinTrust(Box::new(pinned)))
-        .await?;
-    Ok(())
+    let command = Command::PinTrust(Box::new(pinned));
+    match engine.submit(&TenantName::system(), actor, command).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = RootsError::Command(error);
+            let noted = roots::note_refusal(engine, actor, "pin", None, error).await;
+            Err(ImportError::Roots(noted))
+        }
+    }
 }
 
 /// The keys pinned for an origin.

@@ -161,7 +161,8 @@ pub fn exit_of_problem(code: &str, fault: Fault) -> Exit {
         | "upload_in_use"
         | "wrong_offset"
         | "key_in_use"
-        | "root_outdated" => return Exit::Conflict,
+        | "root_outdated"
+        | "rotation_failed" => return Exit::Conflict,
         // A root of trust that is refused ends the program as a bundle does.
         "root_roll_back" | "root_fork" => return Exit::Refused(13),
         "root_version_gap" => return Exit::Refused(11),
