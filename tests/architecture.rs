@@ -54,6 +54,7 @@ pub const ROOMS: &[Room] = &[
     room("store", 2),
     room("output", 2),
     room("secrets", 2),
+    room("disclosures", 2),
     room("trust", 2),
     room("seal", 2),
     // Pure: it is told the time and the entropy, and neither reads nor writes.

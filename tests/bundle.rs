@@ -3,8 +3,14 @@
 mod again;
 mod container;
 mod continuity;
+mod disclosures;
 mod envelope;
 mod fixture;
 mod flips;
 mod standalone;
 mod writing;
+
+/// The members of a bundle: names and contents.
+pub fn parts(bundle: &[u8]) -> Vec<(String, Vec<u8>)> {
+    fixture::Parts::of(bundle).0
+}

@@ -44,6 +44,10 @@ pub struct ExportBody {
     from: Option<u64>,
     /// One more than the last; the ledger's size when not given.
     to: Option<u64>,
+    /// What is shown of redacted fields: `operational` shows nothing and is the default, `full` all, any other name what that
+    /// policy names. All but the default need the scope `orch:admin` as well.
+    #[schema(example = "operational")]
+    redaction: Option<String>,
     /// `artifacts`, `logs`.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
@@ -69,11 +73,14 @@ pub async fn export(
     let mut with = body.with;
     with.sort_unstable();
     with.dedup();
+    let tenant = caller.tenant()?.clone();
+    let showing = api.showing(&caller, body.redaction).await?;
     let ask = ExportAsk {
-        tenant: caller.tenant()?.clone(),
+        tenant,
         from: body.from.unwrap_or(0),
         to: body.to,
         with: with.clone(),
+        showing,
     };
     let exported = api
         .blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
@@ -81,6 +88,7 @@ pub async fn export(
     let recorded = BundleExported {
         first: exported.first,
         origin: exported.origin.clone(),
+        redaction: exported.redaction.clone(),
         root: exported.root,
         size: exported.size,
         tar_sha256: exported.tar_sha256,
@@ -337,7 +345,9 @@ impl From<ExportError> for ApiError {
             ExportError::Checkpoint(error) => error.into(),
             ExportError::Store(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
-            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
+            ExportError::NoPolicy(_) => ApiError::field("unknown_policy", "/redaction", error.to_string()),
+            ExportError::Disclosures(error) => error.into(),
+            ExportError::Missing(_) | ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }
     }
 }

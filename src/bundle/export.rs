@@ -10,12 +10,15 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::disclosures::{Counts, Showing, write_lines};
 use super::manifest::Redaction;
 use super::members::Member;
 use super::replay::{ScratchFolder, Touched};
 use super::sources::{BlobStream, HistoryReader, LogStream};
 use super::survey::{StateAt, Survey, survey};
 use super::write::{BundleWriter, Measure, Range, WriteError, Written};
+use crate::disclosures::DisclosuresError;
+use crate::domain::payload::ExportedRedaction;
 use crate::domain::state::{Row, View};
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CheckpointError, Handle};
@@ -59,6 +62,8 @@ pub struct ExportAsk {
     pub to: Option<u64>,
     /// What is put in besides the history.
     pub with: Vec<With>,
+    /// What of redacted fields is shown.
+    pub showing: Showing,
 }
 
 /// A bundle that was written. Kept beside it as JSON.
@@ -75,6 +80,9 @@ pub struct Exported {
     pub name: String,
     /// Origin of the ledger.
     pub origin: String,
+    /// What of redacted fields is in it; none in notes of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<ExportedRedaction>,
     /// Root at `size`.
     pub root: Digest,
     /// One more than the last event.
@@ -104,6 +112,15 @@ pub enum ExportError {
         /// Where to split.
         split: u64,
     },
+    /// There is no such redaction policy.
+    #[error("there is no redaction policy {0:?}")]
+    NoPolicy(String),
+    /// A disclosure that was never erased is not there.
+    #[error("disclosures of event {0} are not there, and were not erased: the folder of disclosures is damaged")]
+    Missing(u64),
+    /// Disclosures cannot be read.
+    #[error(transparent)]
+    Disclosures(#[from] DisclosuresError),
     /// An imported ledger is re-emitted as it came.
     #[error("ledger {0} is not ours to export")]
     Foreign(TenantName),
@@ -157,9 +174,11 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let scratch = ScratchFolder::new(&dir, engine.clock().entropy())
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
-    let range = range_of(&ledger, ask, &origin, size)?;
+    let (counts, shown) = disclosures_of(engine, ask, size, scratch.path())?;
+    let range = range_of(&ledger, ask, (&origin, size), counts)?;
     let root = range.root;
     let mut writer = BundleWriter::new(range);
+    add_file(&mut writer, Member::Disclosures, shown)?;
     add_tree(&mut writer, engine, &ledger, ask, size)?;
     let state = StateAt {
         engine,
@@ -176,15 +195,48 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     }
     let path = scratch.path().join("bundle");
     let written = writer.write_file(engine.keys().export(), disk, &path)?;
-    keep(engine, &dir, &path, &written, (ask, origin, root, size))
+    let redaction = ExportedRedaction {
+        policy: ask.showing.name().to_owned(),
+        shown: counts.shown,
+        withheld: counts.withheld,
+    };
+    keep(engine, &dir, &path, &written, (ask, origin, root, size, redaction))
 }
 
-fn range_of(ledger: &TenantLedger, ask: &ExportAsk, origin: &str, size: u64) -> Result<Range, ExportError> {
+/// Writes what is shown of redacted fields to a file, and counts it.
+fn disclosures_of(
+    engine: &Handle,
+    ask: &ExportAsk,
+    size: u64,
+    scratch: &Path,
+) -> Result<(Counts, PathBuf), ExportError> {
+    let path = scratch.join("disclosures");
+    let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
+    let mut out = BufWriter::new(fs::File::create(&path).map_err(disk_error)?);
+    let counts = write_lines(engine, &ask.tenant, (ask.from, size), &ask.showing, &mut out)?;
+    out.flush().map_err(disk_error)?;
+    Ok((counts, path))
+}
+
+fn add_file(writer: &mut BundleWriter<'_>, member: Member, path: PathBuf) -> Result<(), ExportError> {
+    let open = move || Ok(Box::new(io::BufReader::new(fs::File::open(&path)?)) as Box<dyn Read>);
+    Ok(writer.add(member, Box::new(open))?)
+}
+
+fn range_of(
+    ledger: &TenantLedger,
+    ask: &ExportAsk,
+    (origin, size): (&str, u64),
+    counts: Counts,
+) -> Result<Range, ExportError> {
     Ok(Range {
         first: ask.from,
         origin: origin.to_owned(),
         prev_root: ledger.root_at(ask.from)?,
-        redaction: Redaction::none(),
+        redaction: Redaction {
+            policy: ask.showing.name().to_owned(),
+            withheld: counts.withheld,
+        },
         root: ledger.root_at(size)?,
         schema_sha256: Digest::of(EVENT_SCHEMA.as_bytes()),
         size,
@@ -220,7 +272,7 @@ fn keep(
     dir: &Path,
     path: &Path,
     written: &Written,
-    (ask, origin, root, size): (&ExportAsk, String, Digest, u64),
+    (ask, origin, root, size, redaction): (&ExportAsk, String, Digest, u64, ExportedRedaction),
 ) -> Result<Exported, ExportError> {
     let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
     let id = written.tar_sha256;
@@ -231,6 +283,7 @@ fn keep(
         id,
         name: format!("{slug}-{}-{size}.audit.tar.zst", ask.from),
         origin,
+        redaction: Some(redaction),
         root,
         size,
         tar_sha256: id,
@@ -263,6 +316,35 @@ pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
         }
     }
     Ok(found)
+}
+
+/// Removes the bundles of a tenant that show redacted fields and reach beyond an event: what was erased must not be found in
+/// them. What has left is out of reach.
+///
+/// # Errors
+/// What the disk said.
+pub fn remove_disclosing(engine: &Handle, tenant: &TenantName, with: u64) -> io::Result<usize> {
+    let dir = engine.dir().join("bundles");
+    let disk = engine.disk().as_ref();
+    let mut removed = 0;
+    for exported in list(engine, tenant)? {
+        let shows = exported.redaction.is_some_and(|redaction| redaction.shown > 0);
+        if !shows || exported.size <= with {
+            continue;
+        }
+        let id = exported.id;
+        for path in [bundle_path(engine.dir(), id), dir.join(format!("{id}.json"))] {
+            match disk.remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        removed += 1;
+    }
+    if removed > 0 {
+        disk.sync_dir(&dir)?;
+    }
+    Ok(removed)
 }
 
 fn add_state(
@@ -310,10 +392,7 @@ fn add_state(
             }
         }
         out.flush().map_err(disk_error)?;
-        writer.add(
-            member,
-            Box::new(move || Ok(Box::new(io::BufReader::new(fs::File::open(&path)?)) as Box<dyn Read>)),
-        )?;
+        add_file(writer, member, path)?;
     }
     Ok(())
 }

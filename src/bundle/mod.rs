@@ -12,6 +12,8 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 mod conclude;
+mod disclosed;
+pub mod disclosures;
 pub mod dsse;
 pub mod export;
 pub mod frontier;
@@ -23,6 +25,7 @@ pub mod manifest;
 mod members;
 mod pass;
 mod reading;
+mod redacted;
 pub mod replay;
 mod report;
 mod sources;
@@ -33,6 +36,7 @@ pub mod transport;
 mod verify;
 mod write;
 
+pub use disclosed::verify_later;
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;

@@ -12,7 +12,7 @@ use super::style::{Look, paint, shown};
 use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify};
+use crate::bundle::{Check, Options, Outcome, Replay, Report, Status, verify, verify_later};
 use crate::clock::{Clock, SystemClock};
 
 /// What to verify, and with which keys.
@@ -22,6 +22,9 @@ pub struct Arguments {
     file: PathBuf,
     #[command(flatten)]
     keys: KeyFiles,
+    /// Disclosures that came after the bundle; each must belong to an event in it
+    #[arg(long, value_name = "FILE")]
+    disclosures: Option<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -60,7 +63,11 @@ impl KeyFiles {
 /// When there is no verdict.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let keys = arguments.keys.read()?;
-    let outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
+    let mut outcome = check(&arguments.file, keys.as_ref(), arguments.require_replay)?;
+    let later = match &arguments.disclosures {
+        Some(file) => later(&arguments.file, file, &mut outcome)?,
+        None => None,
+    };
     let report = &outcome.report;
     if format.is_json() {
         print::json(report)?;
@@ -68,10 +75,27 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
         print_report(&arguments.file, predicate, report)?;
     }
+    if let Some(count) = later {
+        print::say(format_args!("{count} disclosures belong to events of the bundle"));
+    }
     if keys.is_none() {
         print::say("no keys were given; with --log-key and --export-key a bundle can be trusted");
     }
     Ok(exit_of(report))
+}
+
+/// Holds disclosures that came later against a bundle whose history is sound. Gives how many belong to it; none when something
+/// is wrong, which the report says then.
+fn later(bundle: &Path, file: &Path, outcome: &mut Outcome) -> Result<Option<u64>> {
+    let Some(first) = outcome.statement.as_ref().map(|statement| statement.predicate.first) else {
+        return Ok(None);
+    };
+    let mut opened = std::fs::File::open(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    let name = file.display().to_string();
+    let count = verify_later(&opener(bundle), first, &mut opened, &name, &mut outcome.report)
+        .with_context(|| bundle.display().to_string())?;
+    Ok(outcome.report.ok.then_some(count))
 }
 
 /// The exit code of a report.

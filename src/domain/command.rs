@@ -1,5 +1,6 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
+mod redaction;
 mod reply;
 mod webhook;
 
@@ -12,12 +13,14 @@ use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
+use super::redaction::Sensitive;
 use super::report::{Report, WorkerRegistered};
 use super::token::Scope;
 use super::{
     Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
 };
 
+pub use self::redaction::{Redacted, RedactionCommand, RedactionReply};
 pub use self::reply::{Leased, PackNovelty, Reply};
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
 
@@ -207,6 +210,8 @@ pub enum Command {
     },
     /// Make, change or end a webhook.
     ChangeWebhook(Box<ChangeWebhook>),
+    /// Read, erase or name redacted fields.
+    Redaction(Box<RedactionCommand>),
     /// Open a ledger.
     OpenLedger {
         /// As its checkpoints name it.
@@ -282,6 +287,8 @@ pub struct GraphJob {
     pub needs: Vec<StepName>,
     /// Its payload.
     pub payload: Payload,
+    /// What of it is in no leaf.
+    pub sensitive: Sensitive,
     /// What is asked for.
     pub spec: Arc<JobSpec>,
 }
@@ -346,6 +353,8 @@ pub struct SubmitJob {
     pub idempotency: Option<Idempotency>,
     /// The job whose work it does again.
     pub replay_of: Option<JobId>,
+    /// What of the payload is in no leaf.
+    pub sensitive: Sensitive,
 }
 
 impl SubmitJob {
@@ -357,6 +366,7 @@ impl SubmitJob {
             correlation_id: None,
             idempotency: None,
             replay_of: None,
+            sensitive: Sensitive::default(),
         }
     }
 }

@@ -7,6 +7,9 @@
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::payload::redaction::{
+    DisclosureErased, DisclosureExported, DisclosureRead, RedactionPolicyDeleted, RedactionPolicySet,
+};
 use super::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
     WebhookResumed,
@@ -321,6 +324,11 @@ event_table! {
     WebhookResumed(WebhookResumed) = "webhook.resumed", 1;
     WebhookDead(WebhookDead) = "webhook.dead", 1;
     WebhookRefused(WebhookRefused) = "webhook.refused", 1;
+    DisclosureRead(DisclosureRead) = "disclosure.read", 1;
+    DisclosureErased(DisclosureErased) = "disclosure.erased", 1;
+    DisclosureExported(Box<DisclosureExported>) = "disclosure.exported", 1;
+    RedactionPolicySet(Box<RedactionPolicySet>) = "redaction.policy_set", 1;
+    RedactionPolicyDeleted(RedactionPolicyDeleted) = "redaction.policy_deleted", 1;
     TenantCreated(TenantCreated) = "tenant.created", 1;
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;

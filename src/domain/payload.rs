@@ -14,7 +14,7 @@ use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
 use super::pack::PackSpec;
 use super::run::{GraphNode, PackReference, RunCounts};
 use super::token::Scope;
-use super::{Digest, JobId, PackName, RunId, StepName, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, RunId, Seq, StepName, TenantName, Timestamp, TokenId};
 
 macro_rules! payload {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -26,9 +26,11 @@ macro_rules! payload {
 }
 
 mod nodes;
+pub mod redaction;
 mod secrets;
 pub mod webhooks;
 
+pub use self::redaction::ExportedRedaction;
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
@@ -45,6 +47,10 @@ payload!(
 payload!(
     /// A job came into being; `status` says whether it was eligible at once.
     JobCreated {
+        /// The event with which the disclosures of the payload's `_sd` are kept: this one, or the one whose work is done again.
+        /// Without it `_sd` has no meaning.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disclosures: Option<Seq>,
         /// The key under which the same request is not done twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         idempotency: Option<Idempotency>,
@@ -312,6 +318,12 @@ payload!(
 payload!(
     /// A run came into being, with its whole graph.
     RunCreated {
+        /// The event with which the disclosures of sensitive inputs are kept: this one, or that of the run which is done again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disclosures: Option<Seq>,
+        /// Digests of the variables in which steps get sensitive inputs, as they stand in `_sd`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env_sd: Vec<String>,
         /// The jobs and what each needs.
         graph: Vec<GraphNode>,
         /// The key under which the same request is not done twice.
@@ -435,6 +447,9 @@ payload!(
         first: u64,
         /// Origin of the ledger.
         origin: String,
+        /// What of redacted fields is in it; none in events of before there were any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        redaction: Option<ExportedRedaction>,
         /// Root at its size.
         root: Digest,
         /// Size of the ledger at its end.

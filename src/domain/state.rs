@@ -3,6 +3,7 @@
 //! A [`View`] is where rows come from: the projection, an in-memory [`Model`], or one laid over another.
 //! [`Changes`] is a layer of rows not yet written. Nothing here knows how rows are stored.
 
+mod keys;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -13,202 +14,16 @@ use super::concurrency::KeyUse;
 use super::dead_letter::{DeadLetter, ErrorCluster, Fingerprint};
 use super::idempotency::IdempotencyRow;
 use super::job::Job;
+use super::redaction::Policy;
 use super::run::{Run, RunGraph, RunNode};
 use super::secret::Secret;
 use super::token::{Import, Pin, Tenant, Token};
 use super::webhook::Webhook;
 use super::worker::Worker;
-use super::{Digest, JobId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName};
+use super::{Digest, JobId, PackName, PolicyName, RunId, SecretName, Seq, TenantName, TokenId, WebhookName};
 
-pub use self::rows::{ArtifactRow, Pack, PayloadRow};
-
-/// Names one row of a tenant. The order of variants is the order of storage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    /// A job.
-    Job(JobId),
-    /// A job's payload.
-    Payload(JobId),
-    /// A run.
-    Run(RunId),
-    /// The graph of a run.
-    Graph(RunId),
-    /// What a node of a run still waits for.
-    Node(RunId, u32),
-    /// A pack version.
-    Pack(PackName, u32),
-    /// The latest version of a pack.
-    PackHead(PackName),
-    /// The bytes of a pack version.
-    PackSource(PackName, u32),
-    /// Which version has these bytes.
-    PackBytes(PackName, Digest),
-    /// An artifact, by content.
-    Artifact(Digest),
-    /// How many jobs run under a concurrency key.
-    Concurrency(String),
-    /// What an idempotency key made: route and key.
-    Idempotency(String, String),
-    /// The dead letter of a job.
-    DeadLetter(JobId),
-    /// Failures with one fingerprint.
-    Cluster(Fingerprint),
-    /// A tenant (ledger `system`).
-    Tenant(TenantName),
-    /// A token (ledger `system`).
-    Token(TokenId),
-    /// The pinned keys of an origin (ledger `system`).
-    Pin(String),
-    /// A foreign ledger held here (ledger `system`).
-    Import(TenantName),
-    /// A worker, by name.
-    Worker(String),
-    /// A secret; never its value.
-    Secret(SecretName),
-    /// A webhook; never its secret.
-    Webhook(WebhookName),
-}
-
-/// The kinds of rows, as stored first byte of a key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// [`Key::Job`].
-    Job = 1,
-    /// [`Key::Payload`].
-    Payload,
-    /// [`Key::Run`].
-    Run,
-    /// [`Key::Graph`].
-    Graph,
-    /// [`Key::Node`].
-    Node,
-    /// [`Key::Pack`].
-    Pack,
-    /// [`Key::PackHead`].
-    PackHead,
-    /// [`Key::PackSource`].
-    PackSource,
-    /// [`Key::PackBytes`].
-    PackBytes,
-    /// [`Key::Artifact`].
-    Artifact,
-    /// [`Key::Tenant`].
-    Tenant,
-    /// [`Key::Token`].
-    Token,
-    /// [`Key::Pin`].
-    Pin,
-    /// [`Key::Import`].
-    Import,
-    /// [`Key::Concurrency`].
-    Concurrency,
-    /// [`Key::Idempotency`].
-    Idempotency,
-    /// [`Key::DeadLetter`].
-    DeadLetter,
-    /// [`Key::Cluster`].
-    Cluster,
-    /// [`Key::Worker`].
-    Worker,
-    /// [`Key::Secret`].
-    Secret,
-    /// [`Key::Webhook`].
-    Webhook,
-}
-
-impl Kind {
-    /// Every kind.
-    pub const ALL: [Kind; 21] = [
-        Kind::Job,
-        Kind::Payload,
-        Kind::Run,
-        Kind::Graph,
-        Kind::Node,
-        Kind::Pack,
-        Kind::PackHead,
-        Kind::PackSource,
-        Kind::PackBytes,
-        Kind::Artifact,
-        Kind::Tenant,
-        Kind::Token,
-        Kind::Pin,
-        Kind::Import,
-        Kind::Concurrency,
-        Kind::Idempotency,
-        Kind::DeadLetter,
-        Kind::Cluster,
-        Kind::Worker,
-        Kind::Secret,
-        Kind::Webhook,
-    ];
-}
-
-impl Key {
-    /// The kind of row it names.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            Key::Job(_) => Kind::Job,
-            Key::Payload(_) => Kind::Payload,
-            Key::Run(_) => Kind::Run,
-            Key::Graph(_) => Kind::Graph,
-            Key::Node(..) => Kind::Node,
-            Key::Pack(..) => Kind::Pack,
-            Key::PackHead(_) => Kind::PackHead,
-            Key::PackSource(..) => Kind::PackSource,
-            Key::PackBytes(..) => Kind::PackBytes,
-            Key::Artifact(_) => Kind::Artifact,
-            Key::Tenant(_) => Kind::Tenant,
-            Key::Token(_) => Kind::Token,
-            Key::Pin(_) => Kind::Pin,
-            Key::Import(_) => Kind::Import,
-            Key::Concurrency(_) => Kind::Concurrency,
-            Key::Idempotency(..) => Kind::Idempotency,
-            Key::DeadLetter(_) => Kind::DeadLetter,
-            Key::Cluster(_) => Kind::Cluster,
-            Key::Worker(_) => Kind::Worker,
-            Key::Secret(_) => Kind::Secret,
-            Key::Webhook(_) => Kind::Webhook,
-        }
-    }
-
-    /// What stands behind the kind in storage; sorts as the key does within its kind.
-    pub fn write_tail(&self, out: &mut Vec<u8>) {
-        match self {
-            Key::Job(id) | Key::Payload(id) | Key::DeadLetter(id) => out.extend_from_slice(id.as_bytes()),
-            Key::Run(id) | Key::Graph(id) => out.extend_from_slice(id.as_bytes()),
-            Key::Node(id, index) => {
-                out.extend_from_slice(id.as_bytes());
-                out.extend_from_slice(&index.to_be_bytes());
-            }
-            Key::Pack(name, version) | Key::PackSource(name, version) => {
-                out.extend_from_slice(name.as_str().as_bytes());
-                out.push(0);
-                out.extend_from_slice(&version.to_be_bytes());
-            }
-            Key::PackHead(name) => out.extend_from_slice(name.as_str().as_bytes()),
-            Key::PackBytes(name, digest) => {
-                out.extend_from_slice(name.as_str().as_bytes());
-                out.push(0);
-                out.extend_from_slice(digest.as_bytes());
-            }
-            Key::Artifact(digest) => out.extend_from_slice(digest.as_bytes()),
-            Key::Tenant(name) | Key::Import(name) => out.extend_from_slice(name.as_str().as_bytes()),
-            Key::Token(id) => out.extend_from_slice(id.as_bytes()),
-            Key::Pin(origin) => out.extend_from_slice(origin.as_bytes()),
-            Key::Concurrency(key) => out.extend_from_slice(key.as_bytes()),
-            Key::Idempotency(route, key) => {
-                out.extend_from_slice(route.as_bytes());
-                out.push(0);
-                out.extend_from_slice(key.as_bytes());
-            }
-            Key::Cluster(fingerprint) => out.extend_from_slice(fingerprint.as_str().as_bytes()),
-            Key::Worker(name) => out.extend_from_slice(name.as_bytes()),
-            Key::Secret(name) => out.extend_from_slice(name.as_str().as_bytes()),
-            Key::Webhook(name) => out.extend_from_slice(name.as_str().as_bytes()),
-        }
-    }
-}
+pub use self::keys::{Key, Kind};
+pub use self::rows::{ArtifactRow, Erasure, Pack, PayloadRow};
 
 macro_rules! rows {
     ($($variant:ident($type:ty), $get:ident;)*) => {
@@ -281,6 +96,8 @@ rows! {
     Worker(Worker), as_worker;
     Secret(Secret), as_secret;
     Webhook(Webhook), as_webhook;
+    Policy(Policy), as_policy;
+    Erasure(Erasure), as_erasure;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -358,6 +175,10 @@ getters! {
     secret(name: &SecretName) -> Secret = Key::Secret(name.clone()), as_secret;
     /// A webhook; never its secret.
     webhook(name: &WebhookName) -> Webhook = Key::Webhook(name.clone()), as_webhook;
+    /// Rules that name fields.
+    policy(name: &PolicyName) -> Policy = Key::Policy(name.clone()), as_policy;
+    /// When the disclosures kept with an event were erased.
+    erasure(kept_with: Seq) -> Erasure = Key::Erasure(kept_with), as_erasure;
 }
 
 impl<'v> dyn View + 'v {

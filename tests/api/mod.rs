@@ -13,6 +13,7 @@ mod lifecycle;
 pub mod packs;
 mod parameters;
 mod pauses;
+mod redaction;
 mod runs;
 mod scopes;
 mod secrets;

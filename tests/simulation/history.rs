@@ -133,6 +133,8 @@ pub struct History {
     secrets: BTreeSet<SecretName>,
     /// Whether each is active.
     webhooks: BTreeMap<WebhookName, bool>,
+    /// Events whose disclosures were erased.
+    erased: BTreeSet<Seq>,
 }
 
 impl History {
@@ -326,7 +328,15 @@ impl History {
             EventBody::WebhookResumed(webhook) => {
                 assert_eq!(self.webhooks.insert(webhook.name.clone(), true), Some(false));
             }
+            EventBody::DisclosureErased(erased) => {
+                assert!(erased.disclosures < event.seq);
+                assert!(self.erased.insert(erased.disclosures), "erased twice");
+            }
+            EventBody::DisclosureRead(read) => assert!(!self.erased.contains(&read.disclosures)),
             EventBody::WebhookRefused(_)
+            | EventBody::DisclosureExported(_)
+            | EventBody::RedactionPolicySet(_)
+            | EventBody::RedactionPolicyDeleted(_)
             | EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)

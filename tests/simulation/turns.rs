@@ -204,6 +204,7 @@ impl World {
             | Reply::Worker(_)
             | Reply::Secret { .. }
             | Reply::Webhook { .. }
+            | Reply::Redaction(_)
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}
@@ -539,6 +540,7 @@ impl World {
             name: "a".parse().unwrap(),
             needs: Vec::new(),
             payload: Payload::of(&Value::from("x")),
+            sensitive: fastness::domain::redaction::Sensitive::default(),
             spec: JobSpec {
                 job_type: "letters".to_owned(),
                 ..JobSpec::clone(&plain_job().spec)

@@ -5,6 +5,7 @@ mod admin;
 mod dead_letter;
 mod gate;
 mod job;
+mod redaction;
 mod run;
 mod secret;
 mod step;
@@ -120,6 +121,10 @@ impl Fold<'_> {
             EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
             EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
             EventBody::WebhookDead(payload) => self.webhook_dead(payload),
+            EventBody::DisclosureRead(payload) => self.disclosure_read(payload),
+            EventBody::DisclosureErased(payload) => self.disclosure_erased(payload),
+            EventBody::RedactionPolicySet(payload) => self.policy_set(payload),
+            EventBody::RedactionPolicyDeleted(payload) => self.policy_deleted(payload),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
@@ -130,6 +135,7 @@ impl Fold<'_> {
             | EventBody::BundleVerified(_)
             | EventBody::BundleRefused(_)
             | EventBody::WebhookRefused(_)
+            | EventBody::DisclosureExported(_)
             | EventBody::ClockStep(_) => Ok(()),
         }
     }

@@ -1,5 +1,6 @@
 //! What an accepted command answers.
 
+use super::redaction::RedactionReply;
 use crate::domain::job::{Artifact, Job, JobStatus};
 use crate::domain::run::Run;
 use crate::domain::secret::Secret;
@@ -47,6 +48,8 @@ pub enum Reply {
         /// As it stood before.
         before: Option<Box<Webhook>>,
     },
+    /// Of redacted fields and the rules that name them.
+    Redaction(Box<RedactionReply>),
     /// The report was late: noted, not applied.
     Late,
     /// The same report was recorded before; so the job stood then.
