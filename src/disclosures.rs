@@ -107,7 +107,8 @@ impl Disclosures {
     /// # Errors
     /// [`DisclosuresError::Odd`] for what nothing here made.
     pub fn tenants(&self) -> Result<Vec<TenantName>, DisclosuresError> {
-        let list = |names: io::Result<Vec<String>>, dir: &Path| names.map_err(DisclosuresError::disk("list", dir));
+        let list =
+            |names: io::Result<Vec<String>>, dir: &Path| names.map_err(DisclosuresError::disk("list", dir));
         if let Some(name) = list(self.disk.list_others(&self.dir), &self.dir)?.first() {
             return Err(DisclosuresError::Odd {
                 expected: "folder",
@@ -117,7 +118,9 @@ impl Disclosures {
         let mut tenants = Vec::new();
         for name in list(self.disk.list_dirs(&self.dir), &self.dir)? {
             // Folders of other names are none of ours and never looked into.
-            let Ok(tenant) = name.parse::<TenantName>() else { continue };
+            let Ok(tenant) = name.parse::<TenantName>() else {
+                continue;
+            };
             let dir = self.dir.join(&name);
             if let Some(name) = list(self.disk.list_others(&dir), &dir)?.first() {
                 return Err(DisclosuresError::Odd {
@@ -228,7 +231,9 @@ impl Disclosures {
         self.look_up(tenant, dir)?;
         let all = self.read();
         let files = all.get(tenant);
-        Ok(files.map_or((None, 0), |files| (files.firsts.last().copied(), files.last_bytes)))
+        Ok(files.map_or((None, 0), |files| {
+            (files.firsts.last().copied(), files.last_bytes)
+        }))
     }
 
     /// What is kept with an event.
@@ -317,7 +322,9 @@ impl Disclosures {
     }
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<TenantName, Files>> {
-        self.files.write().unwrap_or_else(|poisoned| poisoned.into_inner())
+        self.files
+            .write()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 

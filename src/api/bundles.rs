@@ -347,7 +347,9 @@ impl From<ExportError> for ApiError {
             ExportError::Disk(_, error) => ApiError::storage(&error),
             ExportError::NoPolicy(_) => ApiError::field("unknown_policy", "/redaction", error.to_string()),
             ExportError::Disclosures(error) => error.into(),
-            ExportError::Missing(_) | ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
+            ExportError::Missing(_) | ExportError::Fold(..) | ExportError::Write(_) => {
+                ApiError::internal(error.to_string())
+            }
         }
     }
 }

@@ -83,7 +83,9 @@ impl Api {
         match receipt.reply {
             Reply::Redaction(reply) => match *reply {
                 RedactionReply::Kept { redacted, with } => Ok((receipt.as_of, redacted, with)),
-                RedactionReply::Policy { .. } => Err(ApiError::internal("the writer answered something else")),
+                RedactionReply::Policy { .. } => {
+                    Err(ApiError::internal("the writer answered something else"))
+                }
             },
             _ => Err(ApiError::internal("the writer answered something else")),
         }
@@ -238,7 +240,9 @@ fn write_range(
 ) -> Result<(std::fs::File, DisclosureExported), ExportError> {
     let engine = api.engine();
     let origin = engine.origin(tenant);
-    let origin = origin.ok_or_else(|| ExportError::Foreign(tenant.clone()))?.to_string();
+    let origin = origin
+        .ok_or_else(|| ExportError::Foreign(tenant.clone()))?
+        .to_string();
     let ledger_size = engine.ledger(tenant)?.size();
     let size = to.unwrap_or(ledger_size);
     if size > ledger_size || from >= size {

@@ -100,7 +100,11 @@ fn rules_of(shapes: Vec<RuleShape>) -> Result<Vec<Rule>, ApiError> {
 }
 
 fn bad_name() -> ApiError {
-    ApiError::field("invalid_field", "", "a redaction policy is named [a-z0-9][a-z0-9-]{0,62}")
+    ApiError::field(
+        "invalid_field",
+        "",
+        "a redaction policy is named [a-z0-9][a-z0-9-]{0,62}",
+    )
 }
 
 impl Api {
@@ -112,7 +116,10 @@ impl Api {
     ) -> Result<Showing, ApiError> {
         let shows = policy.as_deref().is_some_and(|name| name != OPERATIONAL);
         if shows && !caller.token.scopes.contains(&Scope::Admin) {
-            let detail = format!("to show redacted fields needs the scope {}", Scope::Admin.as_str());
+            let detail = format!(
+                "to show redacted fields needs the scope {}",
+                Scope::Admin.as_str()
+            );
             return Err(ApiError::forbidden("scope_required", detail));
         }
         let tenant = caller.tenant()?.clone();

@@ -147,7 +147,11 @@ pub fn sensitive_of(texts: &[String]) -> Result<Sensitive, ApiError> {
     let mut pointers = BTreeSet::new();
     for (index, text) in texts.iter().enumerate() {
         let pointer: Pointer = text.parse().map_err(|error: PointerError| {
-            ApiError::field("sensitive_field", format!("/sensitive/{index}"), error.to_string())
+            ApiError::field(
+                "sensitive_field",
+                format!("/sensitive/{index}"),
+                error.to_string(),
+            )
         })?;
         pointers.insert(pointer);
     }

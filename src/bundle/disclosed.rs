@@ -46,7 +46,9 @@ impl Pass<'_> {
 
     /// Holds the disclosures of the bundle against its history.
     pub(super) fn disclosures(&mut self, open: Opener<'_>) -> Result<(), VerifyError> {
-        let Some(statement) = self.statement.clone() else { return Ok(()) };
+        let Some(statement) = self.statement.clone() else {
+            return Ok(());
+        };
         let of = statement
             .members()
             .find(|(member, _, _)| *member == Member::Disclosures);
@@ -153,7 +155,9 @@ impl History<'_> {
         match last.as_ref().map(|last| last.cmp(&place)) {
             Some(std::cmp::Ordering::Equal) => return Ok(Err(tampered("it is there twice").at_seq(seq))),
             Some(std::cmp::Ordering::Greater) => {
-                return Ok(Err(malformed("out of the order of events and digests").at_seq(seq)));
+                return Ok(Err(
+                    malformed("out of the order of events and digests").at_seq(seq)
+                ));
             }
             Some(std::cmp::Ordering::Less) | None => {}
         }

@@ -116,7 +116,9 @@ pub enum ExportError {
     #[error("there is no redaction policy {0:?}")]
     NoPolicy(String),
     /// A disclosure that was never erased is not there.
-    #[error("disclosures of event {0} are not there, and were not erased: the folder of disclosures is damaged")]
+    #[error(
+        "disclosures of event {0} are not there, and were not erased: the folder of disclosures is damaged"
+    )]
     Missing(u64),
     /// Disclosures cannot be read.
     #[error(transparent)]
@@ -200,7 +202,13 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         shown: counts.shown,
         withheld: counts.withheld,
     };
-    keep(engine, &dir, &path, &written, (ask, origin, root, size, redaction))
+    keep(
+        engine,
+        &dir,
+        &path,
+        &written,
+        (ask, origin, root, size, redaction),
+    )
 }
 
 /// Writes what is shown of redacted fields to a file, and counts it.

@@ -224,12 +224,7 @@ impl<'a> Pass<'a> {
         Ok(member)
     }
 
-    fn member(
-        &mut self,
-        archive: &mut Archive,
-        member: Member,
-        of: &Statement,
-    ) -> Result<(), Stop> {
+    fn member(&mut self, archive: &mut Archive, member: Member, of: &Statement) -> Result<(), Stop> {
         let Some((digest, file)) = self.expected.remove(&member) else {
             return Ok(());
         };

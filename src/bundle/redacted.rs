@@ -52,7 +52,11 @@ impl Redacted {
                 let Some(with) = created.disclosures else {
                     return Ok(None);
                 };
-                (with, RUN_INPUTS_TYPE.to_owned(), Value::Object(created.inputs.clone()))
+                (
+                    with,
+                    RUN_INPUTS_TYPE.to_owned(),
+                    Value::Object(created.inputs.clone()),
+                )
             }
             _ => return Ok(None),
         };
@@ -94,12 +98,17 @@ impl Redacted {
     /// # Errors
     /// No digest here is its own; its field is there already, or was shown before.
     pub(super) fn show(&mut self, digest: &str, opened: &Opened) -> Result<(), &'static str> {
-        let (_, way) = self.digests.get(digest).ok_or("no digest of the event belongs to it")?;
-        let object = self.ways[*way].iter().try_fold(&self.fields, |at, part| match at {
-            Value::Object(members) => members.get(part),
-            Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
-            Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => None,
-        });
+        let (_, way) = self
+            .digests
+            .get(digest)
+            .ok_or("no digest of the event belongs to it")?;
+        let object = self.ways[*way]
+            .iter()
+            .try_fold(&self.fields, |at, part| match at {
+                Value::Object(members) => members.get(part),
+                Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => None,
+            });
         let is_there = object.is_some_and(|object| object.get(&opened.name).is_some());
         if is_there || !self.shown.insert((*way, opened.name.clone())) {
             return Err("its field is there already");

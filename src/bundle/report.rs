@@ -158,7 +158,10 @@ impl Report {
         }
         self.checks[at] = row(check, Entry::Failed(finding));
         self.ok = false;
-        if self.first_failure().is_some_and(|first| usize::from(first.n) == at + 1) {
+        if self
+            .first_failure()
+            .is_some_and(|first| usize::from(first.n) == at + 1)
+        {
             self.exit_code = verdict.exit_code();
         }
     }

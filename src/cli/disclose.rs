@@ -101,7 +101,8 @@ pub fn erase(verb: Ended, format: Format) -> Result<Exit> {
         Ended::Run(erase) => ("runs", erase),
     };
     if !yes {
-        let told = "erased values do not come back, and work that needs them fails; say --yes if that is meant";
+        let told =
+            "erased values do not come back, and work that needs them fails; say --yes if that is meant";
         return Err(Failure::usage(told).into());
     }
     act(kind, "erase", of, format)

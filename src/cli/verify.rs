@@ -87,7 +87,11 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
 /// Holds disclosures that came later against a bundle whose history is sound. Gives how many belong to it; none when something
 /// is wrong, which the report says then.
 fn later(bundle: &Path, file: &Path, outcome: &mut Outcome) -> Result<Option<u64>> {
-    let Some(first) = outcome.statement.as_ref().map(|statement| statement.predicate.first) else {
+    let Some(first) = outcome
+        .statement
+        .as_ref()
+        .map(|statement| statement.predicate.first)
+    else {
         return Ok(None);
     };
     let mut opened = std::fs::File::open(file)

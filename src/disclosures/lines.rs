@@ -25,7 +25,8 @@ pub(super) fn write_line(with: Seq, text: &str, out: &mut Vec<u8>) {
 /// Reads a line without its LF. None when it is not as it was written.
 fn read_line(line: &[u8]) -> Option<(Seq, &str)> {
     let (sum, rest) = std::str::from_utf8(line).ok()?.split_once(' ')?;
-    let fits = sum.len() == SUM_DIGITS && u32::from_str_radix(sum, 16).ok()? == crc32c::crc32c(rest.as_bytes());
+    let fits =
+        sum.len() == SUM_DIGITS && u32::from_str_radix(sum, 16).ok()? == crc32c::crc32c(rest.as_bytes());
     let (with, text) = rest.split_once(' ').filter(|_| fits)?;
     Some((Seq(with.parse().ok()?), text))
 }

@@ -55,7 +55,7 @@ pub mod rejection;
 
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
 pub use ids::{
-    ArtifactName, JobId, NameError, PackName, PolicyName, ReportName, RunId, SecretName, SecretVersion, Seq, StepName,
-    TenantName, TokenId, WebhookName,
+    ArtifactName, JobId, NameError, PackName, PolicyName, ReportName, RunId, SecretName, SecretVersion, Seq,
+    StepName, TenantName, TokenId, WebhookName,
 };
 pub use time::{TimeError, Timestamp};

@@ -30,10 +30,10 @@ pub mod redaction;
 mod secrets;
 pub mod webhooks;
 
-pub use self::redaction::ExportedRedaction;
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
+pub use self::redaction::ExportedRedaction;
 pub use self::secrets::{SecretDeleted, SecretSet};
 
 payload!(

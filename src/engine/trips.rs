@@ -84,7 +84,11 @@ impl Handle {
 
     /// Puts the redacted fields of what was leased back.
     async fn with_whole_payloads(&self, mut answer: Answer) -> Result<Answer, SubmitError> {
-        if answer.jobs.iter().all(|leased| leased.payload.disclosures.is_none()) {
+        if answer
+            .jobs
+            .iter()
+            .all(|leased| leased.payload.disclosures.is_none())
+        {
             return Ok(answer);
         }
         let (jobs, disclosures) = (std::mem::take(&mut answer.jobs), self.shared.disclosures.clone());
@@ -171,9 +175,10 @@ pub fn whole(
     let mut value: Value = parse(redacted.as_str().as_bytes()).map_err(|error| error.to_string())?;
     let named = references(&value).map_err(|error| error.to_string())?;
     let mut found = disclosures.get(tenant, with).map_err(|error| error.to_string())?;
-    let digests: std::collections::BTreeSet<_> =
-        named.into_iter().flat_map(|(_, digests)| digests).collect();
-    found.disclosures.retain(|disclosure| digests.contains(&disclosure.digest()));
+    let digests: std::collections::BTreeSet<_> = named.into_iter().flat_map(|(_, digests)| digests).collect();
+    found
+        .disclosures
+        .retain(|disclosure| digests.contains(&disclosure.digest()));
     if found.disclosures.len() < digests.len() {
         return Err(format!(
             "{} of {} disclosures kept with event {with} are there, {} were erased",

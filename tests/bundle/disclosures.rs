@@ -106,7 +106,10 @@ fn line(seq: u64, disclosure: &str) -> String {
 }
 
 fn lines(disclosures: &[(u64, Disclosure)]) -> String {
-    disclosures.iter().map(|(seq, d)| line(*seq, d.as_str())).collect()
+    disclosures
+        .iter()
+        .map(|(seq, d)| line(*seq, d.as_str()))
+        .collect()
 }
 
 fn bundle(events: &[Vec<u8>], shown: &str, withheld: u64) -> Vec<u8> {
@@ -185,22 +188,82 @@ fn hostile_disclosures_are_refused() {
     let twice = lines(&disclosures[..1]) + &all;
     let foreign = |seq: u64| lines(&disclosures) + &line(seq, disclosures[0].1.as_str());
     for (name, shown, code, why) in [
-        ("altered salt", line(1, altered.as_str()), 10, "no digest of the event"),
-        ("unreferenced", line(0, disclosures[0].1.as_str()), 10, "no redacted fields"),
-        ("no meaning", foreign(3).replacen(&all, "", 1), 10, "no redacted fields"),
-        ("another event's", foreign(4).replacen(&all, "", 1), 10, "no digest of the event"),
+        (
+            "altered salt",
+            line(1, altered.as_str()),
+            10,
+            "no digest of the event",
+        ),
+        (
+            "unreferenced",
+            line(0, disclosures[0].1.as_str()),
+            10,
+            "no redacted fields",
+        ),
+        (
+            "no meaning",
+            foreign(3).replacen(&all, "", 1),
+            10,
+            "no redacted fields",
+        ),
+        (
+            "another event's",
+            foreign(4).replacen(&all, "", 1),
+            10,
+            "no digest of the event",
+        ),
         ("beyond the range", foreign(5), 10, "no event of the range"),
         ("twice", twice, 10, "twice"),
         ("order", swapped, 14, "order"),
         ("behind", all.clone() + &line(1, altered.as_str()), 14, "order"),
-        ("reserved name", line(1, &encode(format!("[\"{salt}\",\"_sd\",1]"))), 14, "reserved"),
-        ("element", line(1, &encode(format!("[\"{salt}\",\"...\",1]"))), 14, "reserved"),
-        ("nested", line(1, &encode(format!("[\"{salt}\",\"a\",{{\"_sd\":[]}}]"))), 14, "reserved"),
-        ("short salt", line(1, &encode("[\"AAAAAAAAAAAAAAAAAAAAAA\",\"a\",1]".to_owned())), 14, "salt"),
-        ("no JSON", line(1, &encode("{}".to_owned())), 14, "[salt, name, value]"),
-        ("padding", line(1, &format!("{}=", encode(format!("[\"{salt}\",\"a\",1]")))), 14, "base64url"),
-        ("blank", all.replacen("\"seq\":1", "\"seq\": 1", 1), 14, "canonical"),
-        ("more", all.replacen("\"seq\":1", "\"seq\":1,\"x\":1", 1), 14, "canonical"),
+        (
+            "reserved name",
+            line(1, &encode(format!("[\"{salt}\",\"_sd\",1]"))),
+            14,
+            "reserved",
+        ),
+        (
+            "element",
+            line(1, &encode(format!("[\"{salt}\",\"...\",1]"))),
+            14,
+            "reserved",
+        ),
+        (
+            "nested",
+            line(1, &encode(format!("[\"{salt}\",\"a\",{{\"_sd\":[]}}]"))),
+            14,
+            "reserved",
+        ),
+        (
+            "short salt",
+            line(1, &encode("[\"AAAAAAAAAAAAAAAAAAAAAA\",\"a\",1]".to_owned())),
+            14,
+            "salt",
+        ),
+        (
+            "no JSON",
+            line(1, &encode("{}".to_owned())),
+            14,
+            "[salt, name, value]",
+        ),
+        (
+            "padding",
+            line(1, &format!("{}=", encode(format!("[\"{salt}\",\"a\",1]")))),
+            14,
+            "base64url",
+        ),
+        (
+            "blank",
+            all.replacen("\"seq\":1", "\"seq\": 1", 1),
+            14,
+            "canonical",
+        ),
+        (
+            "more",
+            all.replacen("\"seq\":1", "\"seq\":1,\"x\":1", 1),
+            14,
+            "canonical",
+        ),
         ("negative", line(1, "AA").replace(":1}", ":-1}"), 14, "canonical"),
         ("empty line", format!("\n{all}"), 14, "canonical"),
         ("no LF", all.trim_end().to_owned(), 14, "LF"),
@@ -209,7 +272,11 @@ fn hostile_disclosures_are_refused() {
         // The signed manifest says what makes the lines count right: only what they say is wrong.
         let count = shown.bytes().filter(|byte| *byte == b'\n').count() as u64;
         let check = refused(&bundle(&events, &shown, 7u64.saturating_sub(count)), code);
-        assert_eq!((check.n, check.member.as_deref()), (7, Some("audit/disclosures.jsonl")), "{name}: {check:?}");
+        assert_eq!(
+            (check.n, check.member.as_deref()),
+            (7, Some("audit/disclosures.jsonl")),
+            "{name}: {check:?}"
+        );
         assert!(check.line.is_some(), "{name}: {check:?}");
         assert!(check.detail.as_ref().unwrap().contains(why), "{name}: {check:?}");
         assert!(!format!("{check:?}").contains("planted"), "{name}: {check:?}");
@@ -221,7 +288,11 @@ fn hostile_disclosures_are_refused() {
 fn a_history_whose_digests_are_none_is_refused() {
     let digest = write_digest(&Digest::of(b"x"));
     let other = write_digest(&Digest::of(b"y"));
-    let (low, high) = if digest < other { (&digest, &other) } else { (&other, &digest) };
+    let (low, high) = if digest < other {
+        (&digest, &other)
+    } else {
+        (&other, &digest)
+    };
     for json in [
         format!("{{\"_sd\":[\"{high}\",\"{low}\"]}}"),
         format!("{{\"_sd\":[\"{low}\",\"{low}\"]}}"),
@@ -230,9 +301,16 @@ fn a_history_whose_digests_are_none_is_refused() {
         "{\"_sd\":\"x\"}".to_owned(),
         format!("{{\"_sd\":[\"{low}=\"]}}"),
     ] {
-        let events = [fixture::event(0), created(1, Some(1), &parse(json.as_bytes()).unwrap())];
+        let events = [
+            fixture::event(0),
+            created(1, Some(1), &parse(json.as_bytes()).unwrap()),
+        ];
         let check = refused(&bundle(&events, "", 1), 14);
-        assert_eq!((check.n, check.seq, check.line), (7, Some(1), Some(2)), "{json}: {check:?}");
+        assert_eq!(
+            (check.n, check.seq, check.line),
+            (7, Some(1), Some(2)),
+            "{json}: {check:?}"
+        );
     }
 }
 
@@ -247,9 +325,15 @@ fn a_field_is_disclosed_once_and_never_over_another() {
     let mut disclosures = vec![(1, first.clone()), (1, second)];
     disclosures.sort_by_key(|(_, disclosure)| write_digest(&disclosure.digest()));
     for (json, shown) in [(two, lines(&disclosures)), (over, line(1, first.as_str()))] {
-        let events = [fixture::event(0), created(1, Some(1), &parse(json.as_bytes()).unwrap())];
+        let events = [
+            fixture::event(0),
+            created(1, Some(1), &parse(json.as_bytes()).unwrap()),
+        ];
         let check = refused(&bundle(&events, &shown, 0), 10);
-        assert!(check.n == 7 && check.detail.as_ref().unwrap().contains("there already"), "{check:?}");
+        assert!(
+            check.n == 7 && check.detail.as_ref().unwrap().contains("there already"),
+            "{check:?}"
+        );
     }
 }
 
@@ -280,7 +364,10 @@ fn disclosures_that_come_later_are_held_against_the_bundle() {
         let (count, refused) = later(&text);
         assert_eq!((count, refused.ok, refused.exit_code), (0, false, code));
         let check = check_7(&refused);
-        assert_eq!((check.status, check.member.as_deref()), (Status::Failed, Some("later.jsonl")));
+        assert_eq!(
+            (check.status, check.member.as_deref()),
+            (Status::Failed, Some("later.jsonl"))
+        );
     }
     // What failed before decides, and a bundle that cannot be read says so.
     let mut bad = refused_report(&bundle);
@@ -305,5 +392,8 @@ fn a_line_is_canonical_json() {
         d: &'a str,
         seq: u64,
     }
-    assert_eq!([&to_canonical(&Line { d: "x", seq: 1 })[..], b"\n"].concat(), line(1, "x").into_bytes());
+    assert_eq!(
+        [&to_canonical(&Line { d: "x", seq: 1 })[..], b"\n"].concat(),
+        line(1, "x").into_bytes()
+    );
 }

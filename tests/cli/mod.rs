@@ -2,6 +2,7 @@
 
 mod full_disk;
 mod packs;
+mod redaction;
 mod secrets;
 mod serving;
 mod steps;

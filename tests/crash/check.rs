@@ -117,7 +117,8 @@ impl Checker {
         let snapshot = store.read().map_err(|error| error.to_string())?;
         for (tenant, events) in found {
             check_root(engine, tenant, events)?;
-            check_disclosures(engine, &snapshot, tenant, events).map_err(|what| format!("{tenant}: {what}"))?;
+            check_disclosures(engine, &snapshot, tenant, events)
+                .map_err(|what| format!("{tenant}: {what}"))?;
             check_rows(&snapshot, tenant, events).map_err(|what| format!("{tenant}: {what}"))?;
         }
         Ok(())
@@ -135,8 +136,12 @@ fn check_disclosures(
     let view: &dyn View = &view;
     for bytes in events {
         let event = Event::from_bytes(bytes).map_err(|error| error.to_string())?;
-        let EventBody::JobCreated(created) = &event.body else { continue };
-        let (Some(with), Some(redacted)) = (created.disclosures, &created.payload) else { continue };
+        let EventBody::JobCreated(created) = &event.body else {
+            continue;
+        };
+        let (Some(with), Some(redacted)) = (created.disclosures, &created.payload) else {
+            continue;
+        };
         let whole = whole(engine.disclosures(), tenant, with, redacted);
         let is_erased = view.erasure(with).map_err(|error| error.to_string())?.is_some();
         match whole {

@@ -9,7 +9,8 @@ use fastness::clock::ManualClock;
 use fastness::disk::Disk;
 use fastness::domain::canonical::Payload;
 use fastness::domain::command::{
-    Command, CompleteJob, CreateToken, Outcome, Redacted, RedactionCommand, RegisterPack, Reply, StartRun, SubmitJob,
+    Command, CompleteJob, CreateToken, Outcome, Redacted, RedactionCommand, RegisterPack, Reply, StartRun,
+    SubmitJob,
 };
 use fastness::domain::event::Actor;
 use fastness::domain::job::{Failure, FailureClass, JobSpec};

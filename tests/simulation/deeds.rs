@@ -89,7 +89,9 @@ impl World {
         if random.once_in(4) {
             job.payload = Payload::parse(br#"{"list":[{"t":"x"}],"u":1}"#).unwrap();
             let pointers = ["/list/0/t", "/u", "/nothing"];
-            let chosen = pointers.iter().filter(|at| random.once_in(if **at == "/nothing" { 20 } else { 2 }));
+            let chosen = pointers
+                .iter()
+                .filter(|at| random.once_in(if **at == "/nothing" { 20 } else { 2 }));
             let chosen = chosen.map(|at| at.parse().unwrap()).collect();
             job.sensitive = fastness::domain::redaction::Sensitive::Fields(chosen);
         }

@@ -89,9 +89,8 @@ impl Draft<'_> {
         if pointers.is_empty() {
             return Ok((request.payload.clone(), None));
         }
-        let made = redact(&mut value, &pointers, &mut self.salts).map_err(|error| {
-            Rejection::field(Code::SensitiveField, "/sensitive", error.to_string())
-        })?;
+        let made = redact(&mut value, &pointers, &mut self.salts)
+            .map_err(|error| Rejection::field(Code::SensitiveField, "/sensitive", error.to_string()))?;
         let with = self.keep(made)?;
         Ok((Payload::of(&value), Some(with)))
     }
@@ -126,7 +125,11 @@ impl Draft<'_> {
         }
         let mut recorded = plain.clone();
         put_digests(&mut recorded, own);
-        let kept_with = if made.is_empty() { None } else { Some(self.keep(made)?) };
+        let kept_with = if made.is_empty() {
+            None
+        } else {
+            Some(self.keep(made)?)
+        };
         Ok(RedactedInputs {
             plain,
             recorded,
@@ -180,7 +183,10 @@ impl Draft<'_> {
         Ok(erased.map(|erasure| Failure {
             class: FailureClass::Other,
             code: Some(Code::DisclosureErased.as_str().to_owned()),
-            message: format!("the values of its redacted fields were erased by event {}", erasure.seq),
+            message: format!(
+                "the values of its redacted fields were erased by event {}",
+                erasure.seq
+            ),
             retryable: false,
         }))
     }
@@ -292,7 +298,8 @@ fn check_names(payload: &Payload, named: &BTreeSet<Pointer>) -> Result<(), Rejec
         Payload::Text(text) => text,
     };
     if let Some(name) = reserved_name(text) {
-        let detail = format!("the name {name} stands for redacted fields; nobody else may use it in a payload");
+        let detail =
+            format!("the name {name} stands for redacted fields; nobody else may use it in a payload");
         return Err(Rejection::field(Code::ReservedName, "/payload", detail));
     }
     if named.len() > limits::SENSITIVE_MAX {
@@ -303,7 +310,11 @@ fn check_names(payload: &Payload, named: &BTreeSet<Pointer>) -> Result<(), Rejec
 }
 
 fn no_fields(by_policy: bool) -> Rejection {
-    let who = if by_policy { "the policy of the tenant names" } else { "the job names" };
+    let who = if by_policy {
+        "the policy of the tenant names"
+    } else {
+        "the job names"
+    };
     let detail = format!(
         "{who} sensitive fields, and the payload is kept as text: a fraction, an integer beyond 2^53 or a key outside \
          [A-Za-z0-9_.:-] is in it, and nothing can be taken out of such a text"

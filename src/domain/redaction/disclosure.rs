@@ -54,7 +54,9 @@ pub struct Opened {
 
 impl fmt::Debug for Opened {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Opened").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Opened")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
     }
 }
 
@@ -155,10 +157,16 @@ mod tests {
         let made = Disclosure::new(&[0; SALT_BYTES], "token", &Value::from("hunter2"));
         let json = format!("[\"{}\",\"token\",\"hunter2\"]", "A".repeat(43));
         assert_eq!(made.as_str(), URL_SAFE_NO_PAD.encode(json));
-        assert_eq!(write_digest(&made.digest()), URL_SAFE_NO_PAD.encode(Digest::of(made.as_str().as_bytes()).as_bytes()));
+        assert_eq!(
+            write_digest(&made.digest()),
+            URL_SAFE_NO_PAD.encode(Digest::of(made.as_str().as_bytes()).as_bytes())
+        );
         assert_eq!(read_digest(&write_digest(&made.digest())), Some(made.digest()));
         let (again, opened) = Disclosure::parse(made.as_str()).unwrap();
-        assert_eq!((again, opened.name.as_str(), opened.value), (made.clone(), "token", Value::from("hunter2")));
+        assert_eq!(
+            (again, opened.name.as_str(), opened.value),
+            (made.clone(), "token", Value::from("hunter2"))
+        );
         assert!(!format!("{made:?}{:?}", made.open()).contains("hunter2"));
     }
 
@@ -180,8 +188,14 @@ mod tests {
             (of(&format!("[\"{salt}A\",\"a\",1]")), DisclosureError::Salt),
             (of(&format!("[\"{salt}\",\"_sd\",1]")), DisclosureError::Reserved),
             (of(&format!("[\"{salt}\",\"...\",1]")), DisclosureError::Reserved),
-            (of(&format!("[\"{salt}\",\"a\",[{{\"_sd\":[]}}]]")), DisclosureError::Reserved),
-            ("A".repeat(limits::DISCLOSURE_BYTES_MAX + 1), DisclosureError::TooLong),
+            (
+                of(&format!("[\"{salt}\",\"a\",[{{\"_sd\":[]}}]]")),
+                DisclosureError::Reserved,
+            ),
+            (
+                "A".repeat(limits::DISCLOSURE_BYTES_MAX + 1),
+                DisclosureError::TooLong,
+            ),
         ] {
             assert_eq!(Disclosure::parse(&text).unwrap_err(), expected, "{text:.80}");
         }

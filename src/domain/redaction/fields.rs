@@ -96,9 +96,15 @@ pub fn redact(
             continue;
         }
         last = Some(pointer);
-        let Some((name, way)) = pointer.parts().split_last() else { continue };
-        let Some(Value::Object(members)) = walk(value, way) else { continue };
-        let Some(taken) = members.remove(name) else { continue };
+        let Some((name, way)) = pointer.parts().split_last() else {
+            continue;
+        };
+        let Some(Value::Object(members)) = walk(value, way) else {
+            continue;
+        };
+        let Some(taken) = members.remove(name) else {
+            continue;
+        };
         let disclosure = Disclosure::new(&salts.draw(), name, &taken);
         put_digests(members, [disclosure.digest()]);
         made.push(disclosure);
@@ -143,7 +149,9 @@ pub fn disclose(value: &mut Value, disclosures: &[Disclosure]) -> Result<Vec<Sho
     }
     let mut shown = Vec::new();
     for (way, digests) in references(value)? {
-        let Some(Value::Object(members)) = walk(value, &way) else { continue };
+        let Some(Value::Object(members)) = walk(value, &way) else {
+            continue;
+        };
         let mut left = Vec::new();
         for digest in digests {
             let Some((disclosure, opened)) = open.remove(&digest) else {
@@ -284,23 +292,44 @@ mod tests {
         Ok((value, made))
     }
 
-    const JSON: &str = "{\"a\":{\"b\":[{\"c\":\"x\",\"d\":null},{\"c\":[1,{\"e\":true}]}],\"f\":7},\"g\":\"\\u00e9\"}";
+    const JSON: &str =
+        "{\"a\":{\"b\":[{\"c\":\"x\",\"d\":null},{\"c\":[1,{\"e\":true}]}],\"f\":7},\"g\":\"\\u00e9\"}";
 
     #[test]
     fn what_is_taken_out_and_put_back_is_the_payload_again() {
         let original = parse(JSON.as_bytes()).unwrap();
         // Every set of these fields, those inside one another included.
-        let all = ["/a", "/a/b", "/a/b/0/c", "/a/b/0/d", "/a/b/1/c", "/a/b/1/c/1/e", "/a/f", "/g"];
+        let all = [
+            "/a",
+            "/a/b",
+            "/a/b/0/c",
+            "/a/b/0/d",
+            "/a/b/1/c",
+            "/a/b/1/c/1/e",
+            "/a/f",
+            "/g",
+        ];
         for set in 0..1u32 << all.len() {
-            let chosen: Vec<&str> = (0..all.len()).filter(|bit| set >> bit & 1 == 1).map(|bit| all[bit]).collect();
+            let chosen: Vec<&str> = (0..all.len())
+                .filter(|bit| set >> bit & 1 == 1)
+                .map(|bit| all[bit])
+                .collect();
             let (mut value, made) = redacted(JSON, &chosen).unwrap();
-            let count: usize = references(&value).unwrap().iter().map(|(_, digests)| digests.len()).sum();
+            let count: usize = references(&value)
+                .unwrap()
+                .iter()
+                .map(|(_, digests)| digests.len())
+                .sum();
             assert_eq!(count, made.len(), "{chosen:?}");
             assert_eq!(value == original, chosen.is_empty());
             let shown = disclose(&mut value, &made).unwrap();
             assert_eq!(write(&value), write(&original), "{chosen:?}");
             let shown: BTreeSet<String> = shown.iter().map(|shown| shown.pointer.to_string()).collect();
-            let expected = chosen.iter().filter(|at| !chosen.iter().any(|other| at.len() > other.len() && at.starts_with(&format!("{other}/"))));
+            let expected = chosen.iter().filter(|at| {
+                !chosen
+                    .iter()
+                    .any(|other| at.len() > other.len() && at.starts_with(&format!("{other}/")))
+            });
             assert_eq!(shown, expected.map(|at| (*at).to_owned()).collect());
         }
     }
@@ -318,19 +347,37 @@ mod tests {
     #[test]
     fn pointers_at_no_field_are_named_and_change_nothing() {
         let nothing = |text: &str| Err(FieldsError::Nothing(text.parse().unwrap()));
-        for at in ["/x", "/a/x", "/g/x", "/a/b/2/c", "/a/b/00/c", "/a/b/-/c", "/a/b/9", "/"] {
+        for at in [
+            "/x",
+            "/a/x",
+            "/g/x",
+            "/a/b/2/c",
+            "/a/b/00/c",
+            "/a/b/-/c",
+            "/a/b/9",
+            "/",
+        ] {
             assert_eq!(redacted(JSON, &["/a/f", at]).map(drop), nothing(at), "{at}");
         }
-        assert_eq!(redacted(JSON, &["/a/b/0"]).map(drop), Err(FieldsError::Element("/a/b/0".parse().unwrap())));
+        assert_eq!(
+            redacted(JSON, &["/a/b/0"]).map(drop),
+            Err(FieldsError::Element("/a/b/0".parse().unwrap()))
+        );
         let mut value = parse(JSON.as_bytes()).unwrap();
-        redact(&mut value, &pointers(&["/a/f", "/nothing"]), &mut Salts::new(seed(1))).unwrap_err();
+        redact(
+            &mut value,
+            &pointers(&["/a/f", "/nothing"]),
+            &mut Salts::new(seed(1)),
+        )
+        .unwrap_err();
         assert_eq!(value, parse(JSON.as_bytes()).unwrap());
     }
 
     #[test]
     fn salts_differ_by_number_and_by_seed() {
-        let salts: BTreeSet<[u8; SALT_BYTES]> =
-            (0..4).flat_map(|byte| (0..64).map(move |number| seed(byte).salt(number))).collect();
+        let salts: BTreeSet<[u8; SALT_BYTES]> = (0..4)
+            .flat_map(|byte| (0..64).map(move |number| seed(byte).salt(number)))
+            .collect();
         assert_eq!(salts.len(), 256);
         let (_, made) = redacted("{\"a\":1,\"b\":{\"a\":1}}", &["/a", "/b/a"]).unwrap();
         assert_ne!(made[0], made[1], "equal fields have unequal digests");
@@ -340,21 +387,37 @@ mod tests {
     fn a_changed_salt_a_second_digest_and_a_taken_name_are_refused() {
         let (value, made) = redacted("{\"a\":1}", &["/a"]).unwrap();
         let altered = Disclosure::new(&[9; SALT_BYTES], "a", &Value::Int(1));
-        assert_eq!(disclose(&mut value.clone(), &[altered]), Err(FieldsError::Unreferenced));
+        assert_eq!(
+            disclose(&mut value.clone(), &[altered]),
+            Err(FieldsError::Unreferenced)
+        );
         let twice = [made[0].clone(), made[0].clone()];
         assert_eq!(disclose(&mut value.clone(), &twice), Err(FieldsError::Twice));
         let digest = write_digest(&made[0].digest());
         for (json, expected) in [
-            (format!("{{\"_sd\":[\"{digest}\"],\"b\":{{\"_sd\":[\"{digest}\"]}}}}"), FieldsError::Twice),
-            (format!("{{\"_sd\":[\"{digest}\",\"{digest}\"]}}"), FieldsError::Digests),
+            (
+                format!("{{\"_sd\":[\"{digest}\"],\"b\":{{\"_sd\":[\"{digest}\"]}}}}"),
+                FieldsError::Twice,
+            ),
+            (
+                format!("{{\"_sd\":[\"{digest}\",\"{digest}\"]}}"),
+                FieldsError::Digests,
+            ),
             ("{\"_sd\":[]}".to_owned(), FieldsError::Digests),
             ("{\"_sd\":\"x\"}".to_owned(), FieldsError::Digests),
             ("{\"_sd\":[1]}".to_owned(), FieldsError::Digests),
             ("{\"_sd\":[\"AAAA\"]}".to_owned(), FieldsError::Digests),
         ] {
-            assert_eq!(references(&parse(json.as_bytes()).unwrap()), Err(expected), "{json}");
+            assert_eq!(
+                references(&parse(json.as_bytes()).unwrap()),
+                Err(expected),
+                "{json}"
+            );
         }
         let mut taken = parse(format!("{{\"_sd\":[\"{digest}\"],\"a\":2}}").as_bytes()).unwrap();
-        assert_eq!(disclose(&mut taken, &made), Err(FieldsError::Taken("a".to_owned())));
+        assert_eq!(
+            disclose(&mut taken, &made),
+            Err(FieldsError::Taken("a".to_owned()))
+        );
     }
 }

@@ -53,7 +53,10 @@ impl Policy {
     /// The pointers for a type of job.
     pub fn pointers<'p>(&'p self, job_type: &str) -> impl Iterator<Item = &'p Pointer> {
         let about = self.rules.iter().filter(move |rule| rule.is_about(job_type));
-        about.flat_map(|rule| &rule.pointers).collect::<Vec<_>>().into_iter()
+        about
+            .flat_map(|rule| &rule.pointers)
+            .collect::<Vec<_>>()
+            .into_iter()
     }
 
     /// Whether a field of a type of job is named, or something around it.

@@ -25,7 +25,9 @@ pub fn reserved_name(json: &str) -> Option<&'static str> {
                 .get(open..at)
                 .and_then(|text| serde_json::from_str::<String>(text).ok());
             let reserved = [DIGESTS, ELEMENT].into_iter();
-            let found = reserved.into_iter().find(|reserved| name.as_deref() == Some(*reserved));
+            let found = reserved
+                .into_iter()
+                .find(|reserved| name.as_deref() == Some(*reserved));
             if found.is_some() {
                 return found;
             }
