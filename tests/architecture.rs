@@ -194,6 +194,8 @@ pub const BANS: &[Ban] = &[
         what: "the file system itself",
         patterns: &["^std::fs", "^tokio::fs", "^rustix::fs"],
         only_in: &[
+            "src/disclosures.rs",
+            "src/disclosures/",
             "src/journal/",
             "src/journal.rs",
             "src/ledger/",

@@ -120,19 +120,40 @@ impl Api {
         of: impl FnOnce(T) -> Redacted,
     ) -> Result<Answer<Erased>, ApiError> {
         let (tenant, actor) = (change.caller.tenant()?.clone(), change.caller.actor());
+        let of = of(change.id);
+        let kept_with = self.read(&tenant, move |reading| {
+            let view = reading.view();
+            Ok(match of {
+                Redacted::Job(job) => view.payload(job)?.and_then(|row| row.disclosures),
+                Redacted::Run(run) => view.run(run)?.and_then(|run| run.disclosures),
+            })
+        });
+        // Bundles go first: once the erasure is recorded it cannot be asked for again.
+        let before = match kept_with.await? {
+            Some(with) if !tenant.is_foreign() => self.remove_bundles(&tenant, with).await?,
+            Some(_) | None => 0,
+        };
         let command = RedactionCommand::Erase {
-            of: of(change.id),
+            of,
             reason: change.reason,
         };
         let (seq, _, kept_with) = self.record_redaction((&tenant, &actor), command).await?;
-        let removed = self.blocking(move |api| {
-            remove_disclosing(api.engine(), &tenant, kept_with.0).map_err(|error| ApiError::storage(&error))
-        });
+        // And those that were written in between.
+        let after = self.remove_bundles(&tenant, kept_with).await?;
         Ok(Answer(Erased {
-            bundles_removed: removed.await?,
+            bundles_removed: before + after,
             kept_with,
             seq,
         }))
+    }
+
+    /// Removes kept bundles that may show what is kept with an event.
+    async fn remove_bundles(self: &Arc<Api>, tenant: &TenantName, with: Seq) -> Result<usize, ApiError> {
+        let tenant = tenant.clone();
+        self.blocking(move |api| {
+            remove_disclosing(api.engine(), &tenant, with.0).map_err(|error| ApiError::storage(&error))
+        })
+        .await
     }
 }
 

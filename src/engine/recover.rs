@@ -274,8 +274,13 @@ fn fresh_store(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Store, StartErro
 
 /// Disclosures whose event was never recorded belong to nothing: the events that come get their numbers.
 fn cut_disclosures(disclosures: &Disclosures, ledgers: &Ledgers) -> Result<(), StartError> {
+    // To ask for the ledger of a tenant that has none would make one.
+    let known = ledgers.tenants()?;
     for tenant in disclosures.tenants()? {
-        let size = ledgers.ledger(&tenant)?.size();
+        let size = match known.contains(&tenant) {
+            true => ledgers.ledger(&tenant)?.size(),
+            false => 0,
+        };
         disclosures.cut(&tenant, Seq(size))?;
     }
     Ok(())

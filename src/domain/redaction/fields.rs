@@ -334,6 +334,69 @@ mod tests {
         }
     }
 
+    /// Numbers that a seed decides; the seed is in every message.
+    struct Drawn(u64);
+
+    impl Drawn {
+        fn below(&mut self, bound: u64) -> u64 {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn value(&mut self, depth: u64) -> Value {
+            match self.below(if depth == 0 { 4 } else { 7 }) {
+                0 => Value::Null,
+                1 => Value::Bool(true),
+                2 => Value::Int(self.below(1 << 40) as i64 - (1 << 39)),
+                3 => Value::String(["", "x", "\u{e9}\u{1f512}", "\"\\\n\u{1}"][self.below(4) as usize].to_owned()),
+                4 => Value::Array((0..self.below(4)).map(|_| self.value(depth - 1)).collect()),
+                _ => {
+                    let names = ["a", "b", "0", "c.d", "e:f", "_x", "g-h"];
+                    let count = self.below(5);
+                    let member = |_| (names[self.below(7) as usize].to_owned(), self.value(depth - 1));
+                    Value::Object((0..count).map(member).collect())
+                }
+            }
+        }
+    }
+
+    fn all_fields(value: &Value, way: &mut Vec<String>, found: &mut Vec<Pointer>) {
+        let members: Vec<(String, &Value)> = match value {
+            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), value)).collect(),
+            Value::Array(items) => items.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+            _ => Vec::new(),
+        };
+        for (name, inside) in members {
+            if matches!(value, Value::Object(_)) {
+                found.push(Pointer::below(way, &name));
+            }
+            way.push(name);
+            all_fields(inside, way, found);
+            way.pop();
+        }
+    }
+
+    #[test]
+    fn any_payload_comes_back_byte_for_byte() {
+        let mut made = 0;
+        for round in 0..3_000 {
+            let mut drawn = Drawn(round);
+            let original = drawn.value(5);
+            let mut fields = Vec::new();
+            all_fields(&original, &mut Vec::new(), &mut fields);
+            fields.retain(|_| drawn.below(2) == 0);
+            let (mut value, chosen) = (original.clone(), fields.into_iter().collect());
+            let mut disclosures = redact(&mut value, &chosen, &mut Salts::new(seed(3))).unwrap();
+            made += disclosures.len();
+            // What is recorded is read back as it was written, and the order of disclosures says nothing.
+            let mut value = parse(&write(&value)).unwrap();
+            disclosures.reverse();
+            assert_eq!(disclose(&mut value, &disclosures).unwrap().len(), disclosures.len(), "seed {round}");
+            assert_eq!(write(&value), write(&original), "seed {round}");
+        }
+        assert!(made > 1_000, "{made}");
+    }
+
     #[test]
     fn a_part_of_the_disclosures_shows_a_part_of_the_fields() {
         let (mut value, made) = redacted(JSON, &["/a/f", "/g", "/a/b/0/c"]).unwrap();
