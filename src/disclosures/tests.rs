@@ -1,3 +1,5 @@
+//! Files of disclosures on a real disk: found, cut, erased, damaged.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

@@ -8,7 +8,6 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::{CanonicalText, Value};
-use super::dead_letter::{Fingerprint, Resolution};
 use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
 use super::pack::PackSpec;
@@ -25,11 +24,13 @@ macro_rules! payload {
     };
 }
 
+mod letters;
 mod nodes;
 pub mod redaction;
 mod secrets;
 pub mod webhooks;
 
+pub use self::letters::{DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed};
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
@@ -99,34 +100,6 @@ payload!(
         reason: String,
         /// The job that does it.
         replay: JobId,
-    }
-);
-
-payload!(
-    /// A job is out of retries. Filed under its job.
-    DeadLetterCreated {
-        /// Failures with one fingerprint are one error cluster.
-        fingerprint: Fingerprint,
-        /// The message without what varies from one failure to the next.
-        pattern: String,
-    }
-);
-
-payload!(
-    /// Dead letters need nobody's attention any more, since their run is replayed. Filed under that run.
-    DeadLettersReplayed {
-        /// The jobs whose letters they are, at most [`limits::RUN_JOBS_MAX`](crate::limits::RUN_JOBS_MAX).
-        jobs: Vec<JobId>,
-    }
-);
-
-payload!(
-    /// A dead letter needs nobody's attention any more. Filed under its job.
-    DeadLetterResolved {
-        /// What became of it.
-        how: Resolution,
-        /// What was given with the request.
-        note: String,
     }
 );
 

@@ -166,20 +166,7 @@ pub(super) fn open(
     } = raised;
     erase_again(&shared)?;
     let mut writer = Writer::new(place.clock, Box::new(journal), shared, active, newest);
-    let lost: BTreeMap<TenantName, Vec<(JobId, u64)>> = running
-        .into_iter()
-        .map(|(tenant, jobs)| {
-            let local = |job: &&Job| {
-                job.lease
-                    .as_ref()
-                    .is_some_and(|lease| lease.worker == LOCAL_WORKER)
-            };
-            (
-                tenant,
-                jobs.iter().filter(local).map(|job| (job.id, job.epoch)).collect(),
-            )
-        })
-        .collect();
+    let lost = local_leases(running);
     writer.lose_local_leases(&lost)?;
     let report = Report {
         folded,
@@ -188,6 +175,19 @@ pub(super) fn open(
         lost_leases: lost.values().map(Vec::len).sum(),
     };
     Ok((writer, report))
+}
+
+/// The leases of the built-in runner, whose processes ended with the process before this one.
+fn local_leases(running: BTreeMap<TenantName, Vec<Job>>) -> BTreeMap<TenantName, Vec<(JobId, u64)>> {
+    let is_local = |job: &Job| {
+        let lease = job.lease.as_ref();
+        lease.is_some_and(|lease| lease.worker == LOCAL_WORKER)
+    };
+    let of_tenant = |(tenant, mut jobs): (TenantName, Vec<Job>)| {
+        jobs.retain(is_local);
+        (tenant, jobs.iter().map(|job| (job.id, job.epoch)).collect())
+    };
+    running.into_iter().map(of_tenant).collect()
 }
 
 /// What a projection is raised from.

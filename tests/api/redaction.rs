@@ -404,7 +404,7 @@ fn what_is_no_sensitive_field_is_refused_by_name() {
             "/payload",
         ),
         (
-            json!({"type": "a", "payload": {"a": 1}, "sensitive": vec!["/a"; 1].repeat(1)}),
+            json!({"type": "a", "payload": {"a": 1}, "sensitive": ["/a"]}),
             "",
             "",
         ),
@@ -775,29 +775,29 @@ fn register(appliance: &TestAppliance, pack: &str) -> Reply {
 fn sensitive_inputs_reach_steps_and_nothing_else() {
     let appliance = TestAppliance::start();
     register(&appliance, PACK).expect(201);
-    for (bad, code) in [
+    for (bad, words) in [
         (
             PACK.replace(
                 "sensitive: true}\n    hosts",
                 "sensitive: true, default: x}\n    hosts",
             ),
-            "invalid_value",
+            "has no default",
         ),
         (
             PACK.replace("inputs.root ==", "inputs.api-token =="),
-            "invalid_expression",
+            "api-token is sensitive",
         ),
         (
             PACK.replace("${{ inputs.root }}", "${{ inputs.hosts }}"),
-            "invalid_expression",
+            "hosts is sensitive",
         ),
         (
             PACK.replace("sensitive: true}\n    hosts", "sensitive: maybe}\n    hosts"),
-            "wrong_type",
+            "true",
         ),
         (
             PACK.replace("run: [x]}", "run: [x], env: {_sd: x}}"),
-            "invalid_name",
+            "_sd are reserved",
         ),
     ] {
         let reply = register(
@@ -805,7 +805,11 @@ fn sensitive_inputs_reach_steps_and_nothing_else() {
             &bad.replace("inputs.api-token", "inputs['api-token']"),
         );
         assert_eq!(reply.status, 422, "{bad}");
-        assert!(reply.json().to_string().contains(code), "{bad}: {}", reply.json());
+        assert!(
+            reply.json().to_string().contains(words),
+            "{bad}: {}",
+            reply.json()
+        );
     }
     let inputs = json!({"api-token": PLANTED, "hosts": [PLANTED, 1]});
     let body = json!({"pack": "scan", "inputs": inputs}).to_string();

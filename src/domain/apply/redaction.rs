@@ -4,6 +4,7 @@
 
 use super::{ApplyError, Fold};
 use crate::domain::Seq;
+use crate::domain::event::EventBody;
 use crate::domain::payload::redaction::{
     DisclosureErased, DisclosureRead, RedactionPolicyDeleted, RedactionPolicySet,
 };
@@ -11,12 +12,30 @@ use crate::domain::redaction::Policy;
 use crate::domain::state::{Erasure, Key, Row};
 
 impl Fold<'_> {
-    pub(super) fn disclosure_read(&mut self, payload: &DisclosureRead) -> Result<(), ApplyError> {
+    /// An event about disclosures.
+    pub(super) fn disclosures(&mut self) -> Result<(), ApplyError> {
+        match &self.event.body {
+            EventBody::DisclosureRead(payload) => self.disclosure_read(payload),
+            EventBody::DisclosureErased(payload) => self.disclosure_erased(payload),
+            _ => Err(self.illegal("it is not about disclosures")),
+        }
+    }
+
+    /// An event about the rules that name fields.
+    pub(super) fn policies(&mut self) -> Result<(), ApplyError> {
+        match &self.event.body {
+            EventBody::RedactionPolicySet(payload) => self.policy_set(payload),
+            EventBody::RedactionPolicyDeleted(payload) => self.policy_deleted(payload),
+            _ => Err(self.illegal("it is not about a redaction policy")),
+        }
+    }
+
+    fn disclosure_read(&mut self, payload: &DisclosureRead) -> Result<(), ApplyError> {
         self.check_kept_with(Some(payload.disclosures))?;
         self.touch_run()
     }
 
-    pub(super) fn disclosure_erased(&mut self, payload: &DisclosureErased) -> Result<(), ApplyError> {
+    fn disclosure_erased(&mut self, payload: &DisclosureErased) -> Result<(), ApplyError> {
         self.check_kept_with(Some(payload.disclosures))?;
         let key = Key::Erasure(payload.disclosures);
         self.refuse_existing(&key)?;
@@ -38,7 +57,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn policy_set(&mut self, payload: &RedactionPolicySet) -> Result<(), ApplyError> {
+    fn policy_set(&mut self, payload: &RedactionPolicySet) -> Result<(), ApplyError> {
         let policy = Policy {
             name: payload.name.clone(),
             rules: payload.rules.clone(),
@@ -51,7 +70,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn policy_deleted(&mut self, payload: &RedactionPolicyDeleted) -> Result<(), ApplyError> {
+    fn policy_deleted(&mut self, payload: &RedactionPolicyDeleted) -> Result<(), ApplyError> {
         let key = Key::Policy(payload.name.clone());
         if self.with(|view| view.get(&key))?.is_none() {
             return Err(self.illegal("no such redaction policy"));

@@ -339,7 +339,10 @@ mod tests {
 
     impl Drawn {
         fn below(&mut self, bound: u64) -> u64 {
-            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
             (self.0 >> 33) % bound
         }
 
@@ -348,7 +351,9 @@ mod tests {
                 0 => Value::Null,
                 1 => Value::Bool(true),
                 2 => Value::Int(self.below(1 << 40) as i64 - (1 << 39)),
-                3 => Value::String(["", "x", "\u{e9}\u{1f512}", "\"\\\n\u{1}"][self.below(4) as usize].to_owned()),
+                3 => Value::String(
+                    ["", "x", "\u{e9}\u{1f512}", "\"\\\n\u{1}"][self.below(4) as usize].to_owned(),
+                ),
                 4 => Value::Array((0..self.below(4)).map(|_| self.value(depth - 1)).collect()),
                 _ => {
                     let names = ["a", "b", "0", "c.d", "e:f", "_x", "g-h"];
@@ -362,8 +367,15 @@ mod tests {
 
     fn all_fields(value: &Value, way: &mut Vec<String>, found: &mut Vec<Pointer>) {
         let members: Vec<(String, &Value)> = match value {
-            Value::Object(members) => members.iter().map(|(name, value)| (name.clone(), value)).collect(),
-            Value::Array(items) => items.iter().enumerate().map(|(at, value)| (at.to_string(), value)).collect(),
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| (name.clone(), value))
+                .collect(),
+            Value::Array(items) => items
+                .iter()
+                .enumerate()
+                .map(|(at, value)| (at.to_string(), value))
+                .collect(),
             _ => Vec::new(),
         };
         for (name, inside) in members {
@@ -391,7 +403,11 @@ mod tests {
             // What is recorded is read back as it was written, and the order of disclosures says nothing.
             let mut value = parse(&write(&value)).unwrap();
             disclosures.reverse();
-            assert_eq!(disclose(&mut value, &disclosures).unwrap().len(), disclosures.len(), "seed {round}");
+            assert_eq!(
+                disclose(&mut value, &disclosures).unwrap().len(),
+                disclosures.len(),
+                "seed {round}"
+            );
             assert_eq!(write(&value), write(&original), "seed {round}");
         }
         assert!(made > 1_000, "{made}");
