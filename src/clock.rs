@@ -21,6 +21,14 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
         self.fill_random(&mut bytes);
         u64::from_le_bytes(bytes)
     }
+    /// 256 random bits: what salts are made of.
+    fn seed(&self) -> [u8; 32] {
+        let mut bytes = [0; 32];
+        for part in bytes.chunks_exact_mut(8) {
+            part.copy_from_slice(&self.entropy().to_le_bytes());
+        }
+        bytes
+    }
 
     /// Milliseconds of monotonic time.
     fn monotonic_ms(&self) -> u64 {

@@ -3,7 +3,7 @@
 //! One crate, strict floors: a module may import only what lies below it. The table is enforced by
 //! `tests/architecture.rs`; `docs/architecture.md` is the map.
 //!
-//! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `secrets`, `trust` ·
+//! Reading order, from the ground up: `limits`, `clock`, `disk` · `domain` · `journal`, `store`, `output`, `secrets`, `disclosures`, `trust` ·
 //! `ledger` · `engine` · `stream`, `bundle`, `runner`, `egress` · `webhooks` · `api`, `console` · `config`, `app` · `cli`.
 
 pub mod limits;
@@ -13,6 +13,7 @@ pub mod disk;
 
 pub mod domain;
 
+pub mod disclosures;
 pub mod journal;
 pub mod output;
 pub mod secrets;

@@ -382,6 +382,25 @@ pub const SECRET_BYTES_MAX: usize = 64 * 1024;
 /// How often a value is looked for that is set anew meanwhile.
 pub const SECRET_LOOKS_MAX: usize = 64;
 
+/// Bytes of one disclosure: a whole payload in base64url, with its salt and name.
+pub const DISCLOSURE_BYTES_MAX: usize = EVENT_BYTES_MAX;
+/// Bytes of a JSON pointer to a sensitive field.
+pub const POINTER_BYTES_MAX: usize = 1_024;
+/// Sensitive fields that one job names.
+pub const SENSITIVE_MAX: usize = 256;
+/// Redaction policies of one tenant.
+pub const POLICIES_MAX: usize = 64;
+/// Rules of one policy.
+pub const POLICY_RULES_MAX: usize = 64;
+/// Globs, and pointers, of one rule.
+pub const RULE_ITEMS_MAX: usize = 64;
+/// Bytes of a file of disclosures, after which the next one begins.
+pub const DISCLOSURE_FILE_BYTES: u64 = 16 << 20;
+/// Bytes read at once while the place of a disclosure is looked for.
+pub const DISCLOSURE_READ_BYTES: usize = 4 * 1024;
+/// Disclosures kept with one event.
+pub const DISCLOSURES_PER_EVENT_MAX: usize = 1_024;
+
 /// Most webhooks of a tenant, and of all; each has at most one request on its way.
 pub const WEBHOOKS_PER_TENANT_MAX: usize = 16;
 pub const WEBHOOKS_MAX: usize = 64;
@@ -497,3 +516,8 @@ const _: () = assert!(FRAME_BLOCK_BYTES <= FRAME_CACHE_BYTES_MAX / 4);
 const _: () = assert!(EVENT_BYTES_MAX + 4 <= FRAME_CACHE_BYTES_MAX / 4);
 const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);
 const _: () = assert!(BUNDLE_MEMBERS_MAX as u64 * 512 <= BUNDLE_MANIFEST_BYTES_MAX);
+const _: () = assert!(BODY_BYTES_MAX / 3 * 4 + 1_024 <= DISCLOSURE_BYTES_MAX);
+const _: () = assert!(POLICIES_MAX <= PAGE_ITEMS_MAX);
+const _: () = assert!(INPUTS_MAX * 2 <= DISCLOSURES_PER_EVENT_MAX);
+const _: () = assert!(SENSITIVE_MAX + POLICY_RULES_MAX * RULE_ITEMS_MAX < u32::MAX as usize);
+const _: () = assert!(DISCLOSURE_BYTES_MAX as u64 * 4 <= DISCLOSURE_FILE_BYTES);

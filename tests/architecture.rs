@@ -54,6 +54,7 @@ pub const ROOMS: &[Room] = &[
     room("store", 2),
     room("output", 2),
     room("secrets", 2),
+    room("disclosures", 2),
     room("trust", 2),
     room("seal", 2),
     // Pure: it is told the time and the entropy, and neither reads nor writes.
@@ -193,6 +194,8 @@ pub const BANS: &[Ban] = &[
         what: "the file system itself",
         patterns: &["^std::fs", "^tokio::fs", "^rustix::fs"],
         only_in: &[
+            "src/disclosures.rs",
+            "src/disclosures/",
             "src/journal/",
             "src/journal.rs",
             "src/ledger/",

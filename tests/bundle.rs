@@ -4,6 +4,7 @@ mod again;
 mod container;
 mod contents;
 mod continuity;
+mod disclosures;
 mod envelope;
 mod fixture;
 mod flips;
@@ -12,3 +13,8 @@ mod schemas;
 mod standalone;
 mod trust;
 mod writing;
+
+/// The members of a bundle: names and contents.
+pub fn parts(bundle: &[u8]) -> Vec<(String, Vec<u8>)> {
+    fixture::Parts::of(bundle).0
+}

@@ -44,6 +44,7 @@ fn job(job_type: &str) -> Command {
         correlation_id: None,
         idempotency: None,
         replay_of: None,
+        sensitive: fastness::domain::redaction::Sensitive::default(),
     }))
 }
 

@@ -339,6 +339,7 @@ impl Depot {
             });
             self.next += 1;
             let row = PayloadRow {
+                disclosures: None,
                 payload: None,
                 payload_text: Some(text),
             };

@@ -39,6 +39,10 @@ pub struct ExportBody {
     from: Option<u64>,
     /// One more than the last; the ledger's size when not given.
     to: Option<u64>,
+    /// What is shown of redacted fields: `operational` shows nothing and is the default, `full` all, any other name what that
+    /// policy names. All but the default need the scope `orch:admin` as well.
+    #[schema(example = "operational")]
+    redaction: Option<String>,
     /// `artifacts`, `logs`.
     #[serde(default)]
     #[schema(value_type = Vec<String>)]
@@ -83,6 +87,10 @@ async fn exported(
     let names = with.iter().map(|with| with.as_str().to_owned()).collect();
     let tenant = caller.tenant()?.clone();
     let exported = if tenant.is_foreign() {
+        if body.redaction.is_some() {
+            let detail = "an imported ledger is given as it came: nothing else can be shown of it";
+            return Err(ApiError::field("invalid_field", "/redaction", detail));
+        }
         let wanted = Wanted {
             tenant,
             from: body.from,
@@ -92,11 +100,13 @@ async fn exported(
         api.blocking(move |api| Ok(reemit(api.engine(), &wanted)?))
             .await?
     } else {
+        let showing = api.showing(&caller, body.redaction).await?;
         let ask = ExportAsk {
             tenant,
             from: body.from.unwrap_or(0),
             to: body.to,
             with,
+            showing,
         };
         api.blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
             .await?
@@ -105,6 +115,7 @@ async fn exported(
         first: exported.first,
         missing: (!exported.missing.is_empty()).then_some(exported.missing.len() as u64),
         origin: exported.origin.clone(),
+        redaction: exported.redaction.clone(),
         root: exported.root,
         size: exported.size,
         tar_sha256: exported.tar_sha256,
@@ -263,7 +274,11 @@ impl From<ExportError> for ApiError {
             ExportError::Output(error) => error.into(),
             ExportError::Disk(_, error) => ApiError::storage(&error),
             ExportError::Roots(error) => error.into(),
-            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
+            ExportError::NoPolicy(_) => ApiError::field("unknown_policy", "/redaction", error.to_string()),
+            ExportError::Disclosures(error) => error.into(),
+            ExportError::Missing(_) | ExportError::Fold(..) | ExportError::Write(_) => {
+                ApiError::internal(error.to_string())
+            }
         }
     }
 }

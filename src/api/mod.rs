@@ -18,6 +18,7 @@ mod cloud_events;
 mod connection;
 mod context;
 mod dead_letters;
+mod disclosures;
 mod enclaves;
 mod error;
 mod event_proof;
@@ -49,6 +50,7 @@ mod parameters;
 mod preview;
 mod ranges;
 mod reading;
+mod redaction;
 mod request;
 mod run_pause;
 mod run_replay;
@@ -214,6 +216,8 @@ fn job_routes() -> Vec<Route> {
         post("/api/v1/jobs/{id}/schedule", OPERATE, jobs::schedule),
         post("/api/v1/jobs/{id}/retry", OPERATE, jobs::retry),
         post("/api/v1/jobs/{id}/replay", OPERATE, jobs::replay),
+        post("/api/v1/jobs/{id}/disclose", SECRETS, disclosures::disclose_job),
+        post("/api/v1/jobs/{id}/erase", SECRETS, disclosures::erase_job),
         get("/api/v1/dead-letters", READ, dead_letters::list),
         get("/api/v1/dead-letters/stats", READ, dead_letters::stats),
         post("/api/v1/dead-letters/replay", OPERATE, letter_replay::replay),
@@ -277,6 +281,8 @@ fn run_routes() -> Vec<Route> {
         post("/api/v1/runs/{id}/pause", OPERATE, run_pause::pause),
         post("/api/v1/runs/{id}/resume", OPERATE, run_pause::resume),
         post("/api/v1/runs/{id}/replay", OPERATE, runs::replay),
+        post("/api/v1/runs/{id}/disclose", SECRETS, disclosures::disclose_run),
+        post("/api/v1/runs/{id}/erase", SECRETS, disclosures::erase_run),
         get("/api/v1/pack-runs/{id}/logs", READ, logs::read),
         get("/api/v1/pack-runs/{id}/artifacts", READ, pack_runs::artifacts),
         get("/api/v1/runs/{id}/graph", READ, runs::graph),
@@ -344,6 +350,11 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/bundles", EXPORT, bundles::list),
         get("/api/v1/bundles/{id}", EXPORT, bundles::read),
         get("/api/v1/bundles/{id}/content", EXPORT, bundle_content::content),
+        post("/api/v1/bundles/disclose", SECRETS, disclosures::disclose_range),
+        get("/api/v1/redaction-policies", READ, redaction::list),
+        get("/api/v1/redaction-policies/{name}", READ, redaction::read),
+        put("/api/v1/redaction-policies/{name}", SECRETS, redaction::set),
+        delete("/api/v1/redaction-policies/{name}", SECRETS, redaction::delete),
         post("/api/v1/bundles/verify", IMPORT, bundles::check),
         put("/api/v1/uploads/{sha256}", IMPORT, uploads::receive),
         get("/api/v1/uploads/{sha256}", IMPORT, uploads::read),

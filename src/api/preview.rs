@@ -6,6 +6,7 @@ use super::reading::Reading;
 use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Stamp, decide};
 use crate::domain::event::Actor;
+use crate::domain::redaction::Seed;
 use crate::domain::rejection::{Refusal, Rejection};
 use crate::domain::{Seq, Timestamp};
 
@@ -15,6 +16,7 @@ pub struct Asker {
     actor: Actor,
     at: Timestamp,
     entropy: u64,
+    seed: Seed,
 }
 
 impl Asker {
@@ -23,6 +25,7 @@ impl Asker {
             actor,
             at: Timestamp::from_ms(api.now_ms()),
             entropy: api.engine().clock().entropy(),
+            seed: Seed::new(api.engine().clock().seed()),
         }
     }
 
@@ -36,6 +39,7 @@ impl Asker {
             actor: self.actor.clone(),
             at: self.at,
             entropy: self.entropy,
+            seed: self.seed,
             next: Seq(reading.as_of.unsigned_abs() + 1),
         };
         match decide(&*reading.view(), &stamp, command) {

@@ -22,7 +22,7 @@ use super::request::{Id, Ids, Query, bad_parameter, check_label};
 use super::run_replay::{Closure, Replay, replay_at};
 use super::run_shape::{Row, critical_path, rows, running_ms};
 use super::run_view::{RunDetail, RunView};
-use super::submit::{check_reserved, payload_of};
+use super::submit::{check_reserved, payload_of, sensitive_of};
 use crate::domain::command::{Command, GraphJob, StartGraph};
 use crate::domain::concurrency::Concurrency;
 use crate::domain::job::{JobSpec, RetryPolicy};
@@ -123,6 +123,10 @@ pub struct NewNode {
     #[serde(default)]
     #[schema(value_type = RetryShape)]
     retries: RetryPolicy,
+    /// JSON pointers into the payload: these fields are in no event, only digests of them.
+    #[serde(default)]
+    #[schema(max_items = 256)]
+    sensitive: Vec<String>,
     timeout_ms: Option<u64>,
     #[serde(rename = "type")]
     job_type: String,
@@ -136,6 +140,7 @@ impl NewNode {
             payload: payload_of(self.payload.as_deref())?,
             name: self.name,
             needs: self.needs,
+            sensitive: sensitive_of(&self.sensitive)?,
             spec: Arc::new(JobSpec {
                 always: self.always,
                 concurrency: self.concurrency,

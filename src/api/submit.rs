@@ -1,5 +1,6 @@
 //! Submitting jobs: one, or many at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json as Answer;
@@ -24,6 +25,7 @@ use crate::domain::concurrency::Concurrency;
 use crate::domain::decide::{STEP_JOB_TYPE, STEP_QUEUE};
 use crate::domain::idempotency::Idempotency;
 use crate::domain::job::{Job, JobSpec, RetryPolicy};
+use crate::domain::redaction::{Pointer, PointerError, Sensitive};
 use crate::domain::{TenantName, Timestamp};
 use crate::engine::Receipt;
 use crate::limits;
@@ -63,6 +65,10 @@ pub struct NewJob {
     /// What a worker's labels must include to get it.
     #[serde(default)]
     requires: Texts,
+    /// JSON pointers into the payload: these fields are in no event, only digests of them. Workers get the payload whole.
+    #[serde(default)]
+    #[schema(max_items = 256, example = json!(["/token"]))]
+    sensitive: Vec<String>,
     /// When it is tried again.
     #[serde(default)]
     #[schema(value_type = RetryShape)]
@@ -95,6 +101,7 @@ impl NewJob {
     fn into_submit(self, whole: Intake, idempotency: Option<Idempotency>) -> Result<SubmitJob, ApiError> {
         check_reserved(&self.job_type, &self.queue)?;
         let payload = payload_in(whole, self.payload.as_deref())?;
+        let sensitive = sensitive_of(&self.sensitive)?;
         if let Some(correlation_id) = &self.correlation_id {
             check_label("/correlationId", correlation_id)?;
         }
@@ -117,6 +124,7 @@ impl NewJob {
             correlation_id: self.correlation_id,
             idempotency,
             replay_of: None,
+            sensitive,
         })
     }
 }
@@ -132,6 +140,22 @@ pub fn check_reserved(job_type: &str, queue: &str) -> Result<(), ApiError> {
     };
     let detail = format!("{name} belongs to the steps of packs, which are run by POST /pack-runs");
     Err(ApiError::field("reserved", pointer, detail))
+}
+
+/// The fields that a job names as sensitive.
+pub fn sensitive_of(texts: &[String]) -> Result<Sensitive, ApiError> {
+    let mut pointers = BTreeSet::new();
+    for (index, text) in texts.iter().enumerate() {
+        let pointer: Pointer = text.parse().map_err(|error: PointerError| {
+            ApiError::field(
+                "sensitive_field",
+                format!("/sensitive/{index}"),
+                error.to_string(),
+            )
+        })?;
+        pointers.insert(pointer);
+    }
+    Ok(Sensitive::Fields(pointers))
 }
 
 /// A payload as it was given; none is `null`.

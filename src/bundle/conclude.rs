@@ -39,7 +39,15 @@ impl Pass<'_> {
             &[Member::Frontier, Member::Leaves, Member::History],
             None,
         );
-        needs(CheckName::Disclosures, &[Member::Disclosures], None);
+        let disclosed = match self.digests {
+            0 => None,
+            digests => Some(format!("{} of {digests} redacted fields are shown", self.shown)),
+        };
+        needs(
+            CheckName::Disclosures,
+            &[Member::History, Member::Disclosures],
+            disclosed,
+        );
         self.continuity()?;
         self.trust()?;
         self.replay_end();

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::contents::Carried;
+use super::disclosures::{Counts, Showing, write_lines};
 use super::import::{ImportError, digest_of};
 use super::manifest::{Redaction, file_name};
 use super::members::Member;
@@ -21,6 +22,8 @@ use super::roots::{self, RootsError};
 use super::sources::HistoryReader;
 use super::survey::{StateAt, survey};
 use super::write::{BundleWriter, Range, WriteError};
+use crate::disclosures::DisclosuresError;
+use crate::domain::payload::ExportedRedaction;
 use crate::domain::state::{Row, View};
 use crate::domain::{Digest, TenantName};
 use crate::engine::{CheckpointError, Handle};
@@ -66,6 +69,8 @@ pub struct ExportAsk {
     pub to: Option<u64>,
     /// What is put in besides the history.
     pub with: Vec<With>,
+    /// What of redacted fields is shown.
+    pub showing: Showing,
 }
 
 /// A bundle that was written. Kept beside it as JSON.
@@ -88,6 +93,9 @@ pub struct Exported {
     pub name: String,
     /// Origin of the ledger.
     pub origin: String,
+    /// What of redacted fields is in it; none in notes of before there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<ExportedRedaction>,
     /// Root at `size`.
     pub root: Digest,
     /// One more than the last event.
@@ -117,6 +125,17 @@ pub enum ExportError {
         /// Where to split.
         split: u64,
     },
+    /// There is no such redaction policy.
+    #[error("there is no redaction policy {0:?}")]
+    NoPolicy(String),
+    /// A disclosure that was never erased is not there.
+    #[error(
+        "disclosures of event {0} are not there, and were not erased: the folder of disclosures is damaged"
+    )]
+    Missing(u64),
+    /// Disclosures cannot be read.
+    #[error(transparent)]
+    Disclosures(#[from] DisclosuresError),
     /// An imported ledger is re-emitted as it came.
     #[error("ledger {0} is not ours to export")]
     Foreign(TenantName),
@@ -212,15 +231,17 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
     let carried = Carried::of(engine, output, &survey, ask)?;
+    let (counts, shown) = disclosures_of(engine, ask, size, scratch.path())?;
     let range = Range {
         contents: carried.contents(),
-        ..range_of(&ledger, ask, &origin, size)?
+        ..range_of(&ledger, ask, (&origin, size), counts)?
     };
     let root = range.root;
     let mut writer = BundleWriter::new(range);
     // Fetched once: a key that is replaced meanwhile must not sign one half of the bundle.
     let (log, export) = (engine.keys().log(), engine.keys().export());
     roots::add(&mut writer, engine, (&log, &export), (&origin, size))?;
+    add_file(&mut writer, Member::Disclosures, shown)?;
     add_tree(&mut writer, engine, &ledger, (ask, size, &log))?;
     let state = StateAt {
         engine,
@@ -240,6 +261,11 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         missing: carried.missing.into_iter().collect(),
         name: file_name(&origin, ask.from, size),
         origin,
+        redaction: Some(ExportedRedaction {
+            policy: ask.showing.name().to_owned(),
+            shown: counts.shown,
+            withheld: counts.withheld,
+        }),
         root,
         size,
         tar_sha256: written.tar_sha256,
@@ -247,13 +273,41 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     })
 }
 
-fn range_of(ledger: &TenantLedger, ask: &ExportAsk, origin: &str, size: u64) -> Result<Range, ExportError> {
+/// Writes what is shown of redacted fields to a file, and counts it.
+fn disclosures_of(
+    engine: &Handle,
+    ask: &ExportAsk,
+    size: u64,
+    scratch: &Path,
+) -> Result<(Counts, PathBuf), ExportError> {
+    let path = scratch.join("disclosures");
+    let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
+    let mut out = BufWriter::new(fs::File::create(&path).map_err(disk_error)?);
+    let counts = write_lines(engine, &ask.tenant, (ask.from, size), &ask.showing, &mut out)?;
+    out.flush().map_err(disk_error)?;
+    Ok((counts, path))
+}
+
+fn add_file(writer: &mut BundleWriter<'_>, member: Member, path: PathBuf) -> Result<(), ExportError> {
+    let open = move || Ok(Box::new(io::BufReader::new(fs::File::open(&path)?)) as Box<dyn Read>);
+    Ok(writer.add(member, Box::new(open))?)
+}
+
+fn range_of(
+    ledger: &TenantLedger,
+    ask: &ExportAsk,
+    (origin, size): (&str, u64),
+    counts: Counts,
+) -> Result<Range, ExportError> {
     Ok(Range {
         contents: None,
         first: ask.from,
         origin: origin.to_owned(),
         prev_root: ledger.root_at(ask.from)?,
-        redaction: Redaction::none(),
+        redaction: Redaction {
+            policy: ask.showing.name().to_owned(),
+            withheld: counts.withheld,
+        },
         root: ledger.root_at(size)?,
         schema_sha256: Digest::of(EVENT_SCHEMA.as_bytes()),
         size,
@@ -324,6 +378,35 @@ pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
     Ok(found)
 }
 
+/// Removes the bundles of a tenant that show redacted fields and reach beyond an event: what was erased must not be found in
+/// them. What has left is out of reach.
+///
+/// # Errors
+/// What the disk said.
+pub fn remove_disclosing(engine: &Handle, tenant: &TenantName, with: u64) -> io::Result<usize> {
+    let dir = engine.dir().join("bundles");
+    let disk = engine.disk().as_ref();
+    let mut removed = 0;
+    for exported in list(engine, tenant)? {
+        let shows = exported.redaction.is_some_and(|redaction| redaction.shown > 0);
+        if !shows || exported.size <= with {
+            continue;
+        }
+        let id = exported.id;
+        for path in [bundle_path(engine.dir(), id), dir.join(format!("{id}.json"))] {
+            match disk.remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+        removed += 1;
+    }
+    if removed > 0 {
+        disk.sync_dir(&dir)?;
+    }
+    Ok(removed)
+}
+
 fn add_state(
     writer: &mut BundleWriter<'_>,
     state: &StateAt<'_>,
@@ -372,10 +455,7 @@ fn add_state(
             }
         }
         out.flush().map_err(disk_error)?;
-        writer.add(
-            member,
-            Box::new(move || Ok(Box::new(io::BufReader::new(fs::File::open(&path)?)) as Box<dyn Read>)),
-        )?;
+        add_file(writer, member, path)?;
     }
     writer.name_orders(orders);
     Ok(())

@@ -25,7 +25,7 @@ fn walk(open: Opener<'_>) -> Result<Option<u64>, TarError> {
     compare(of_leaves.content(), of_history.content())
 }
 
-fn seek(archive: &mut Archive, member: Member) -> Result<bool, TarError> {
+pub(super) fn seek(archive: &mut Archive, member: Member) -> Result<bool, TarError> {
     let name = member.to_string();
     while let Some(entry) = archive.next_entry()? {
         if entry.name == name {

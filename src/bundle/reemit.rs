@@ -86,6 +86,7 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
         missing: Vec::new(),
         name: file_name(&held.origin, bundle.from, bundle.to),
         origin: held.origin.clone(),
+        redaction: None,
         root,
         size: bundle.to,
         tar_sha256: id,

@@ -149,6 +149,23 @@ pub struct Report {
 }
 
 impl Report {
+    /// Adds a finding that was made after the list was closed. What failed before stays as it is.
+    pub(super) fn add(&mut self, check: CheckName, finding: Finding) {
+        let verdict = finding.verdict;
+        let at = check as usize;
+        if self.checks[at].status == Status::Failed {
+            return;
+        }
+        self.checks[at] = row(check, Entry::Failed(finding));
+        self.ok = false;
+        if self
+            .first_failure()
+            .is_some_and(|first| usize::from(first.n) == at + 1)
+        {
+            self.exit_code = verdict.exit_code();
+        }
+    }
+
     /// The first failed check.
     pub fn first_failure(&self) -> Option<&Check> {
         self.checks.iter().find(|check| check.status == Status::Failed)

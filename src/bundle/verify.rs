@@ -147,6 +147,7 @@ pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyE
     match pass.run(&mut archive) {
         Ok(()) => {
             tar_sha256 = Some(archive.digest());
+            pass.disclosures(open)?;
             pass.conclude()?;
             pass.locate(open);
         }

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// What goes in besides the history: artifacts, logs
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = with)]
     with: Vec<With>,
+    /// What is shown of redacted fields: operational (nothing), full, or the name of a policy
+    #[arg(long, value_name = "POLICY")]
+    redaction: Option<String>,
     /// File to write; - is standard output; without it the bundle keeps its own name
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -54,6 +57,9 @@ pub struct ExportAsk {
     /// First event.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<u64>,
+    /// What is shown of redacted fields.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub redaction: Option<String>,
     /// One more than the last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to: Option<u64>,
@@ -96,6 +102,7 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     online(&server, async move |mut client: Client| {
         let ask = ExportAsk {
             from: arguments.from,
+            redaction: arguments.redaction,
             to: arguments.to,
             with: arguments.with,
         };

@@ -71,6 +71,9 @@ pub struct Submit {
     /// Not before this time, as 2026-01-31T12:00:00.000Z
     #[arg(long, value_name = "TIME")]
     not_before: Option<String>,
+    /// JSON pointer to a field of the payload that no event may hold; repeatable
+    #[arg(long, value_name = "POINTER")]
+    sensitive: Vec<String>,
     /// The same command with the same key is done once
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
@@ -168,6 +171,8 @@ struct NewJob {
     project: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     queue: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    sensitive: Vec<String>,
     #[serde(rename = "type")]
     job_type: String,
 }
@@ -198,6 +203,7 @@ impl Submit {
             priority: self.priority,
             project: self.project.clone(),
             queue: self.queue.clone(),
+            sensitive: self.sensitive.clone(),
             job_type: self.job_type.clone(),
         };
         Ask::post("/api/v1/jobs", &job)

@@ -13,6 +13,7 @@ mod client;
 mod completions;
 mod demo;
 mod diagnostic;
+mod disclose;
 mod dlq;
 pub mod doctor;
 mod event_line;
@@ -39,6 +40,7 @@ mod print;
 mod problem;
 mod progress;
 mod read;
+mod redaction;
 mod replay_bundle;
 mod replay_show;
 mod run;
@@ -170,6 +172,15 @@ enum Verb {
     /// Set, list, delete secrets
     #[command(subcommand)]
     Secret(secret::Verb),
+    /// Name fields that are redacted, or shown by an export
+    #[command(subcommand)]
+    Redaction(redaction::Verb),
+    /// Show the values of redacted fields, or write them to a file
+    #[command(subcommand)]
+    Disclose(disclose::Verb),
+    /// End the values of redacted fields, for good
+    #[command(subcommand)]
+    Erase(disclose::Ended),
     /// Send events to addresses outside
     #[command(subcommand)]
     Webhook(webhook::Verb),
@@ -266,6 +277,9 @@ fn run(line: Line) -> anyhow::Result<Exit> {
         Verb::Trust(verb) => trust::run(verb, format),
         Verb::Token(verb) => token::run(verb, format),
         Verb::Secret(verb) => secret::run(verb, format),
+        Verb::Redaction(verb) => redaction::run(verb, format),
+        Verb::Disclose(verb) => disclose::run(verb, format),
+        Verb::Erase(verb) => disclose::erase(verb, format),
         Verb::Webhook(verb) => webhook::run(verb, format),
         Verb::Tenant(verb) => tenant::run(verb, format),
         Verb::Doctor(arguments) => doctor::run(arguments, format),

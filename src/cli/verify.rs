@@ -14,7 +14,7 @@ use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::order;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, verify};
+use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, verify, verify_later};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::TenantName;
 use crate::limits;
@@ -36,6 +36,9 @@ pub struct Arguments {
     /// SPKI PEM of the key that signs a hub's work orders, for a file that is one
     #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key", "root", "fingerprint"])]
     orders_key: Option<PathBuf>,
+    /// Disclosures that came after the bundle; each must belong to an event in it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "after", "orders_key"])]
+    disclosures: Option<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -158,9 +161,16 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
             Err(refused) => refuse(&refused, format),
         };
     }
-    let outcome = check(&arguments.file, &basis, arguments.require_replay)?;
+    let mut outcome = check(&arguments.file, &basis, arguments.require_replay)?;
+    let later = match &arguments.disclosures {
+        Some(file) => later(&arguments.file, file, &mut outcome)?,
+        None => None,
+    };
     let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
     let exit = told(&arguments.file, predicate, &outcome.report, format)?;
+    if let Some(count) = later {
+        print::say(format_args!("{count} disclosures belong to events of the bundle"));
+    }
     if basis.is_none() {
         print::say(
             "no keys were given; with --log-key and --export-key, or --fingerprint or --root, a bundle can be trusted",
@@ -220,6 +230,24 @@ fn run_order(arguments: &Arguments, format: Format) -> Result<Exit> {
         print::say("no key was given; with --orders-key a work order can be trusted");
     }
     Ok(exit_of(&outcome.report))
+}
+
+/// Holds disclosures that came later against a bundle whose history is sound. Gives how many belong to it; none when something
+/// is wrong, which the report says then.
+fn later(bundle: &Path, file: &Path, outcome: &mut Outcome) -> Result<Option<u64>> {
+    let Some(first) = outcome
+        .statement
+        .as_ref()
+        .map(|statement| statement.predicate.first)
+    else {
+        return Ok(None);
+    };
+    let mut opened = std::fs::File::open(file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    let name = file.display().to_string();
+    let count = verify_later(&opener(bundle), first, &mut opened, &name, &mut outcome.report)
+        .with_context(|| bundle.display().to_string())?;
+    Ok(outcome.report.ok.then_some(count))
 }
 
 /// The exit code of a report.

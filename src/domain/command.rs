@@ -2,6 +2,7 @@
 
 mod bundles;
 mod order;
+mod redaction;
 mod reply;
 mod trust;
 mod webhook;
@@ -15,6 +16,7 @@ use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec};
 use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
+use super::redaction::Sensitive;
 use super::report::{Report, WorkerRegistered};
 use super::token::Scope;
 use super::{
@@ -23,6 +25,7 @@ use super::{
 
 pub use self::bundles::BundleCommand;
 pub use self::order::{HubCancel, OrderCommand, OrderContent, OrderRun};
+pub use self::redaction::{Redacted, RedactionCommand, RedactionReply};
 pub use self::reply::{Leased, OrderNovelty, PackNovelty, Reply};
 pub use self::trust::ChangeTrust;
 pub use self::webhook::{ChangeWebhook, PutWebhook, WebhookChange};
@@ -215,6 +218,8 @@ pub enum Command {
     Order(Box<OrderCommand>),
     /// Make, change or end a webhook.
     ChangeWebhook(Box<ChangeWebhook>),
+    /// Read, erase or name redacted fields.
+    Redaction(Box<RedactionCommand>),
     /// Open a ledger.
     OpenLedger {
         /// As its checkpoints name it.
@@ -294,6 +299,8 @@ pub struct GraphJob {
     pub needs: Vec<StepName>,
     /// Its payload.
     pub payload: Payload,
+    /// What of it is in no leaf.
+    pub sensitive: Sensitive,
     /// What is asked for.
     pub spec: Arc<JobSpec>,
 }
@@ -358,6 +365,8 @@ pub struct SubmitJob {
     pub idempotency: Option<Idempotency>,
     /// The job whose work it does again.
     pub replay_of: Option<JobId>,
+    /// What of the payload is in no leaf.
+    pub sensitive: Sensitive,
 }
 
 impl SubmitJob {
@@ -369,6 +378,7 @@ impl SubmitJob {
             correlation_id: None,
             idempotency: None,
             replay_of: None,
+            sensitive: Sensitive::default(),
         }
     }
 }

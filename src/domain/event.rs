@@ -15,6 +15,9 @@ use super::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
     WorkorderRecalled, WorkorderRefused, WorkorderReported, WorkorderStarted,
 };
+use super::payload::redaction::{
+    DisclosureErased, DisclosureExported, DisclosureRead, RedactionPolicyDeleted, RedactionPolicySet,
+};
 use super::payload::trust::{KeyRevoked, KeyRotated, RootAccepted, RootPinned, TrustRefused};
 use super::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookRefused,
@@ -339,6 +342,11 @@ event_table! {
     WorkorderCancelled(Box<WorkorderCancelled>) = "workorder.cancelled", 1;
     WorkorderReported(WorkorderReported) = "workorder.reported", 1;
     OrdersKeyPinned(OrdersKeyPinned) = "trust.orders_pinned", 1;
+    DisclosureRead(DisclosureRead) = "disclosure.read", 1;
+    DisclosureErased(DisclosureErased) = "disclosure.erased", 1;
+    DisclosureExported(Box<DisclosureExported>) = "disclosure.exported", 1;
+    RedactionPolicySet(Box<RedactionPolicySet>) = "redaction.policy_set", 1;
+    RedactionPolicyDeleted(RedactionPolicyDeleted) = "redaction.policy_deleted", 1;
     TenantCreated(TenantCreated) = "tenant.created", 1;
     TokenCreated(TokenCreated) = "token.created", 1;
     TokenRevoked(TokenRevoked) = "token.revoked", 1;

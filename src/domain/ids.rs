@@ -278,6 +278,12 @@ name_type!(
     "a webhook is named [a-z0-9][a-z0-9-]{0,62}"
 );
 name_type!(
+    /// A redaction policy: `[a-z0-9][a-z0-9-]{0,62}`.
+    PolicyName,
+    is_name,
+    "a redaction policy is named [a-z0-9][a-z0-9-]{0,62}"
+);
+name_type!(
     /// A worker's own event: `x.` and 1 to 100 bytes of `[a-z0-9_.]`.
     ReportName,
     |text| text.strip_prefix("x.").is_some_and(|rest| {

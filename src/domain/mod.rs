@@ -15,6 +15,7 @@
 //! | attempt, lease, epoch | one try at a job; the right to it for a time; the number that fences it |
 //! | worker | whoever claims jobs |
 //! | secret | a named value that steps get as a file; the ledger knows its name alone |
+//! | redaction, disclosure | a field that stands as a salted digest in its event; the text that shows it, kept beside the ledger |
 //! | webhook | an address to which events of one tenant are sent as they are recorded |
 //! | dead letter, error cluster | a job out of retries; failures with one fingerprint |
 //! | command, event, record | what is asked; what was accepted and happened; an event with its place and hash |
@@ -32,11 +33,13 @@ pub mod canonical;
 
 pub mod concurrency;
 pub mod dead_letter;
+pub mod glob;
 pub mod idempotency;
 pub mod import_request;
 pub mod job;
 pub mod order;
 pub mod pack;
+pub mod redaction;
 pub mod run;
 pub mod secret;
 pub mod token;
@@ -58,7 +61,7 @@ pub mod rejection;
 
 pub use digest::{Digest, DigestError, Hasher, leaf_hash, node_hash};
 pub use ids::{
-    ArtifactName, EnclaveName, JobId, NameError, OrderId, PackName, ReportName, RunId, RunName, SecretName,
-    SecretVersion, Seq, StepName, TenantName, TokenId, WebhookName,
+    ArtifactName, EnclaveName, JobId, NameError, OrderId, PackName, PolicyName, ReportName, RunId, RunName,
+    SecretName, SecretVersion, Seq, StepName, TenantName, TokenId, WebhookName,
 };
 pub use time::{TimeError, Timestamp};

@@ -35,7 +35,7 @@ pub use spec::{
     Action, ArtifactFrom, ArtifactSpec, Gate, InputSpec, InputType, MapSpec, Network, PackSpec, SealedUse,
     StepSpec, plan_hash,
 };
-pub use task::{StepTask, TaskError};
+pub use task::{StepTask, TaskError, input_text, input_variable};
 
 /// The JSON Schema of pack files (2020-12), as it is published.
 pub const SCHEMA: &str = include_str!("../../bundles/schemas/pack.schema.json");

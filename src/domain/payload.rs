@@ -7,12 +7,11 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::canonical::{CanonicalText, Value};
-use super::dead_letter::{Fingerprint, Resolution};
 use super::idempotency::Idempotency;
 use super::job::{Artifact, AttemptLogs, Failure, JobSpec, JobStatus};
 use super::pack::PackSpec;
 use super::token::Scope;
-use super::{Digest, JobId, PackName, StepName, TenantName, Timestamp, TokenId};
+use super::{Digest, JobId, PackName, Seq, StepName, TenantName, Timestamp, TokenId};
 
 macro_rules! payload {
     ($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $type:ty,)* }) => {
@@ -24,17 +23,21 @@ macro_rules! payload {
 }
 
 pub mod bundles;
+mod letters;
 mod nodes;
 pub mod orders;
+pub mod redaction;
 mod runs;
 mod secrets;
 pub mod trust;
 pub mod webhooks;
 
 pub use self::bundles::{BundleExported, BundleImported, BundleRefused, BundleVerified};
+pub use self::letters::{DeadLetterCreated, DeadLetterResolved, DeadLettersReplayed};
 pub use self::nodes::{
     GateApproved, GateFailed, GatePassed, GateStarted, StepCancelled, StepMapped, StepSkipped, StepUnresolved,
 };
+pub use self::redaction::ExportedRedaction;
 pub use self::runs::{
     RunCancelRequested, RunContinued, RunCreated, RunEnded, RunPaused, RunResumed, RunStarted, RunWaiting,
 };
@@ -52,6 +55,10 @@ payload!(
 payload!(
     /// A job came into being; `status` says whether it was eligible at once.
     JobCreated {
+        /// The event with which the disclosures of the payload's `_sd` are kept: this one, or the one whose work is done again.
+        /// Without it `_sd` has no meaning.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disclosures: Option<Seq>,
         /// The key under which the same request is not done twice.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         idempotency: Option<Idempotency>,
@@ -100,34 +107,6 @@ payload!(
         reason: String,
         /// The job that does it.
         replay: JobId,
-    }
-);
-
-payload!(
-    /// A job is out of retries. Filed under its job.
-    DeadLetterCreated {
-        /// Failures with one fingerprint are one error cluster.
-        fingerprint: Fingerprint,
-        /// The message without what varies from one failure to the next.
-        pattern: String,
-    }
-);
-
-payload!(
-    /// Dead letters need nobody's attention any more, since their run is replayed. Filed under that run.
-    DeadLettersReplayed {
-        /// The jobs whose letters they are, at most [`limits::RUN_JOBS_MAX`](crate::limits::RUN_JOBS_MAX).
-        jobs: Vec<JobId>,
-    }
-);
-
-payload!(
-    /// A dead letter needs nobody's attention any more. Filed under its job.
-    DeadLetterResolved {
-        /// What became of it.
-        how: Resolution,
-        /// What was given with the request.
-        note: String,
     }
 );
 

@@ -90,6 +90,10 @@ codes! {
     OrderPerson = "order_person", Conflict;
     /// Persons have to approve before the work order starts.
     ApprovalMissing = "approval_missing", Conflict;
+    /// It has no redacted fields.
+    NothingRedacted = "nothing_redacted", Conflict;
+    /// The values of its redacted fields were erased.
+    DisclosureErased = "disclosure_erased", Conflict;
     /// An input without default was not given.
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.
@@ -98,6 +102,12 @@ codes! {
     UnknownSecret = "unknown_secret", Invalid;
     /// An input of the wrong type.
     InvalidInput = "invalid_input", Invalid;
+    /// A sensitive field that is no field of the payload.
+    SensitiveField = "sensitive_field", Invalid;
+    /// A payload outside the canonical profile, which has no fields that could be taken out.
+    SensitiveText = "sensitive_text", Invalid;
+    /// A name that redaction uses.
+    ReservedName = "reserved_name", Invalid;
     /// A field out of its bounds.
     InvalidField = "invalid_field", Invalid;
     /// The graph has a cycle.

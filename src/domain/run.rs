@@ -286,9 +286,15 @@ pub struct Run {
     pub counts: RunCounts,
     /// When it was created.
     pub created_at: Timestamp,
+    /// The event with which the disclosures of its sensitive inputs are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosures: Option<Seq>,
     /// When it became terminal.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<Timestamp>,
+    /// Digests of the variables in which its steps get sensitive inputs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env_sd: Vec<String>,
     /// Identity, drawn when it was created.
     pub id: RunId,
     /// Inputs after defaults were filled in.

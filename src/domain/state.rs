@@ -16,6 +16,7 @@ use super::idempotency::IdempotencyRow;
 use super::import_request::ImportRequest;
 use super::job::Job;
 use super::order::{IssuedOrder, OrdersPin, ReceivedOrder};
+use super::redaction::Policy;
 use super::run::{Run, RunGraph, RunNode};
 use super::secret::Secret;
 use super::token::{Import, Pin, Tenant, Token};
@@ -23,69 +24,13 @@ use super::trust::Trust;
 use super::webhook::Webhook;
 use super::worker::Worker;
 use super::{
-    Digest, EnclaveName, JobId, OrderId, PackName, RunId, SecretName, TenantName, TokenId, WebhookName,
+    Digest, EnclaveName, JobId, OrderId, PackName, PolicyName, RunId, SecretName, Seq, TenantName, TokenId,
+    WebhookName,
 };
 
-pub use self::keys::Kind;
+pub use self::keys::{Key, Kind};
 pub use self::layers::{Changes, Layered, Model, WithPacks};
-pub use self::rows::{ArtifactRow, Pack, PayloadRow};
-
-/// Names one row of a tenant. The order of variants is the order of storage.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Key {
-    /// A job.
-    Job(JobId),
-    /// A job's payload.
-    Payload(JobId),
-    /// A run.
-    Run(RunId),
-    /// The graph of a run.
-    Graph(RunId),
-    /// What a node of a run still waits for.
-    Node(RunId, u32),
-    /// A pack version.
-    Pack(PackName, u32),
-    /// The latest version of a pack.
-    PackHead(PackName),
-    /// The bytes of a pack version.
-    PackSource(PackName, u32),
-    /// Which version has these bytes.
-    PackBytes(PackName, Digest),
-    /// An artifact, by content.
-    Artifact(Digest),
-    /// How many jobs run under a concurrency key.
-    Concurrency(String),
-    /// What an idempotency key made: route and key.
-    Idempotency(String, String),
-    /// The dead letter of a job.
-    DeadLetter(JobId),
-    /// Failures with one fingerprint.
-    Cluster(Fingerprint),
-    /// A tenant (ledger `system`).
-    Tenant(TenantName),
-    /// A token (ledger `system`).
-    Token(TokenId),
-    /// The pinned keys of an origin (ledger `system`).
-    Pin(String),
-    /// A foreign ledger held here (ledger `system`).
-    Import(TenantName),
-    /// A worker, by name.
-    Worker(String),
-    /// A secret; never its value.
-    Secret(SecretName),
-    /// A webhook; never its secret.
-    Webhook(WebhookName),
-    /// A bundle that persons are asked about, by its tar (ledger `system`).
-    ImportRequest(Digest),
-    /// A work order that was issued here.
-    IssuedOrder(OrderId),
-    /// A work order that was taken in here.
-    ReceivedOrder(OrderId),
-    /// The pinned key of a hub (ledger `system`).
-    OrdersPin(EnclaveName),
-    /// What is held of an enclave's trust (ledger `system`).
-    Trust(String),
-}
+pub use self::rows::{ArtifactRow, Erasure, Pack, PayloadRow};
 
 macro_rules! rows {
     ($($variant:ident($type:ty), $get:ident;)*) => {
@@ -163,6 +108,8 @@ rows! {
     ReceivedOrder(ReceivedOrder), as_received_order;
     OrdersPin(OrdersPin), as_orders_pin;
     Trust(Trust), as_trust;
+    Policy(Policy), as_policy;
+    Erasure(Erasure), as_erasure;
 }
 
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
@@ -250,6 +197,10 @@ getters! {
     orders_pin(hub: &EnclaveName) -> OrdersPin = Key::OrdersPin(hub.clone()), as_orders_pin;
     /// What is held of an enclave's trust.
     trust(enclave: &str) -> Trust = Key::Trust(enclave.to_owned()), as_trust;
+    /// Rules that name fields.
+    policy(name: &PolicyName) -> Policy = Key::Policy(name.clone()), as_policy;
+    /// When the disclosures kept with an event were erased.
+    erasure(kept_with: Seq) -> Erasure = Key::Erasure(kept_with), as_erasure;
 }
 
 impl<'v> dyn View + 'v {

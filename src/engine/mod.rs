@@ -4,7 +4,7 @@
 //! the ledgers without passing the writer. Promises: an acknowledged command survives any crash; a reader sees whole
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
-//! Reading order: `request`, `writer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
+//! Reading order: `request`, `trips`, `writer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
 //! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`, `rotation`; `shared`, `auth`, `feed`.
 
 mod active;
@@ -26,6 +26,7 @@ mod shared;
 mod snapshot;
 mod thread;
 mod trial;
+mod trips;
 mod worker_calls;
 mod workers;
 mod writer;
@@ -33,7 +34,6 @@ mod writer;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::mpsc::TrySendError;
 
 use tokio::sync::oneshot;
 
@@ -41,6 +41,7 @@ use self::checkpoints::Checkpoints;
 use self::shared::Shared;
 use self::thread::{Message, Threads};
 use crate::clock::Clock;
+use crate::disclosures::Disclosures;
 use crate::disk::Disk;
 use crate::domain::command::{Command, Reply};
 use crate::domain::event::Actor;
@@ -58,13 +59,15 @@ pub use self::floor::read_floor;
 pub use self::fold::{FoldError, Folder, catch_up_one};
 pub use self::leases::{LeaseNow, LeaseOver, Lost, Named, Progress, Renewed};
 pub use self::projector::Backlog;
-pub use self::ready::{Wanted, matches};
+pub use self::ready::Wanted;
 pub use self::recover::{LOCAL_WORKER, Layout, Report, StartError, Trusted};
 pub use self::request::{Answer, Claim, Claimed, Reach, Receipt, SubmitError};
 pub use self::rotation::RotationError;
 pub use self::shared::StatsNow;
+pub use self::trips::whole;
 pub use self::workers::{Offer, WorkerNow};
 pub use self::writer::Fatal;
+pub use crate::domain::glob::matches;
 
 /// Why one command was not accepted.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -128,50 +131,6 @@ impl Handle {
             },
             report,
         ))
-    }
-
-    /// Brings one command to the writer and waits until its outcome is durable.
-    ///
-    /// # Errors
-    /// [`CommandError::Rejected`]: nothing changed. [`SubmitError::OutcomeUnknown`]: it may have.
-    pub async fn submit(
-        &self,
-        tenant: &TenantName,
-        actor: &Actor,
-        command: Command,
-    ) -> Result<Receipt, CommandError> {
-        let mut answer = self.trip(tenant, actor, vec![command], None).await?;
-        match answer.results.pop() {
-            Some(result) => Ok(result?),
-            None => Err(SubmitError::Stopped.into()),
-        }
-    }
-
-    /// Brings commands of one tenant to the writer, and a claim after them, as one batch.
-    ///
-    /// # Errors
-    /// [`SubmitError`]; single commands are rejected in their own results.
-    pub async fn trip(
-        &self,
-        tenant: &TenantName,
-        actor: &Actor,
-        commands: Vec<Command>,
-        claim: Option<Claim>,
-    ) -> Result<Answer, SubmitError> {
-        let (reply, answer) = oneshot::channel();
-        let request = request::Request {
-            tenant: tenant.clone(),
-            actor: actor.clone(),
-            commands,
-            claim,
-            reply,
-        };
-        match self.threads.queue().try_send(Message::Request(Box::new(request))) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => return Err(SubmitError::Busy),
-            Err(TrySendError::Disconnected(_)) => return Err(self.shared.ended()),
-        }
-        answer.await.unwrap_or_else(|_| Err(self.shared.unanswered()))
     }
 
     /// Renews a lease. No event, no flush, no trip to the writer.
@@ -264,6 +223,11 @@ impl Handle {
     /// Time and randomness.
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.shared.clock
+    }
+
+    /// What redacted fields stand for.
+    pub fn disclosures(&self) -> &Arc<Disclosures> {
+        &self.shared.disclosures
     }
 
     /// The storage.
@@ -495,5 +459,10 @@ impl ManualEngine {
     /// What is committed from now on.
     pub fn feed(&self) -> &Feed {
         &self.writer.shared.feed
+    }
+
+    /// What redacted fields stand for.
+    pub fn disclosures(&self) -> &Arc<Disclosures> {
+        &self.writer.shared.disclosures
     }
 }

@@ -8,16 +8,20 @@ use std::sync::Arc;
 use super::active::Active;
 use super::floor::read_floor;
 use super::fold::{self, FoldError};
+use super::request::SubmitError;
 use super::shared::Shared;
 use super::snapshot;
 use super::writer::{Fatal, Writer};
 use crate::clock::Clock;
+use crate::disclosures::{Disclosures, DisclosuresError};
 use crate::disk::Disk;
 use crate::domain::job::Job;
-use crate::domain::{JobId, TenantName, Timestamp, leaf_hash};
+use crate::domain::state::Kind;
+use crate::domain::{JobId, Seq, TenantName, Timestamp, leaf_hash};
 use crate::journal::{self, Floor, Journal, OpenError, Options, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
-use crate::store::{Commit, Store, StoreError};
+use crate::limits;
+use crate::store::{Commit, Direction, Page, Store, StoreError};
 use crate::trust::KeyFolder;
 
 /// The worker name under which the built-in runner claims.
@@ -43,6 +47,10 @@ impl Layout {
     /// Up to which journal position checkpoints were signed.
     pub fn floor(&self) -> PathBuf {
         self.0.join("floor")
+    }
+    /// What redacted fields stand for.
+    pub fn disclosures(&self) -> PathBuf {
+        self.0.join("disclosures")
     }
     /// State snapshots.
     pub fn snapshots(&self) -> PathBuf {
@@ -76,6 +84,9 @@ pub enum StartError {
         /// What the disk said.
         source: std::io::Error,
     },
+    /// What redacted fields stand for: names the file.
+    #[error(transparent)]
+    Disclosures(#[from] DisclosuresError),
     /// The first writes failed.
     #[error(transparent)]
     Writer(#[from] Fatal),
@@ -124,6 +135,8 @@ pub(super) fn open(
     let (journal, recovery) = journal::open(disk.clone(), &layout.journal(), floor, options)?;
     let ledgers = Arc::new(Ledgers::open(disk.clone(), layout.ledgers())?);
     push_journal(&journal, &ledgers)?;
+    let disclosures = Disclosures::new(layout.disclosures(), disk.clone());
+    cut_disclosures(&disclosures, &ledgers)?;
     if projected == 0 && journal.end().0 > 0 {
         rebuilt.get_or_insert_with(|| "it was empty".to_owned());
     }
@@ -133,6 +146,7 @@ pub(super) fn open(
         layout,
         keys,
         ledgers,
+        disclosures,
         end: journal.end(),
     };
     let raised = match place.raise(store) {
@@ -150,21 +164,9 @@ pub(super) fn open(
         newest,
         folded,
     } = raised;
+    erase_again(&shared)?;
     let mut writer = Writer::new(place.clock, Box::new(journal), shared, active, newest);
-    let lost: BTreeMap<TenantName, Vec<(JobId, u64)>> = running
-        .into_iter()
-        .map(|(tenant, jobs)| {
-            let local = |job: &&Job| {
-                job.lease
-                    .as_ref()
-                    .is_some_and(|lease| lease.worker == LOCAL_WORKER)
-            };
-            (
-                tenant,
-                jobs.iter().filter(local).map(|job| (job.id, job.epoch)).collect(),
-            )
-        })
-        .collect();
+    let lost = local_leases(running);
     writer.lose_local_leases(&lost)?;
     let report = Report {
         folded,
@@ -175,6 +177,19 @@ pub(super) fn open(
     Ok((writer, report))
 }
 
+/// The leases of the built-in runner, whose processes ended with the process before this one.
+fn local_leases(running: BTreeMap<TenantName, Vec<Job>>) -> BTreeMap<TenantName, Vec<(JobId, u64)>> {
+    let is_local = |job: &Job| {
+        let lease = job.lease.as_ref();
+        lease.is_some_and(|lease| lease.worker == LOCAL_WORKER)
+    };
+    let of_tenant = |(tenant, mut jobs): (TenantName, Vec<Job>)| {
+        jobs.retain(is_local);
+        (tenant, jobs.iter().map(|job| (job.id, job.epoch)).collect())
+    };
+    running.into_iter().map(of_tenant).collect()
+}
+
 /// What a projection is raised from.
 struct Place<'a> {
     disk: Arc<dyn Disk>,
@@ -182,6 +197,7 @@ struct Place<'a> {
     layout: &'a Layout,
     keys: Arc<KeyFolder>,
     ledgers: Arc<Ledgers>,
+    disclosures: Arc<Disclosures>,
     /// Of the journal.
     end: Position,
 }
@@ -208,7 +224,7 @@ impl Place<'_> {
             (self.disk.clone(), self.clock.clone()),
             self.layout.0.clone(),
             self.ledgers.clone(),
-            self.keys.clone(),
+            (self.keys.clone(), self.disclosures.clone()),
             (store.clone(), self.end.0),
         ));
         let (active, running) = shared.derive(&store, self.clock.monotonic_ms())?;
@@ -254,6 +270,45 @@ fn fresh_store(disk: &Arc<dyn Disk>, layout: &Layout) -> Result<Store, StartErro
         source,
     })?;
     Ok(Store::open(disk, &path)?)
+}
+
+/// Disclosures whose event was never recorded belong to nothing: the events that come get their numbers.
+fn cut_disclosures(disclosures: &Disclosures, ledgers: &Ledgers) -> Result<(), StartError> {
+    // To ask for the ledger of a tenant that has none would make one.
+    let known = ledgers.tenants()?;
+    for tenant in disclosures.tenants()? {
+        let size = match known.contains(&tenant) {
+            true => ledgers.ledger(&tenant)?.size(),
+            false => 0,
+        };
+        disclosures.cut(&tenant, Seq(size))?;
+    }
+    Ok(())
+}
+
+/// Values whose erasure was recorded and perhaps not done.
+fn erase_again(shared: &Shared) -> Result<(), StartError> {
+    let unread = |error: SubmitError| StoreError::Failed(error.to_string());
+    let snapshot = shared.store().map_err(unread)?.read()?;
+    for tenant in shared.disclosures.tenants()? {
+        let mut after: Option<Vec<u8>> = None;
+        loop {
+            let page = Page {
+                after: after.as_deref(),
+                direction: Direction::Forward,
+                limit: limits::PAGE_ITEMS_MAX,
+            };
+            let rows = snapshot.rows(&tenant, Kind::Erasure, page)?;
+            let Some((last, _)) = rows.last() else { break };
+            after = Some(last.clone());
+            for (tail, _) in &rows {
+                let with = <[u8; 8]>::try_from(tail.as_slice()).map(u64::from_be_bytes);
+                let with = with.map_err(|_| StoreError::Damaged("the key of an erasure".to_owned()))?;
+                shared.disclosures.erase(&tenant, Seq(with))?;
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Events still in the journal go into memory; those already archived are skipped.

@@ -16,6 +16,7 @@ use super::workers::{SharedWorkers, Workers};
 use tokio::sync::mpsc;
 
 use crate::clock::Clock;
+use crate::disclosures::Disclosures;
 use crate::disk::Disk;
 use crate::domain::job::Job;
 use crate::domain::state::Kind;
@@ -96,6 +97,8 @@ pub(super) struct Shared {
     pub(super) ends: Mutex<Option<mpsc::Sender<LeaseOver>>>,
     pub(super) auth: Auth,
     pub(super) stats: Stats,
+    /// What redacted fields stand for. The writer alone appends and erases.
+    pub(super) disclosures: Arc<Disclosures>,
     /// Empty while the projection is rebuilt. The lock is held for a clone of the handle.
     store: RwLock<Option<Arc<Store>>>,
     pub(super) projector: Projector,
@@ -119,7 +122,7 @@ impl Shared {
         (disk, clock): (Arc<dyn Disk>, Arc<dyn Clock>),
         dir: PathBuf,
         ledgers: Arc<Ledgers>,
-        keys: Arc<KeyFolder>,
+        (keys, disclosures): (Arc<KeyFolder>, Arc<Disclosures>),
         (store, position): (Arc<Store>, u64),
     ) -> Self {
         Shared {
@@ -135,6 +138,7 @@ impl Shared {
             ends: Mutex::default(),
             auth: Auth::default(),
             stats: Stats::default(),
+            disclosures,
             store: RwLock::new(Some(store)),
             damaged: AtomicBool::new(false),
             archive: Signal::default(),

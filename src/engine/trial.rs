@@ -7,6 +7,7 @@ use super::graphs::Graphs;
 use super::projector::Durable;
 use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Accepted, Stamp, decide};
+use crate::domain::redaction::Kept;
 use crate::domain::rejection::Refusal;
 use crate::domain::state::{Changes, Key, Layered, Row, Unavailable, View};
 use crate::domain::{Seq, TenantName};
@@ -102,6 +103,8 @@ pub(super) struct Trial {
     pub(super) events: Vec<Accepted>,
     /// Rows changed, per tenant.
     pub(super) changes: BTreeMap<TenantName, Changes>,
+    /// Disclosures of the events, in their order for each tenant; the writer flushes them before the events.
+    pub(super) kept: Vec<(TenantName, Kept)>,
     /// Sum of the event bytes.
     pub(super) bytes: usize,
 }
@@ -112,6 +115,7 @@ impl Trial {
             snapshot,
             events: Vec::new(),
             changes: BTreeMap::new(),
+            kept: Vec::new(),
             bytes: 0,
         }
     }
@@ -143,6 +147,10 @@ impl Trial {
             .iter()
             .map(|accepted| accepted.bytes.len())
             .sum::<usize>();
+        for kept in decision.kept {
+            self.bytes += kept.disclosure.as_str().len();
+            self.kept.push((stamp.tenant.clone(), kept));
+        }
         self.events.extend(decision.events);
         staged.merge(decision.changes);
         Ok((first, decision.reply))

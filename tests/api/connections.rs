@@ -120,6 +120,7 @@ fn a_reader_that_takes_nothing_is_closed_and_can_resume() {
             correlation_id: None,
             idempotency: None,
             replay_of: None,
+            sensitive: fastness::domain::redaction::Sensitive::default(),
         };
         let actor = Actor::system("test");
         let submitted = appliance

@@ -21,11 +21,7 @@ fn a_bad_body_is_refused_with_a_code_and_the_pointer_to_the_spot() {
             "unknown_field",
             "/source",
         ),
-        (
-            r#"{"type":"a","sensitive":["/a"]}"#,
-            "unknown_field",
-            "/sensitive",
-        ),
+        (r#"{"type":"a","blackout":["/a"]}"#, "unknown_field", "/blackout"),
         (
             r#"{"type":"a","retries":{"max":1,"most":2}}"#,
             "unknown_field",

@@ -16,6 +16,7 @@ mod orders;
 pub mod packs;
 mod parameters;
 mod pauses;
+mod redaction;
 mod runs;
 mod scopes;
 mod secrets;

@@ -26,6 +26,7 @@ pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
         correlation_id: None,
         idempotency: None,
         replay_of: None,
+        sensitive: fastness::domain::redaction::Sensitive::default(),
     }));
     let actor = Actor::system("test");
     let trip = appliance.engine.trip(&tenant, &actor, vec![command; count], None);

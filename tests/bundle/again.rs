@@ -90,6 +90,7 @@ fn exported(dir: &Path, ranges: &[(u64, u64)]) -> Vec<(Vec<u8>, Vec<u8>)> {
             from: *from,
             to: Some(*to),
             with: vec![With::Artifacts, With::Logs],
+            showing: fastness::bundle::disclosures::Showing::Nothing,
         };
         let exported = export(&engine, &output, &ask).unwrap();
         let path = bundle_path(dir, exported.id);

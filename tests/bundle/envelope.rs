@@ -432,7 +432,7 @@ fn state_files_must_be_canonical_sorted_and_counted() {
 }
 
 #[test]
-fn an_artifact_is_named_by_its_digest_and_disclosures_are_empty() {
+fn an_artifact_is_named_by_its_digest_and_disclosures_belong_to_events() {
     let change = |parts: &mut Parts| {
         let at = parts
             .0
@@ -449,6 +449,15 @@ fn an_artifact_is_named_by_its_digest_and_disclosures_are_empty() {
     );
     let change =
         |parts: &mut Parts| *parts.member("disclosures.jsonl") = b"{\"d\":\"x\",\"seq\":5}\n".to_vec();
+    signed(14, 7, change, |_| {});
+    // Of the form, and of no event: the others are in `disclosures.rs`.
+    let made = fastness::domain::redaction::Disclosure::new(
+        &[1; 32],
+        "a",
+        &fastness::domain::canonical::Value::Null,
+    );
+    let line = format!("{{\"d\":\"{}\",\"seq\":5}}\n", made.as_str());
+    let change = move |parts: &mut Parts| *parts.member("disclosures.jsonl") = line.clone().into_bytes();
     signed(10, 7, change, |_| {});
 }
 

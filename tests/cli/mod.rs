@@ -4,6 +4,7 @@ mod chains;
 mod full_disk;
 mod orders;
 mod packs;
+mod redaction;
 mod replays;
 mod secrets;
 mod serving;

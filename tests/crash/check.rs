@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use fastness::domain::apply::apply;
-use fastness::domain::event::{ActorKind, Event};
+use fastness::domain::event::{ActorKind, Event, EventBody};
 use fastness::domain::job::JobStatus;
-use fastness::domain::state::{Changes, Kind, Model, Row};
+use fastness::domain::state::{Changes, Kind, Model, Row, View};
 use fastness::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
-use fastness::engine::ManualEngine;
+use fastness::engine::{ManualEngine, whole};
 use fastness::ledger::{Frontier, Origin, TreeHead, verify_consistency};
 use fastness::store::{Direction, Page, Snapshot};
 use fastness::trust::EnclaveId;
@@ -117,10 +117,42 @@ impl Checker {
         let snapshot = store.read().map_err(|error| error.to_string())?;
         for (tenant, events) in found {
             check_root(engine, tenant, events)?;
+            check_disclosures(engine, &snapshot, tenant, events)
+                .map_err(|what| format!("{tenant}: {what}"))?;
             check_rows(&snapshot, tenant, events).map_err(|what| format!("{tenant}: {what}"))?;
         }
         Ok(())
     }
+}
+
+/// Whatever an event names is there, short of an erasure; and whatever was erased is not.
+fn check_disclosures(
+    engine: &ManualEngine,
+    snapshot: &Snapshot,
+    tenant: &TenantName,
+    events: &[Bytes],
+) -> Result<(), String> {
+    let view = snapshot.view(tenant);
+    let view: &dyn View = &view;
+    for bytes in events {
+        let event = Event::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let EventBody::JobCreated(created) = &event.body else {
+            continue;
+        };
+        let (Some(with), Some(redacted)) = (created.disclosures, &created.payload) else {
+            continue;
+        };
+        let whole = whole(engine.disclosures(), tenant, with, redacted);
+        let is_erased = view.erasure(with).map_err(|error| error.to_string())?.is_some();
+        match whole {
+            Ok(_) if is_erased => return Err(format!("what is kept with {with} was erased and is there")),
+            Ok(whole) if whole.as_str().contains("hunter2") => {}
+            Ok(_) => return Err(format!("what is kept with {with} is another value")),
+            Err(_) if is_erased => {}
+            Err(why) => return Err(format!("event {}: {why}", event.seq)),
+        }
+    }
+    Ok(())
 }
 
 /// Every event, by reading it.

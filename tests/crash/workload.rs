@@ -9,11 +9,13 @@ use fastness::clock::ManualClock;
 use fastness::disk::Disk;
 use fastness::domain::canonical::Payload;
 use fastness::domain::command::{
-    Command, CompleteJob, CreateToken, Outcome, RegisterPack, Reply, StartRun, SubmitJob,
+    Command, CompleteJob, CreateToken, Outcome, Redacted, RedactionCommand, RegisterPack, Reply, StartRun,
+    SubmitJob,
 };
 use fastness::domain::event::Actor;
 use fastness::domain::job::{Failure, FailureClass, JobSpec};
 use fastness::domain::pack::{PackSpec, plan_hash};
+use fastness::domain::redaction::Sensitive;
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, JobId, RunId, TenantName};
 use fastness::engine::{
@@ -316,7 +318,14 @@ impl Session {
     fn cancel(&mut self) -> Result<(), Fatal> {
         let reason = "changed my mind".to_owned();
         let (jobs, runs) = (self.known.jobs.len() as u64, self.known.runs.len() as u64);
-        let (tenant, command) = match self.random.below(2) {
+        let (tenant, command) = match self.random.below(3) {
+            // Of a job without redacted fields it is refused.
+            2 if jobs > 0 => {
+                let (tenant, job) = self.known.jobs[self.random.below(jobs) as usize].clone();
+                let of = Redacted::Job(job);
+                let erase = RedactionCommand::Erase { of, reason };
+                (tenant, Command::Redaction(Box::new(erase)))
+            }
             0 if runs > 0 => {
                 let (tenant, run) = self.known.runs[self.random.below(runs) as usize].clone();
                 (tenant, Command::CancelRun { run, reason })
@@ -396,7 +405,8 @@ impl Session {
     }
 
     fn job(&mut self) -> Command {
-        let payload = format!(r#"{{"n":{}}}"#, self.random.below(1_000));
+        let payload = format!(r#"{{"n":{},"token":"hunter2"}}"#, self.random.below(1_000));
+        let sensitive = self.random.once_in(2).then(|| "/token".parse().unwrap());
         Command::SubmitJob(Box::new(SubmitJob {
             spec: JobSpec {
                 priority: self.random.below(10) as u8,
@@ -408,6 +418,7 @@ impl Session {
             correlation_id: None,
             idempotency: None,
             replay_of: None,
+            sensitive: Sensitive::Fields(sensitive.into_iter().collect()),
         }))
     }
 }

@@ -37,6 +37,7 @@ pub fn plain_job() -> SubmitJob {
         correlation_id: None,
         idempotency: None,
         replay_of: None,
+        sensitive: fastness::domain::redaction::Sensitive::default(),
     }
 }
 
@@ -85,6 +86,15 @@ impl World {
             // A fraction is outside of the canonical profile: it is kept as text.
             job.payload = Payload::parse(br#"{"a/b": 1.50}"#).unwrap();
         }
+        if random.once_in(4) {
+            job.payload = Payload::parse(br#"{"list":[{"t":"x"}],"u":1}"#).unwrap();
+            let pointers = ["/list/0/t", "/u", "/nothing"];
+            let chosen = pointers
+                .iter()
+                .filter(|at| random.once_in(if **at == "/nothing" { 20 } else { 2 }));
+            let chosen = chosen.map(|at| at.parse().unwrap()).collect();
+            job.sensitive = fastness::domain::redaction::Sensitive::Fields(chosen);
+        }
         if random.once_in(12) {
             spec.priority = 10;
         }
@@ -123,6 +133,7 @@ impl World {
                     .map(|need| format!("g{need}").parse().unwrap())
                     .collect(),
                 payload: Payload::of(&Value::from("x")),
+                sensitive: fastness::domain::redaction::Sensitive::default(),
                 spec: job.into(),
             }
         });

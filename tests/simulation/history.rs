@@ -133,6 +133,8 @@ pub struct History {
     secrets: BTreeSet<SecretName>,
     /// Whether each is active.
     webhooks: BTreeMap<WebhookName, bool>,
+    /// Events whose disclosures were erased.
+    erased: BTreeSet<Seq>,
 }
 
 impl History {
@@ -336,7 +338,15 @@ impl History {
             | EventBody::WorkorderCancelled(_)
             | EventBody::WorkorderReported(_)
             | EventBody::OrdersKeyPinned(_) => unreachable!("no order is played"),
+            EventBody::DisclosureErased(erased) => {
+                assert!(erased.disclosures < event.seq);
+                assert!(self.erased.insert(erased.disclosures), "erased twice");
+            }
+            EventBody::DisclosureRead(read) => assert!(!self.erased.contains(&read.disclosures)),
             EventBody::WebhookRefused(_)
+            | EventBody::DisclosureExported(_)
+            | EventBody::RedactionPolicySet(_)
+            | EventBody::RedactionPolicyDeleted(_)
             | EventBody::TenantCreated(_)
             | EventBody::TokenCreated(_)
             | EventBody::TokenRevoked(_)

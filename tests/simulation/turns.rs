@@ -206,6 +206,7 @@ impl World {
             | Reply::Webhook { .. }
             | Reply::Import(_)
             | Reply::Order(..)
+            | Reply::Redaction(_)
             | Reply::Late
             | Reply::Reported(_)
             | Reply::Done => {}
@@ -541,6 +542,7 @@ impl World {
             name: "a".parse().unwrap(),
             needs: Vec::new(),
             payload: Payload::of(&Value::from("x")),
+            sensitive: fastness::domain::redaction::Sensitive::default(),
             spec: JobSpec {
                 job_type: "letters".to_owned(),
                 ..JobSpec::clone(&plain_job().spec)

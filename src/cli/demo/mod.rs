@@ -168,6 +168,7 @@ async fn export(tell: &mut Tell, client: &mut Client, folder: &Path) -> Result<(
     tell.chapter("The plant writes what happened into one signed file");
     let ask = ExportAsk {
         from: None,
+        redaction: None,
         to: None,
         with: vec![With::Artifacts, With::Logs],
     };
@@ -198,6 +199,7 @@ fn ask_of(exported: &Exported) -> ExportAsk {
     let with = vec![With::Artifacts, With::Logs];
     ExportAsk {
         from: Some(exported.first),
+        redaction: None,
         to: Some(exported.size),
         with,
     }

@@ -21,7 +21,9 @@ impl Fold<'_> {
         let id = self.job_id()?;
         self.refuse_existing(&Key::Job(id))?;
         self.check_node(id, payload.node)?;
+        self.check_kept_with(payload.disclosures)?;
         let row = PayloadRow {
+            disclosures: payload.disclosures,
             payload: payload.payload.clone(),
             payload_text: payload.payload_text.clone(),
         };

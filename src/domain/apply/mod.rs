@@ -7,6 +7,7 @@ mod gate;
 mod import;
 mod job;
 mod order;
+mod redaction;
 mod run;
 mod secret;
 mod step;
@@ -127,6 +128,8 @@ impl Fold<'_> {
             EventBody::WorkorderImported(_) | EventBody::WorkorderApproved(_) => self.order_event(),
             EventBody::WorkorderStarted(_) | EventBody::WorkorderCancelled(_) => self.order_event(),
             EventBody::WorkorderReported(_) | EventBody::OrdersKeyPinned(_) => self.order_event(),
+            EventBody::DisclosureRead(_) | EventBody::DisclosureErased(_) => self.disclosures(),
+            EventBody::RedactionPolicySet(_) | EventBody::RedactionPolicyDeleted(_) => self.policies(),
             EventBody::TenantCreated(payload) => self.tenant_created(payload),
             EventBody::TokenCreated(payload) => self.token_created(payload),
             EventBody::TokenRevoked(payload) => self.token_revoked(payload),
@@ -141,7 +144,7 @@ impl Fold<'_> {
             EventBody::BundleExported(_) | EventBody::BundleVerified(_) => Ok(()),
             EventBody::BundleRefused(_) | EventBody::BundleDiscarded(_) => Ok(()),
             EventBody::BundleDownloaded(_) | EventBody::BundleAttemptFailed(_) => Ok(()),
-            EventBody::WorkorderRefused(_) => Ok(()),
+            EventBody::WorkorderRefused(_) | EventBody::DisclosureExported(_) => Ok(()),
             EventBody::TrustRefused(_) | EventBody::WebhookRefused(_) | EventBody::ClockStep(_) => Ok(()),
         }
     }

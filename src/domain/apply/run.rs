@@ -15,6 +15,7 @@ impl Fold<'_> {
     pub(super) fn run_created(&mut self, payload: &RunCreated) -> Result<(), ApplyError> {
         let id = self.run_id()?;
         self.refuse_existing(&Key::Run(id))?;
+        self.check_kept_with(payload.disclosures)?;
         let total = payload.graph.len() as u32;
         if payload
             .graph
@@ -52,7 +53,9 @@ impl Fold<'_> {
                 ..RunCounts::default()
             },
             created_at: self.event.at,
+            disclosures: payload.disclosures,
             ended_at: None,
+            env_sd: payload.env_sd.clone(),
             id,
             inputs: payload.inputs.clone(),
             max_parallel: payload.max_parallel,

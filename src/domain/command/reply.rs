@@ -1,5 +1,6 @@
 //! What an accepted command answers.
 
+use super::redaction::RedactionReply;
 use crate::domain::import_request::ImportRequest;
 use crate::domain::job::{Artifact, Job, JobStatus};
 use crate::domain::order::ReceivedOrder;
@@ -53,6 +54,8 @@ pub enum Reply {
     Import(Box<ImportRequest>),
     /// A work order that was taken in, as it stands after the command; and whether that changed anything.
     Order(Box<ReceivedOrder>, OrderNovelty),
+    /// Of redacted fields and the rules that name them.
+    Redaction(Box<RedactionReply>),
     /// The report was late: noted, not applied.
     Late,
     /// The same report was recorded before; so the job stood then.

@@ -32,6 +32,8 @@ impl Draft<'_> {
             return Ok(before);
         }
         let created = RunCreated {
+            disclosures: None,
+            env_sd: Vec::new(),
             graph: self.draw_graph(&request.jobs)?,
             idempotency: request.idempotency.clone(),
             inputs: BTreeMap::new(),
@@ -82,6 +84,7 @@ impl Draft<'_> {
                 idempotency: None,
                 payload: job.payload,
                 replay_of: None,
+                sensitive: job.sensitive,
                 spec: job.spec,
             };
             check_submit(&request).map_err(|refused| at_job(refused, index))?;
@@ -91,7 +94,8 @@ impl Draft<'_> {
                 name: &node.name,
                 waits: waits(node),
             };
-            self.create_job(&request, node.job, Some(place))?;
+            self.create_job(&request, node.job, Some(place))
+                .map_err(|refused| refused_at(refused, index))?;
         }
         self.begin_steps(run, RunGraph::new(graph))?;
         self.reply_run(run)
@@ -195,6 +199,14 @@ fn refuse_cycle(nodes: &[GraphNode]) -> Result<(), Rejection> {
     let more = if total > names.len() { " -> ..." } else { "" };
     let detail = format!("a cycle of {} jobs: {}{more}", total - 1, names.join(" -> "));
     Err(Rejection::field(Code::Cycle, "/jobs", detail))
+}
+
+/// A job whose payload cannot be redacted; all else is about the request as a whole.
+fn refused_at(refused: Refusal, index: usize) -> Refusal {
+    match refused {
+        Refusal::Rejected(rejection) if rejection.pointer.is_some() => at_job(rejection, index).into(),
+        other => other,
+    }
 }
 
 fn at_job(refused: Rejection, index: usize) -> Rejection {

@@ -13,6 +13,7 @@ use crate::domain::job::{Artifact, AttemptLogs, Job, JobStatus};
 use crate::domain::payload::{
     JobCancelRequested, JobCancelled, JobCreated, JobHoldEnded, JobReplayed, JobScheduled,
 };
+use crate::domain::redaction::Sensitive;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::{JobId, RunId, StepName};
 
@@ -71,11 +72,12 @@ impl Draft<'_> {
         } else {
             JobStatus::Pending
         };
-        let (payload, payload_text) = match &request.payload {
+        let (payload, disclosures) = self.redacted(request)?;
+        let (payload, payload_text) = match payload {
             // A recorded `null` reads back as nothing recorded.
             Payload::Json(text) if text.is_null() => (None, Some("null".to_owned())),
-            Payload::Json(text) => (Some(text.clone()), None),
-            Payload::Text(text) => (None, Some(text.clone())),
+            Payload::Json(text) => (Some(text), None),
+            Payload::Text(text) => (None, Some(text)),
         };
         let subject = Subject {
             job: Some(id),
@@ -89,6 +91,7 @@ impl Draft<'_> {
             project: spec.project.clone(),
         };
         let created = JobCreated {
+            disclosures,
             idempotency: request.idempotency.clone(),
             node: place.map(|place| place.node),
             payload,
@@ -171,6 +174,7 @@ impl Draft<'_> {
             return Err(illegal(&job, "retried"));
         }
         refuse_in_run(&job)?;
+        self.check_payload_kept(id)?;
         let reason = clip(reason);
         self.resolve_open_letter(&job, Resolution::Retried, &reason)?;
         let scheduled = JobScheduled { afresh: true, reason };
@@ -194,8 +198,7 @@ impl Draft<'_> {
             return Err(illegal(&job, "replayed"));
         }
         refuse_in_run(&job)?;
-        let row = self.read(|view| view.payload(id))?;
-        let row = row.ok_or_else(|| Rejection::not_found("payload"))?;
+        let row = self.check_payload_kept(id)?;
         let payload = match (row.payload, row.payload_text) {
             (Some(text), _) => Payload::Json(text),
             (None, text) => Payload::Text(text.unwrap_or_else(|| "null".to_owned())),
@@ -205,6 +208,7 @@ impl Draft<'_> {
             idempotency: idempotency.cloned(),
             payload,
             replay_of: Some(id),
+            sensitive: Sensitive::again(row.disclosures),
             spec: Arc::new(job.spec.again()),
         };
         let replay = self.draw_job();

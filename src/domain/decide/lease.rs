@@ -55,10 +55,13 @@ impl Draft<'_> {
             worker: worker.to_owned(),
         };
         self.emit_job(&job, EventBody::JobStarted(started))?;
-        let payload = self.read(|view| view.payload(id))?;
-        let payload = payload.ok_or_else(|| Rejection::not_found("payload"))?;
+        let payload = self.payload_row(id)?;
         let needs = self.needed_artifacts(&job)?;
         let job = self.job_row(id)?;
+        if let Some(failure) = self.nothing_to_disclose(payload.disclosures)? {
+            self.fail(&job, failure, 0, Ended::default())?;
+            return self.reply_job(id);
+        }
         Ok(Reply::Leased(Box::new(Leased {
             job,
             needs,

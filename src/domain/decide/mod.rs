@@ -13,6 +13,7 @@ mod job;
 mod lease;
 mod order;
 mod pause;
+mod redaction;
 mod replay;
 mod report;
 mod run;
@@ -30,6 +31,7 @@ pub use self::run::{STEP_JOB_TYPE, STEP_QUEUE};
 use super::apply::{ApplyError, apply};
 use super::command::{Command, Reply};
 use super::event::{Actor, Event, EventBody, Subject};
+use super::redaction::{Kept, Salts, Seed};
 use super::rejection::{Code, Refusal, Rejection};
 use super::state::{Changes, Layered, Unavailable, View};
 use super::{Digest, JobId, RunId, Seq, TenantName, Timestamp, leaf_hash};
@@ -48,6 +50,8 @@ pub struct Stamp {
     pub entropy: u64,
     /// The ledger's size: the sequence of the first event this command makes.
     pub next: Seq,
+    /// Drawn for this command; decides the salts of redacted fields.
+    pub seed: Seed,
 }
 
 /// One event ready for the journal.
@@ -68,6 +72,8 @@ pub struct Decision {
     pub events: Vec<Accepted>,
     /// What they change.
     pub changes: Changes,
+    /// What of their redacted fields is to be kept, and flushed before they are recorded; in the order of the events.
+    pub kept: Vec<Kept>,
     /// What is answered.
     pub reply: Reply,
 }
@@ -87,6 +93,8 @@ pub fn decide(view: &dyn View, stamp: &Stamp, command: &Command) -> Result<Decis
         stamp,
         changes: Changes::default(),
         events: Vec::new(),
+        kept: Vec::new(),
+        salts: Salts::new(stamp.seed),
         bytes: 0,
         bytes_max: bytes_max(command),
         drawn: 0,
@@ -95,6 +103,7 @@ pub fn decide(view: &dyn View, stamp: &Stamp, command: &Command) -> Result<Decis
     Ok(Decision {
         events: draft.events,
         changes: draft.changes,
+        kept: draft.kept,
         reply,
     })
 }
@@ -104,7 +113,9 @@ struct Draft<'a> {
     stamp: &'a Stamp,
     changes: Changes,
     events: Vec<Accepted>,
-    /// Sum of the event bytes so far, and its bound.
+    kept: Vec<Kept>,
+    salts: Salts,
+    /// Sum of the event and disclosure bytes so far, and its bound.
     bytes: usize,
     bytes_max: usize,
     /// Ids drawn so far.
@@ -181,6 +192,7 @@ impl Draft<'_> {
             Command::DeleteSecret { name, reason } => self.delete_secret(name, reason),
             Command::Order(order) => self.change_order(order),
             Command::ChangeWebhook(request) => self.change_webhook(request),
+            Command::Redaction(request) => self.redaction(request),
             Command::OpenLedger { origin } => self.open_ledger(origin),
             Command::CreateTenant { name } => self.create_tenant(name),
             Command::CreateToken(token) => self.create_token(token),
@@ -209,7 +221,7 @@ impl Draft<'_> {
     }
 
     fn emit(&mut self, body: EventBody, subject: Subject, labels: Labels) -> Result<Seq, Refusal> {
-        let seq = Seq(self.stamp.next.0 + self.events.len() as u64);
+        let seq = self.next_seq();
         let event = Box::new(Event {
             actor: self.stamp.actor.clone(),
             at: self.stamp.at,
@@ -240,6 +252,11 @@ impl Draft<'_> {
         let leaf = leaf_hash(&bytes);
         self.events.push(Accepted { event, bytes, leaf });
         Ok(seq)
+    }
+
+    /// The number of the event that is emitted next.
+    fn next_seq(&self) -> Seq {
+        Seq(self.stamp.next.0 + self.events.len() as u64)
     }
 
     /// An event of the ledger itself, about no job or run.

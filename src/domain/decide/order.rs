@@ -13,6 +13,7 @@ use crate::domain::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
     WorkorderRecalled, WorkorderRefused, WorkorderReported, WorkorderStarted,
 };
+use crate::domain::redaction::Salts;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::state::Changes;
 use crate::domain::{Digest, OrderId, PackName};
@@ -115,6 +116,8 @@ impl Draft<'_> {
             stamp: self.stamp,
             changes: Changes::default(),
             events: Vec::new(),
+            kept: Vec::new(),
+            salts: Salts::new(self.stamp.seed),
             bytes: 0,
             bytes_max: limits::ORDER_EVENTS_BYTES_MAX,
             drawn: 0,

@@ -12,6 +12,7 @@ use crate::domain::command::{Choice, GraphJob, ReplayRun, Reply};
 use crate::domain::event::EventBody;
 use crate::domain::job::{Job, JobSpec, JobStatus};
 use crate::domain::payload::{DeadLettersReplayed, RunCreated};
+use crate::domain::redaction::Sensitive;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{GraphNode, RunGraph};
 use crate::domain::standing::Standing;
@@ -28,6 +29,7 @@ impl Draft<'_> {
             let detail = format!("a run that is {} cannot be replayed", old.status.as_str());
             return Err(Rejection::new(Code::IllegalTransition, detail).into());
         }
+        self.check_kept(old.disclosures)?;
         if old.pack.is_some() {
             self.check_secrets(&self.pack_of(&old)?.spec)?;
         }
@@ -61,6 +63,8 @@ impl Draft<'_> {
             self.emit_run(&old, EventBody::DeadLettersReplayed(replayed))?;
         }
         let created = RunCreated {
+            disclosures: old.disclosures,
+            env_sd: old.env_sd.clone(),
             graph: nodes,
             idempotency: request.idempotency.clone(),
             inputs: old.inputs.clone(),
@@ -98,8 +102,7 @@ impl Draft<'_> {
 
     fn job_again(&self, node: &GraphNode, job: &Job) -> Result<GraphJob, Refusal> {
         let id: JobId = node.job;
-        let row = self.read(|view| view.payload(id))?;
-        let row = row.ok_or_else(|| Rejection::not_found("payload"))?;
+        let row = self.payload_row(id)?;
         let payload = match (row.payload, row.payload_text) {
             (Some(text), _) => Payload::Json(text),
             (None, text) => Payload::Text(text.unwrap_or_else(|| "null".to_owned())),
@@ -109,6 +112,7 @@ impl Draft<'_> {
             // The new graph has its edges already.
             needs: Vec::new(),
             payload,
+            sensitive: Sensitive::again(row.disclosures),
             spec: Arc::new(job.spec.again()),
         })
     }
@@ -141,6 +145,7 @@ fn later_again(node: &GraphNode) -> GraphJob {
         name: node.name.clone(),
         needs: Vec::new(),
         payload: Payload::of(&Value::Null),
+        sensitive: Sensitive::default(),
         spec: Arc::new(JobSpec::of_type(STEP_JOB_TYPE)),
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::bounds::{check_correlation, check_idempotency, check_text, clip};
+use super::redaction::step_payload;
 use super::{Draft, Labels};
 use crate::domain::canonical::{Payload, Value};
 use crate::domain::command::{GraphJob, PackNovelty, RegisterPack, Reply, StartRun};
@@ -10,6 +11,7 @@ use crate::domain::event::{EventBody, Subject};
 use crate::domain::job::{Job, JobSpec, JobStatus};
 use crate::domain::pack::{StepSpec, resolve_inputs};
 use crate::domain::payload::{PackRegistered, RunCancelRequested, RunCreated, RunEnded};
+use crate::domain::redaction::Sensitive;
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::{PackReference, Run, RunGraph, RunStatus};
 use crate::domain::{Digest, OrderId, PackName, RunId, StepName};
@@ -85,14 +87,16 @@ impl Draft<'_> {
         if order_id.is_none() {
             self.check_secrets(&pack.spec)?;
         }
+        let inputs = self.redact_inputs(&pack.spec, inputs)?;
         let jobs = pack.spec.steps.iter().map(|step| GraphJob {
             name: step.id.clone(),
             needs: step.needs.clone(),
-            payload: Payload::of(&if step.is_dynamic() {
-                Value::Null
+            payload: if step.is_dynamic() {
+                Payload::of(&Value::Null)
             } else {
-                pack.spec.task(step, &inputs).value()
-            }),
+                step_payload(&pack.spec.task(step, &inputs.plain), &inputs.env_sd)
+            },
+            sensitive: Sensitive::again(inputs.kept_with),
             spec: Arc::new(step_spec(step)),
         });
         let jobs: Vec<GraphJob> = jobs.collect();
@@ -101,9 +105,11 @@ impl Draft<'_> {
             node.later = step.is_dynamic();
         }
         let created = RunCreated {
+            disclosures: inputs.kept_with,
+            env_sd: inputs.env_sd,
             graph,
             idempotency: request.idempotency.clone(),
-            inputs,
+            inputs: inputs.recorded,
             max_parallel: pack.spec.max_parallel,
             order_id,
             pack: Some(PackReference {

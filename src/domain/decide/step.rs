@@ -7,15 +7,17 @@ use std::sync::Arc;
 
 use super::Draft;
 use super::job::Place;
+use super::redaction::{plain_inputs, step_payload};
 use super::run::step_spec;
 use crate::domain::Digest;
-use crate::domain::canonical::{Payload, Value, write};
+use crate::domain::canonical::{Value, write};
 use crate::domain::command::SubmitJob;
 use crate::domain::concurrency::Concurrency;
 use crate::domain::event::EventBody;
 use crate::domain::job::JobStatus;
 use crate::domain::pack::{Facts, Resolution, StepSpec, StepTask, step_facts};
 use crate::domain::payload::{StepCancelled, StepMapped, StepSkipped, StepUnresolved};
+use crate::domain::redaction::Sensitive;
 use crate::domain::rejection::{Refusal, Rejection};
 use crate::domain::run::{Run, RunGraph};
 use crate::domain::standing::{Standing, item_name};
@@ -104,7 +106,7 @@ impl Draft<'_> {
         let pack = self.pack_of(run)?;
         let step = step_at(&pack, index)?;
         let facts = self.facts(run, graph, index, &pack)?;
-        let binding = binding(&pack, &facts);
+        let binding = binding(&pack, run, &facts);
         match self.resolution(run, index, &pack, &facts) {
             Err(refusal) => Err(refusal),
             Ok(Err(detail)) => {
@@ -204,7 +206,7 @@ impl Draft<'_> {
     /// What the expressions of a step may look at.
     fn facts(&self, run: &Run, graph: &RunGraph, index: u32, pack: &Pack) -> Result<Facts, Refusal> {
         let mut facts = Facts {
-            inputs: run.inputs.clone(),
+            inputs: plain_inputs(run),
             item: None,
             run: BTreeMap::from([
                 ("id".to_owned(), Value::String(run.id.to_string())),
@@ -248,9 +250,9 @@ impl Draft<'_> {
 }
 
 /// What a gate asks about: the plan, the inputs of the run, and what the steps before it came to.
-fn binding(pack: &Pack, facts: &Facts) -> Digest {
+fn binding(pack: &Pack, run: &Run, facts: &Facts) -> Digest {
     let about = Value::Object(BTreeMap::from([
-        ("inputs".to_owned(), Value::Object(facts.inputs.clone())),
+        ("inputs".to_owned(), Value::Object(run.inputs.clone())),
         ("planHash".to_owned(), Value::from(pack.plan_hash.to_string())),
         ("steps".to_owned(), Value::Object(facts.steps.clone())),
     ]));
@@ -275,7 +277,8 @@ fn placed<'a>(run: &Run, node: u32, name: &'a crate::domain::StepName) -> Place<
 fn job_of(run: &Run, step: &StepSpec, task: &StepTask) -> SubmitJob {
     SubmitJob {
         correlation_id: run.correlation_id.clone(),
-        ..SubmitJob::new(step_spec(step), Payload::of(&task.value()))
+        sensitive: Sensitive::again(run.disclosures),
+        ..SubmitJob::new(step_spec(step), step_payload(task, &run.env_sd))
     }
 }
 

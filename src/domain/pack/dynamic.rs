@@ -156,6 +156,14 @@ pub(super) fn check_references(
                 let message = format!("there is no input {unknown}");
                 log.add(at.error(PackCode::UnknownReference, message));
             }
+            let is_sensitive = |name: &&String| inputs.get(*name).is_some_and(|input| input.sensitive);
+            if let Some(name) = references.inputs.iter().find(is_sensitive) {
+                let message = format!(
+                    "the input {name} is sensitive: what expressions come to is recorded, so they cannot look at it; steps \
+                     have it in their environment"
+                );
+                log.add(at.error(PackCode::InvalidExpression, message));
+            }
             let is_needed = |name: &String| step.needs_at.iter().any(|(need, _)| need.as_str() == name);
             if let Some(unknown) = references.steps.iter().find(|name| !is_needed(name)) {
                 let message = format!(

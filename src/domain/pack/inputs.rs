@@ -11,7 +11,7 @@ use crate::domain::canonical::{Value, text_fits, write};
 use crate::domain::rejection::{Code, Rejection};
 use crate::limits;
 
-pub(super) const INPUT_FIELDS: &[&str] = &["default", "description", "type"];
+pub(super) const INPUT_FIELDS: &[&str] = &["default", "description", "sensitive", "type"];
 
 /// Fills in defaults and checks what is given against what the pack declares.
 ///
@@ -154,9 +154,17 @@ fn read_input(at: &Cursor<'_>, log: &mut Findings) -> Option<InputSpec> {
         }
         value
     });
+    let sensitive = fields
+        .optional("sensitive", log, |at, log| at.truth(log))
+        .unwrap_or(false);
+    if let (true, Some(at)) = (sensitive, fields.get("default")) {
+        let message = "a sensitive input has no default: everybody who reads the pack would see it";
+        log.add(at.error(PackCode::InvalidValue, message));
+    }
     Some(InputSpec {
         default,
         description: read_description(&fields, log),
+        sensitive,
         input_type,
     })
 }

@@ -12,6 +12,7 @@ use super::node::read_source;
 use super::spec::{Network, PackSpec, SealedUse};
 use super::step::read_steps;
 use super::units::duration_ms;
+use crate::domain::redaction::DIGESTS;
 use crate::domain::{PackName, SecretName};
 use crate::limits;
 
@@ -224,7 +225,7 @@ pub(super) fn read_env(
         let name = member.name();
         if !is_env_name(name) {
             let message =
-                "a variable is named [A-Za-z_][A-Za-z0-9_]{0,63}; FASTNESS_ and INPUT_ are reserved";
+                "a variable is named [A-Za-z_][A-Za-z0-9_]{0,63}; FASTNESS_, INPUT_ and _sd are reserved";
             log.add(member.error(PackCode::InvalidName, message));
         }
         let Some(value) = member
@@ -255,6 +256,7 @@ fn is_env_name(name: &str) -> bool {
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+        && name != DIGESTS
         && !name.starts_with("FASTNESS_")
         && !name.starts_with("INPUT_")
 }

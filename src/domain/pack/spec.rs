@@ -217,6 +217,9 @@ pub struct InputSpec {
     /// For people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
+    /// Its value is in no leaf: steps get it in their environment, and nothing else sees it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sensitive: bool,
     /// Its type.
     #[serde(rename = "type")]
     pub input_type: InputType,

@@ -179,12 +179,12 @@ fn number(amount: u64) -> Value {
 }
 
 /// `a-b` → `INPUT_A_B`.
-pub(super) fn input_variable(name: &str) -> String {
+pub fn input_variable(name: &str) -> String {
     format!("INPUT_{}", name.to_ascii_uppercase().replace('-', "_"))
 }
 
 /// A string as it is; all else as canonical JSON, which for an integer and a truth value is the plain word.
-fn input_text(value: &Value) -> String {
+pub fn input_text(value: &Value) -> String {
     match value {
         Value::String(text) => text.clone(),
         other => String::from_utf8_lossy(&write(other)).into_owned(),

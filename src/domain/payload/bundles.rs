@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::redaction::ExportedRedaction;
 use crate::domain::{Digest, TenantName};
 
 payload!(
@@ -14,6 +15,9 @@ payload!(
         missing: Option<u64>,
         /// Origin of the ledger.
         origin: String,
+        /// What of redacted fields is in it; none in events of before there were any.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        redaction: Option<ExportedRedaction>,
         /// Root at its size.
         root: Digest,
         /// Size of the ledger at its end.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::canonical::Value;
 use crate::domain::idempotency::Idempotency;
 use crate::domain::run::{GraphNode, PackReference, RunCounts};
-use crate::domain::{OrderId, RunId};
+use crate::domain::{OrderId, RunId, Seq};
 
 payload!(
     /// Only gates are left of a run.
@@ -38,6 +38,12 @@ payload!(
 payload!(
     /// A run came into being, with its whole graph.
     RunCreated {
+        /// The event with which the disclosures of sensitive inputs are kept: this one, or that of the run which is done again.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        disclosures: Option<Seq>,
+        /// Digests of the variables in which steps get sensitive inputs, as they stand in `_sd`.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        env_sd: Vec<String>,
         /// The jobs and what each needs.
         graph: Vec<GraphNode>,
         /// The key under which the same request is not done twice.

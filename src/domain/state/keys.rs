@@ -1,6 +1,71 @@
-//! The kinds of rows, and how keys are stored: a kind is its first byte, the order of storage is that of the keys.
+//! What names a row, and how the name is written in storage.
 
-use super::Key;
+use crate::domain::dead_letter::Fingerprint;
+use crate::domain::{
+    Digest, EnclaveName, JobId, OrderId, PackName, PolicyName, RunId, SecretName, Seq, TenantName, TokenId,
+    WebhookName,
+};
+
+/// Names one row of a tenant. The order of variants is the order of storage.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// A job.
+    Job(JobId),
+    /// A job's payload.
+    Payload(JobId),
+    /// A run.
+    Run(RunId),
+    /// The graph of a run.
+    Graph(RunId),
+    /// What a node of a run still waits for.
+    Node(RunId, u32),
+    /// A pack version.
+    Pack(PackName, u32),
+    /// The latest version of a pack.
+    PackHead(PackName),
+    /// The bytes of a pack version.
+    PackSource(PackName, u32),
+    /// Which version has these bytes.
+    PackBytes(PackName, Digest),
+    /// An artifact, by content.
+    Artifact(Digest),
+    /// How many jobs run under a concurrency key.
+    Concurrency(String),
+    /// What an idempotency key made: route and key.
+    Idempotency(String, String),
+    /// The dead letter of a job.
+    DeadLetter(JobId),
+    /// Failures with one fingerprint.
+    Cluster(Fingerprint),
+    /// A tenant (ledger `system`).
+    Tenant(TenantName),
+    /// A token (ledger `system`).
+    Token(TokenId),
+    /// The pinned keys of an origin (ledger `system`).
+    Pin(String),
+    /// A foreign ledger held here (ledger `system`).
+    Import(TenantName),
+    /// A worker, by name.
+    Worker(String),
+    /// A secret; never its value.
+    Secret(SecretName),
+    /// A webhook; never its secret.
+    Webhook(WebhookName),
+    /// A bundle that persons are asked about, by its tar (ledger `system`).
+    ImportRequest(Digest),
+    /// A work order that was issued here.
+    IssuedOrder(OrderId),
+    /// A work order that was taken in here.
+    ReceivedOrder(OrderId),
+    /// The pinned key of a hub (ledger `system`).
+    OrdersPin(EnclaveName),
+    /// What is held of an enclave's trust (ledger `system`).
+    Trust(String),
+    /// Rules that name fields.
+    Policy(PolicyName),
+    /// That the disclosures kept with this event were erased.
+    Erasure(Seq),
+}
 
 /// The kinds of rows, as stored first byte of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,11 +123,15 @@ pub enum Kind {
     OrdersPin,
     /// [`Key::Trust`].
     Trust,
+    /// [`Key::Policy`].
+    Policy,
+    /// [`Key::Erasure`].
+    Erasure,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 28] = [
         Kind::Job,
         Kind::Payload,
         Kind::Run,
@@ -89,6 +158,8 @@ impl Kind {
         Kind::ReceivedOrder,
         Kind::OrdersPin,
         Kind::Trust,
+        Kind::Policy,
+        Kind::Erasure,
     ];
 }
 
@@ -122,6 +193,8 @@ impl Key {
             Key::ReceivedOrder(_) => Kind::ReceivedOrder,
             Key::OrdersPin(_) => Kind::OrdersPin,
             Key::Trust(_) => Kind::Trust,
+            Key::Policy(_) => Kind::Policy,
+            Key::Erasure(_) => Kind::Erasure,
         }
     }
 
@@ -162,6 +235,8 @@ impl Key {
             Key::IssuedOrder(id) | Key::ReceivedOrder(id) => out.extend_from_slice(id.as_bytes()),
             Key::OrdersPin(hub) => out.extend_from_slice(hub.as_str().as_bytes()),
             Key::Trust(enclave) => out.extend_from_slice(enclave.as_bytes()),
+            Key::Policy(name) => out.extend_from_slice(name.as_str().as_bytes()),
+            Key::Erasure(seq) => out.extend_from_slice(&seq.0.to_be_bytes()),
         }
     }
 }

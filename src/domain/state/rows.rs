@@ -30,6 +30,9 @@ pub struct Pack {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PayloadRow {
+    /// The event with which the disclosures of its redacted fields are kept; none when it has no such fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disclosures: Option<Seq>,
     /// Where it fits the canonical profile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payload: Option<CanonicalText>,
@@ -54,4 +57,18 @@ pub struct ArtifactRow {
     pub mime: String,
     /// Length.
     pub size: u64,
+}
+
+/// That disclosures were erased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Erasure {
+    /// When.
+    pub at: Timestamp,
+    /// Who did it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The event that says so.
+    pub seq: Seq,
 }

@@ -1,4 +1,4 @@
-//! Making a batch true: journal and flush, ledgers, replies, publication, in this order; the projection follows.
+//! Making a batch true: disclosures and their flush, journal and flush, ledgers, replies, publication, in this order; the projection follows.
 //!
 //! Promises: nothing is answered or published before the journal's flush returned; an append or flush that failed is never
 //! tried again; whoever was answered reads what the answer told, for readers wait until the projection shows it. It must
@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::{Dropped, Fatal, Owed, Writer};
+use crate::domain::event::EventBody;
 use crate::engine::feed::Committed;
 use crate::engine::projector::Durable;
 use crate::engine::trial::{RowCache, Trial};
@@ -67,9 +68,18 @@ impl Writer {
     fn record(&mut self, trial: Trial) -> Result<(), Dropped> {
         let fatal =
             |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
+        // First: an event whose values are nowhere must not be, short of their erasure.
+        self.shared
+            .disclosures
+            .append(&trial.kept)
+            .map_err(|error| fatal("disclosures", &error))?;
         let mut records = Vec::with_capacity(trial.events.len());
         let mut committed = Vec::with_capacity(trial.events.len());
+        let mut erased = Vec::new();
         for accepted in trial.events {
+            if let EventBody::DisclosureErased(payload) = &accepted.event.body {
+                erased.push((accepted.event.tenant.clone(), payload.disclosures));
+            }
             let bytes = Bytes::from(accepted.bytes);
             committed.push(Committed::new(&accepted.event, bytes.clone(), accepted.leaf));
             records.push(Record {
@@ -87,6 +97,11 @@ impl Writer {
         self.shared
             .stats
             .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
+        // Before anybody is answered: whoever hears that values are erased can rely on it.
+        for (tenant, with) in &erased {
+            let gone = self.shared.disclosures.erase(tenant, *with);
+            gone.map_err(|error| fatal("disclosures", &error))?;
+        }
         for event in &committed {
             self.shared
                 .ledgers

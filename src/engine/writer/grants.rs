@@ -275,6 +275,8 @@ impl Writer {
         };
         match self.decide(trial, at, tenant, &actor, &command)? {
             Ok(Reply::Leased(leased)) => Ok(Some(*leased)),
+            // Its values were erased: the attempt failed for good where it would have begun.
+            Ok(Reply::Job(_)) => Ok(None),
             other => {
                 // The ready order is derived: what cannot be started does not belong there.
                 debug_assert!(false, "{job} of the ready order could not be started: {other:?}");

@@ -26,6 +26,7 @@ use crate::clock::Clock;
 use crate::domain::command::{Command, LeaseEnd, Reply};
 use crate::domain::decide::Stamp;
 use crate::domain::event::{Actor, EventBody};
+use crate::domain::redaction::Seed;
 use crate::domain::rejection::{Refusal, Rejection};
 use crate::domain::{JobId, Seq, TenantName, Timestamp};
 use crate::journal::{Journal, Position, Term};
@@ -270,6 +271,7 @@ impl Writer {
             at,
             entropy: self.clock.entropy(),
             next: Seq(next),
+            seed: Seed::new(self.clock.seed()),
         };
         let (first, reply) = match trial.decide(&self.cache, &stamp, command) {
             Ok(decided) => decided,

@@ -134,6 +134,7 @@ fn job(tenant: &str, queue: &str, job_type: &str, requires: &[(&str, &str)]) -> 
         correlation_id: None,
         idempotency: None,
         replay_of: None,
+        sensitive: crate::domain::redaction::Sensitive::default(),
     }));
     let (reply, _) = oneshot::channel();
     Request {

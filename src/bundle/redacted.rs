@@ -1,0 +1,118 @@
+//! Where digests have a meaning in a history: in the payload of `job.created`, and in the inputs of `run.created`, of events
+//! that name the event with which their disclosures are kept. Nowhere else.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::domain::canonical::{Value, parse};
+use crate::domain::event::{Event, EventBody};
+use crate::domain::redaction::{FieldsError, Opened, Pointer, RUN_INPUTS_TYPE, references, write_digest};
+use crate::domain::{Digest, Seq};
+
+/// Stands in each event with redacted fields, and in few others.
+const MARK: &[u8] = b"\"disclosures\":";
+
+/// The redacted object of one event.
+#[derive(Debug)]
+pub(super) struct Redacted {
+    /// The event with which its disclosures are kept.
+    pub(super) with: Seq,
+    /// What rules call it.
+    pub(super) type_name: String,
+    fields: Value,
+    /// Each digest, by its text as it stands in `_sd`, with the place of its object among `ways`.
+    digests: BTreeMap<String, (Digest, usize)>,
+    ways: Vec<Vec<String>>,
+    shown: BTreeSet<(usize, String)>,
+}
+
+impl Redacted {
+    /// Reads an event. None when it has no redacted fields.
+    ///
+    /// # Errors
+    /// What is wrong with its digests.
+    pub(super) fn read(line: &[u8]) -> Result<Option<Self>, String> {
+        if !line.windows(MARK.len()).any(|window| window == MARK) {
+            return Ok(None);
+        }
+        let event = Event::from_bytes(line).map_err(|error| error.to_string())?;
+        Redacted::of(&event).map_err(|error| error.to_string())
+    }
+
+    /// The same, of an event that is read already.
+    fn of(event: &Event) -> Result<Option<Self>, FieldsError> {
+        let (with, type_name, fields) = match &event.body {
+            EventBody::JobCreated(created) => {
+                let (Some(with), Some(text)) = (created.disclosures, &created.payload) else {
+                    return Ok(None);
+                };
+                let fields = parse(text.as_str().as_bytes()).map_err(|_| FieldsError::Digests)?;
+                (with, created.spec.job_type.clone(), fields)
+            }
+            EventBody::RunCreated(created) => {
+                let Some(with) = created.disclosures else {
+                    return Ok(None);
+                };
+                (
+                    with,
+                    RUN_INPUTS_TYPE.to_owned(),
+                    Value::Object(created.inputs.clone()),
+                )
+            }
+            _ => return Ok(None),
+        };
+        let (mut ways, mut digests) = (Vec::new(), BTreeMap::new());
+        for (way, of_object) in references(&fields)? {
+            for digest in of_object {
+                digests.insert(write_digest(&digest), (digest, ways.len()));
+            }
+            ways.push(way);
+        }
+        Ok(Some(Redacted {
+            with,
+            type_name,
+            fields,
+            digests,
+            ways,
+            shown: BTreeSet::new(),
+        }))
+    }
+
+    /// How many digests it has.
+    pub(super) fn count(&self) -> u64 {
+        self.digests.len() as u64
+    }
+
+    /// Where a digest, as it stands in `_sd`, has its field.
+    pub(super) fn pointer(&self, digest: &str, name: &str) -> Option<Pointer> {
+        let (_, way) = self.digests.get(digest)?;
+        Some(Pointer::below(self.ways.get(*way)?, name))
+    }
+
+    /// True for a digest that stands here.
+    pub(super) fn has(&self, digest: &str) -> bool {
+        self.digests.contains_key(digest)
+    }
+
+    /// Takes a disclosure for shown.
+    ///
+    /// # Errors
+    /// No digest here is its own; its field is there already, or was shown before.
+    pub(super) fn show(&mut self, digest: &str, opened: &Opened) -> Result<(), &'static str> {
+        let (_, way) = self
+            .digests
+            .get(digest)
+            .ok_or("no digest of the event belongs to it")?;
+        let object = self.ways[*way]
+            .iter()
+            .try_fold(&self.fields, |at, part| match at {
+                Value::Object(members) => members.get(part),
+                Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => None,
+            });
+        let is_there = object.is_some_and(|object| object.get(&opened.name).is_some());
+        if is_there || !self.shown.insert((*way, opened.name.clone())) {
+            return Err("its field is there already");
+        }
+        Ok(())
+    }
+}
