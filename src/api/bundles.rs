@@ -100,7 +100,7 @@ async fn exported(
         api.blocking(move |api| Ok(reemit(api.engine(), &wanted)?))
             .await?
     } else {
-        let showing = api.showing(&caller, body.redaction).await?;
+        let showing = api.showing(caller, body.redaction).await?;
         let ask = ExportAsk {
             tenant,
             from: body.from.unwrap_or(0),

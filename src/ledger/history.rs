@@ -290,7 +290,7 @@ impl History {
         if end - end % TILE_LEAVES != first || end <= seq {
             return Ok(None);
         }
-        let length = (range.end - range.start) as usize;
+        let length = range.end - range.start;
         file.block(range.start as u64, length, (seq, end - first))
             .map(Some)
     }
