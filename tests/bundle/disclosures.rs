@@ -73,6 +73,7 @@ fn run_created(seq: u64, inputs: Value) -> Vec<u8> {
             idempotency: None,
             inputs,
             max_parallel: None,
+            order_id: None,
             pack: None,
             replay_of: None,
             timeout_ms: None,
