@@ -180,7 +180,7 @@ pub async fn open(target: &Target) -> Result<Channel, EgressError> {
     let socket = tokio::time::timeout(limit, connect(target))
         .await
         .map_err(|_| EgressError::Slow(target.to_string()))??;
-    begin(socket, target.to_string(), Allowance::unbounded()).await
+    begin(socket, target.to_string(), Allowance::any()).await
 }
 
 /// Begins to speak HTTP over a socket.

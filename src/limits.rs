@@ -2,6 +2,8 @@
 //!
 //! A bound that is not here does not exist. Units come last in each name.
 
+mod relations;
+
 /// Most persons that a gate may ask for.
 pub const APPROVERS_MAX: u32 = 10;
 /// Largest integer that every JSON implementation represents exactly (2^53 - 1).
@@ -461,63 +463,3 @@ pub const DOCTOR_FINDINGS_MAX: usize = 20;
 pub const BOARD_STEPS_MAX: usize = 24;
 /// Longest part of a source line that is shown.
 pub const SHOWN_CHARACTERS_MAX: usize = 160;
-
-const _: () =
-    assert!(ORDER_PACKS_BYTES_MAX + ORDER_RUNS_MAX * INPUTS_BYTES_MAX < ORDER_TAR_BYTES_MAX as usize);
-const _: () = assert!(ORDER_TAR_BYTES_MAX <= ORDER_FILE_BYTES_MAX as u64);
-const _: () = assert!(WEBHOOKS_PER_TENANT_MAX <= WEBHOOKS_MAX && WEBHOOKS_PER_TENANT_MAX <= PAGE_ITEMS_MAX);
-const _: () = assert!(WEBHOOK_RETRY_MS_MIN <= WEBHOOK_RETRY_MS_MAX);
-const _: () = assert!(WEBHOOK_ERROR_BYTES_MAX * 6 + 512 <= WEBHOOK_CURSOR_BYTES_MAX as usize);
-const _: () = assert!(STREAM_BATCHES_WATCHED_MAX <= STREAM_BATCHES_MAX);
-const _: () = assert!(WEBHOOK_OVERLAP_MS_DEFAULT <= WEBHOOK_OVERLAP_MS_MAX);
-const _: () = assert!(PAYLOAD_DEPTH_MAX + 4 <= JSON_DEPTH_MAX);
-const _: () = assert!(JSON_DEPTH_MAX < PAYLOAD_TEXT_DEPTH_MAX);
-const _: () = assert!(PACK_DEPTH_MAX <= PAYLOAD_DEPTH_MAX);
-const _: () = assert!(PACK_BYTES_MAX <= RUN_TASKS_BYTES_MAX);
-const _: () = assert!(RUN_TASKS_BYTES_MAX * 2 < BATCH_BYTES_MAX);
-const _: () = assert!(INPUTS_BYTES_MAX < ARGUMENT_BYTES_MAX);
-const _: () = assert!(EXPRESSION_RESULT_BYTES_MAX < ARGUMENT_BYTES_MAX);
-const _: () = assert!(COMMAND_BYTES_MAX + BATCH_GATHER_BYTES_MAX <= BATCH_BYTES_MAX);
-const _: () = assert!(((FOLLOW_UP_BYTES_MAX + BATCH_GATHER_BYTES_MAX) as u64 + (4 << 20)) <= SEGMENT_BYTES);
-const _: () = assert!(RESOLVED_BYTES_MAX * 2 <= COMMAND_BYTES_MAX);
-const _: () = assert!(STEP_LOG_BYTES_MIN < STEP_LOG_BYTES_MAX);
-const _: () = assert!(LOG_CHUNK_BYTES_MAX <= BODY_BYTES_MAX);
-const _: () = assert!(REPORT_BYTES_MAX < EVENT_BYTES_MAX);
-const _: () = assert!(WORKER_UPLOADS_PER_TENANT_MAX < WORKER_UPLOADS_MAX);
-const _: () = assert!(ARTIFACTS_PER_STEP_MAX <= WORKER_UPLOADS_PER_TENANT_MAX);
-const _: () = assert!(PAGE_ITEMS_DEFAULT <= PAGE_ITEMS_MAX);
-const _: () = assert!(BODY_BYTES_MAX < EVENT_BYTES_MAX);
-const _: () = assert!(EVENT_BYTES_MAX < COMMAND_BYTES_MAX);
-const _: () = assert!(REUSED_MARK_BYTES_MAX * RUN_JOBS_MAX < EVENT_BYTES_MAX / 2);
-const _: () = assert!(RUN_JOBS_MAX * 64 < EVENT_BYTES_MAX);
-const _: () = assert!(RUN_JOBS_MAX as u64 <= REPLAY_JOBS_MAX);
-const _: () = assert!((BATCH_BYTES_MAX as u64) * 2 <= SEGMENT_BYTES);
-const _: () = assert!(HEARTBEAT_MS * 3 <= LEASE_MS_DEFAULT);
-const _: () = assert!(BATCH_COMMANDS_MAX <= QUEUE_COMMANDS_MAX);
-const _: () = assert!(LOG_LINE_BYTES_MAX as u64 <= STEP_LOG_BYTES_MAX);
-const _: () = assert!(LOG_LINE_BYTES_MAX <= LOG_PAGE_BYTES_MAX);
-const _: () = assert!(LOG_BLOCK_BYTES_MAX < u16::MAX as usize);
-const _: () = assert!(URI_BYTES_MAX + HEADER_BYTES_MAX <= CONNECTION_BUFFER_BYTES);
-const _: () = assert!(STREAM_BATCHES_MAX <= FEED_BATCHES_MAX);
-const _: () = assert!(CLAIM_JOBS_MAX <= BATCH_COMMANDS_MAX);
-const _: () = assert!(CLAIMS_WAITING_PER_TENANT_MAX < CLAIMS_WAITING_MAX);
-const _: () = assert!(WORKERS_MAX <= CLAIMS_WAITING_PER_TENANT_MAX);
-const _: () = assert!(WS_MESSAGES_PER_SECOND_MAX < WS_FRAMES_PER_SECOND_MAX);
-const _: () =
-    assert!(WS_MESSAGES_PER_SECOND_MAX as u64 * WS_MESSAGE_BYTES_MAX as u64 <= WS_BYTES_PER_SECOND_MAX);
-const _: () = assert!(HEARTBEAT_STREAM_MS_MIN <= HEARTBEAT_STREAM_MS_DEFAULT);
-const _: () = assert!(HEARTBEAT_STREAM_MS_DEFAULT <= HEARTBEAT_STREAM_MS_MAX);
-const _: () = assert!(RUN_JOBS_MAX <= GRAPH_NODES_KEPT_MAX);
-const _: () = assert!(EVENT_BYTES_MAX <= SNAPSHOT_ITEM_BYTES_MAX);
-const _: () = assert!(RUNNER_CLAIM_WAIT_MS_MAX <= CLAIM_WAIT_MS_MAX);
-const _: () = assert!(TILE_LEAVES.is_power_of_two());
-const _: () = assert!(FRAME_BYTES_MAX < u32::MAX as usize);
-const _: () = assert!(FRAME_BLOCK_BYTES <= FRAME_CACHE_BYTES_MAX / 4);
-const _: () = assert!(EVENT_BYTES_MAX + 4 <= FRAME_CACHE_BYTES_MAX / 4);
-const _: () = assert!(EVENT_BYTES_MAX < BUNDLE_LINE_BYTES_MAX);
-const _: () = assert!(BUNDLE_MEMBERS_MAX as u64 * 512 <= BUNDLE_MANIFEST_BYTES_MAX);
-const _: () = assert!(BODY_BYTES_MAX / 3 * 4 + 1_024 <= DISCLOSURE_BYTES_MAX);
-const _: () = assert!(POLICIES_MAX <= PAGE_ITEMS_MAX);
-const _: () = assert!(INPUTS_MAX * 2 <= DISCLOSURES_PER_EVENT_MAX);
-const _: () = assert!(SENSITIVE_MAX + POLICY_RULES_MAX * RULE_ITEMS_MAX < u32::MAX as usize);
-const _: () = assert!(DISCLOSURE_BYTES_MAX as u64 * 4 <= DISCLOSURE_FILE_BYTES);

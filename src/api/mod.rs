@@ -62,6 +62,7 @@ mod secrets;
 mod server;
 mod session;
 mod sessions;
+mod shared;
 mod sse;
 mod streams;
 mod submit;
@@ -104,14 +105,9 @@ pub use self::request::escaped;
 pub use self::server::{Bounds, Server, serve};
 use self::sessions::Sessions;
 use crate::bundle::desk::Desk;
-use crate::domain::TenantName;
 use crate::domain::token::Scope;
-use crate::engine::Handle;
-use crate::output::{Inbox, Output};
-use crate::secrets::Secrets;
-use crate::stream::{Forms, Hub};
-use crate::trust::EnclaveId;
-use crate::webhooks::Webhooks;
+use crate::output::Inbox;
+use crate::stream::Hub;
 
 /// What a route asks of whoever calls it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -196,6 +192,7 @@ pub fn routes() -> Vec<Route> {
         run_routes(),
         worker_routes(),
         order_routes(),
+        evidence_routes(),
         house_routes(),
     ];
     parts.into_iter().flatten().collect()
@@ -336,8 +333,8 @@ fn order_routes() -> Vec<Route> {
     ]
 }
 
-/// The ledger, bundles, streams, administration.
-fn house_routes() -> Vec<Route> {
+/// The ledger, bundles, trust.
+fn evidence_routes() -> Vec<Route> {
     vec![
         get("/api/v1/events", READ, events::list),
         get("/api/v1/events/{seq}", READ, events::read),
@@ -372,6 +369,12 @@ fn house_routes() -> Vec<Route> {
         get("/api/v1/keys", READ, keys::list),
         post("/api/v1/keys/{role}/rotate", ADMIN, key_changes::rotate),
         post("/api/v1/keys/{role}/revoke", ADMIN, key_changes::revoke),
+    ]
+}
+
+/// Streams, administration.
+fn house_routes() -> Vec<Route> {
+    vec![
         get("/api/v1/stream", READ, streams::tenant),
         get("/api/v1/stream/jobs/{id}", READ, streams::job),
         get("/api/v1/stream/runs/{id}", READ, streams::run),
@@ -429,72 +432,6 @@ pub(crate) struct Api {
     revocations: Arc<watch::Sender<u64>>,
     /// True once the server is to end: streams close.
     stopping: watch::Sender<bool>,
-}
-
-impl Api {
-    /// Must be called within a runtime.
-    fn new(context: ApiContext) -> Arc<Self> {
-        let revocations = Arc::new(watch::Sender::new(0));
-        let forms = Forms {
-            whole: sse::encode_event,
-            part: ws_messages::encode_part,
-            cloud_event: cloud_events::encode,
-        };
-        let hub = Arc::new(Hub::start(&context.engine, forms, revocations.clone()));
-        let (outlet, pace) = (context.outlet.clone(), context.pace);
-        context
-            .webhooks
-            .start(hub.clone(), outlet, (webhook_test::judge, pace));
-        let api = Arc::new(Api {
-            inbox: Inbox::new(context.output.clone()),
-            desk: Desk::new(context.engine.clone(), context.import_approvals),
-            uploads: uploads::Uploads::default(),
-            attempts: attempts::Attempts::default(),
-            context,
-            sessions: Sessions::default(),
-            hub,
-            signals: Signals::default(),
-            revocations,
-            stopping: watch::Sender::new(false),
-        });
-        uploads::tidy(&api);
-        tokio::spawn(worker_ends::end_leases(Arc::downgrade(&api)));
-        api
-    }
-
-    fn engine(&self) -> &Handle {
-        &self.context.engine
-    }
-
-    fn output(&self) -> &Arc<Output> {
-        &self.context.output
-    }
-
-    fn secrets(&self) -> &Secrets {
-        &self.context.secrets
-    }
-
-    fn webhooks(&self) -> &Arc<Webhooks> {
-        &self.context.webhooks
-    }
-
-    fn now_ms(&self) -> i64 {
-        self.engine().clock().wall_ms()
-    }
-
-    fn enclave(&self) -> EnclaveId {
-        self.engine().keys().enclave()
-    }
-
-    /// The cookie of this enclave: several on one host do not sign each other out.
-    fn cookie_name(&self) -> String {
-        format!("fastness_{}", self.enclave())
-    }
-
-    /// The `source` of CloudEvents of a tenant's ledger.
-    fn source(&self, tenant: &TenantName) -> String {
-        cloud_events::source(&self.enclave(), tenant)
-    }
 }
 
 /// The routes, each behind what its row of the table asks.

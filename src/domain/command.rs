@@ -1,5 +1,6 @@
 //! Commands: what is asked. Imperative, with everything that deciding needs as data.
 
+mod admin;
 mod bundles;
 mod order;
 mod redaction;
@@ -18,11 +19,9 @@ use super::pack::PackSpec;
 use super::payload::{BundleExported, BundleImported, BundleRefused, BundleVerified, TrustPinned};
 use super::redaction::Sensitive;
 use super::report::{Report, WorkerRegistered};
-use super::token::Scope;
-use super::{
-    Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, Timestamp, TokenId,
-};
+use super::{Digest, JobId, PackName, RunId, SecretName, SecretVersion, StepName, TenantName, TokenId};
 
+pub use self::admin::CreateToken;
 pub use self::bundles::BundleCommand;
 pub use self::order::{HubCancel, OrderCommand, OrderContent, OrderRun};
 pub use self::redaction::{Redacted, RedactionCommand, RedactionReply};
@@ -481,21 +480,4 @@ pub struct RegisterPack {
     pub source: String,
     /// The normalised definition.
     pub spec: PackSpec,
-}
-
-/// A token to make.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CreateToken {
-    /// End of its validity.
-    pub expires_at: Option<Timestamp>,
-    /// For people.
-    pub name: String,
-    /// The person behind it.
-    pub person: String,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
-    /// SHA-256 of the secret, which was drawn outside.
-    pub secret_sha256: Digest,
-    /// For which tenants.
-    pub tenants: Vec<TenantName>,
 }

@@ -30,7 +30,7 @@ impl Allowance {
     }
 
     /// Any number.
-    pub fn unbounded() -> Self {
+    pub fn any() -> Self {
         Allowance {
             bytes_max: None,
             left: Arc::default(),

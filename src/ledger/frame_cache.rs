@@ -128,6 +128,7 @@ mod tests {
         }
         cache.put(0, &block(256, 5, 50));
         assert!(cache.get(0, 260).is_some());
-        assert_eq!((cache.lock().blocks.len(), cache.lock().bytes), (1, 50));
+        let kept = cache.lock();
+        assert_eq!((kept.blocks.len(), kept.bytes), (1, 50));
     }
 }

@@ -4,7 +4,7 @@
 
 use super::{ApplyError, Fold};
 use crate::domain::Digest;
-use crate::domain::event::ActorKind;
+use crate::domain::event::{ActorKind, EventBody};
 use crate::domain::import_request::{ImportApproval, ImportRequest, ImportStatus};
 use crate::domain::payload::BundleImported;
 use crate::domain::payload::bundles::{BundleImportApproved, BundleImportRejected, BundleImportRequested};
@@ -12,7 +12,19 @@ use crate::domain::state::{Key, Row};
 use crate::domain::token::Import;
 
 impl Fold<'_> {
-    pub(super) fn bundle_imported(&mut self, payload: &BundleImported) -> Result<(), ApplyError> {
+    /// One line an event, as in the table that leads here.
+    pub(super) fn import_event(&mut self) -> Result<(), ApplyError> {
+        let event = self.event;
+        match &event.body {
+            EventBody::BundleImported(payload) => self.bundle_imported(payload),
+            EventBody::BundleImportRequested(payload) => self.import_requested(payload),
+            EventBody::BundleImportApproved(payload) => self.import_approved(payload),
+            EventBody::BundleImportRejected(payload) => self.import_rejected(payload),
+            _ => Err(self.illegal("it is no event of an import")),
+        }
+    }
+
+    fn bundle_imported(&mut self, payload: &BundleImported) -> Result<(), ApplyError> {
         let held = self.with(|view| view.import(&payload.tenant))?;
         let mut bundles = held
             .as_ref()
@@ -45,7 +57,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn import_requested(&mut self, payload: &BundleImportRequested) -> Result<(), ApplyError> {
+    fn import_requested(&mut self, payload: &BundleImportRequested) -> Result<(), ApplyError> {
         let before = self.with(|view| view.import_request(payload.tar_sha256))?;
         if before.is_some_and(|before| before.status != ImportStatus::Rejected) {
             return Err(self.illegal("the import was asked for before"));
@@ -71,7 +83,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn import_approved(&mut self, payload: &BundleImportApproved) -> Result<(), ApplyError> {
+    fn import_approved(&mut self, payload: &BundleImportApproved) -> Result<(), ApplyError> {
         let mut request = self.waiting_request(payload.tar_sha256)?;
         let person = &self.event.actor.id;
         let is_known = request.approved.iter().any(|before| before.person == *person);
@@ -83,7 +95,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn import_rejected(&mut self, payload: &BundleImportRejected) -> Result<(), ApplyError> {
+    fn import_rejected(&mut self, payload: &BundleImportRejected) -> Result<(), ApplyError> {
         let mut request = self.waiting_request(payload.tar_sha256)?;
         request.status = ImportStatus::Rejected;
         request.rejected = Some(self.said(&payload.reason));

@@ -6,19 +6,32 @@
 use std::collections::BTreeSet;
 
 use super::{ApplyError, Fold};
+use crate::domain::event::EventBody;
 use crate::domain::payload::{StepCancelled, StepMapped, StepSkipped, StepUnresolved};
 use crate::domain::run::{NodeEnd, RunCounts, RunNode};
 use crate::domain::state::{Key, Row};
 use crate::limits;
 
 impl Fold<'_> {
-    pub(super) fn step_skipped(&mut self, payload: &StepSkipped) -> Result<(), ApplyError> {
+    /// One line an event, as in the table that leads here.
+    pub(super) fn later_step(&mut self) -> Result<(), ApplyError> {
+        let event = self.event;
+        match &event.body {
+            EventBody::StepSkipped(payload) => self.step_skipped(payload),
+            EventBody::StepMapped(payload) => self.step_mapped(payload),
+            EventBody::StepCancelled(payload) => self.step_cancelled(payload),
+            EventBody::StepUnresolved(payload) => self.step_unresolved(payload),
+            _ => Err(self.illegal("it is no event of a step without a job")),
+        }
+    }
+
+    fn step_skipped(&mut self, payload: &StepSkipped) -> Result<(), ApplyError> {
         let node = self.ready_node(payload.node)?;
         self.end_node(payload.node, node, NodeEnd::Skipped, &payload.reason)?;
         self.count(|counts| counts.skipped += 1)
     }
 
-    pub(super) fn step_cancelled(&mut self, payload: &StepCancelled) -> Result<(), ApplyError> {
+    fn step_cancelled(&mut self, payload: &StepCancelled) -> Result<(), ApplyError> {
         let node = self.open_node(payload.node)?;
         let asked = u32::from(node.gate.is_some());
         self.end_node(payload.node, node, NodeEnd::Cancelled, &payload.reason)?;
@@ -28,13 +41,13 @@ impl Fold<'_> {
         })
     }
 
-    pub(super) fn step_unresolved(&mut self, payload: &StepUnresolved) -> Result<(), ApplyError> {
+    fn step_unresolved(&mut self, payload: &StepUnresolved) -> Result<(), ApplyError> {
         let node = self.ready_node(payload.node)?;
         self.end_node(payload.node, node, NodeEnd::Failed, &payload.detail)?;
         self.count(|counts| counts.failed += 1)
     }
 
-    pub(super) fn step_mapped(&mut self, payload: &StepMapped) -> Result<(), ApplyError> {
+    fn step_mapped(&mut self, payload: &StepMapped) -> Result<(), ApplyError> {
         let run = self.run_id()?;
         let node = self.ready_node(payload.node)?;
         let distinct: BTreeSet<_> = payload.jobs.iter().collect();

@@ -1,6 +1,7 @@
 //! What the events of webhooks change: the webhook's own row.
 
 use super::{ApplyError, Fold};
+use crate::domain::event::EventBody;
 use crate::domain::payload::webhooks::{
     WebhookChanged, WebhookCreated, WebhookDead, WebhookDeleted, WebhookPaused, WebhookResumed,
 };
@@ -9,7 +10,21 @@ use crate::domain::webhook::{Webhook, WebhookState};
 use crate::domain::{Seq, WebhookName};
 
 impl Fold<'_> {
-    pub(super) fn webhook_created(&mut self, payload: &WebhookCreated) -> Result<(), ApplyError> {
+    /// One line an event, as in the table that leads here.
+    pub(super) fn webhook_event(&mut self) -> Result<(), ApplyError> {
+        let event = self.event;
+        match &event.body {
+            EventBody::WebhookCreated(payload) => self.webhook_created(payload),
+            EventBody::WebhookChanged(payload) => self.webhook_changed(payload),
+            EventBody::WebhookDeleted(payload) => self.webhook_deleted(payload),
+            EventBody::WebhookPaused(payload) => self.webhook_paused(payload),
+            EventBody::WebhookResumed(payload) => self.webhook_resumed(payload),
+            EventBody::WebhookDead(payload) => self.webhook_dead(payload),
+            _ => Err(self.illegal("it is no event of a webhook")),
+        }
+    }
+
+    fn webhook_created(&mut self, payload: &WebhookCreated) -> Result<(), ApplyError> {
         self.refuse_existing(&Key::Webhook(payload.name.clone()))?;
         self.put_webhook(Webhook {
             changed_at: self.event.at,
@@ -30,7 +45,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn webhook_changed(&mut self, payload: &WebhookChanged) -> Result<(), ApplyError> {
+    fn webhook_changed(&mut self, payload: &WebhookChanged) -> Result<(), ApplyError> {
         let webhook = self.webhook(&payload.name)?;
         self.put_webhook(Webhook {
             filters: payload.filters.clone(),
@@ -43,13 +58,13 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn webhook_deleted(&mut self, payload: &WebhookDeleted) -> Result<(), ApplyError> {
+    fn webhook_deleted(&mut self, payload: &WebhookDeleted) -> Result<(), ApplyError> {
         let webhook = self.webhook(&payload.name)?;
         self.changes.remove(Key::Webhook(webhook.name));
         Ok(())
     }
 
-    pub(super) fn webhook_paused(&mut self, payload: &WebhookPaused) -> Result<(), ApplyError> {
+    fn webhook_paused(&mut self, payload: &WebhookPaused) -> Result<(), ApplyError> {
         let webhook = self.webhook(&payload.name)?;
         if webhook.state != WebhookState::Active {
             return Err(self.illegal("only an active webhook is paused"));
@@ -58,7 +73,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn webhook_dead(&mut self, payload: &WebhookDead) -> Result<(), ApplyError> {
+    fn webhook_dead(&mut self, payload: &WebhookDead) -> Result<(), ApplyError> {
         let webhook = self.webhook(&payload.name)?;
         if webhook.state != WebhookState::Active {
             return Err(self.illegal("only an active webhook is given up"));
@@ -67,7 +82,7 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn webhook_resumed(&mut self, payload: &WebhookResumed) -> Result<(), ApplyError> {
+    fn webhook_resumed(&mut self, payload: &WebhookResumed) -> Result<(), ApplyError> {
         let webhook = self.webhook(&payload.name)?;
         if webhook.state == WebhookState::Active {
             return Err(self.illegal("an active webhook is not resumed"));

@@ -3,12 +3,24 @@
 //! Promises: a worker is registered before anything else is told of it, and lost at most once until it has a lease again.
 
 use super::{ApplyError, Fold};
+use crate::domain::event::EventBody;
 use crate::domain::report::{WorkerDrained, WorkerLost, WorkerRegistered};
 use crate::domain::state::{Key, Row};
 use crate::domain::worker::Worker;
 
 impl Fold<'_> {
-    pub(super) fn worker_registered(&mut self, payload: &WorkerRegistered) -> Result<(), ApplyError> {
+    /// One line an event, as in the table that leads here.
+    pub(super) fn worker_event(&mut self) -> Result<(), ApplyError> {
+        let event = self.event;
+        match &event.body {
+            EventBody::WorkerRegistered(payload) => self.worker_registered(payload),
+            EventBody::WorkerDrained(payload) => self.worker_drained(payload),
+            EventBody::WorkerLost(payload) => self.worker_lost(payload),
+            _ => Err(self.illegal("it is no event of a worker")),
+        }
+    }
+
+    fn worker_registered(&mut self, payload: &WorkerRegistered) -> Result<(), ApplyError> {
         let key = Key::Worker(payload.name.clone());
         self.refuse_existing(&key)?;
         if let Some(replaced) = &payload.replaces {
@@ -29,14 +41,14 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn worker_drained(&mut self, payload: &WorkerDrained) -> Result<(), ApplyError> {
+    fn worker_drained(&mut self, payload: &WorkerDrained) -> Result<(), ApplyError> {
         let mut worker = self.worker(&payload.name)?;
         worker.draining = payload.draining.then(|| payload.reason.clone());
         self.put_worker(worker);
         Ok(())
     }
 
-    pub(super) fn worker_lost(&mut self, payload: &WorkerLost) -> Result<(), ApplyError> {
+    fn worker_lost(&mut self, payload: &WorkerLost) -> Result<(), ApplyError> {
         let mut worker = self.worker(&payload.name)?;
         if worker.lost_at.is_some() {
             return Err(self.illegal("it was lost before, and has had no lease since"));

@@ -204,12 +204,12 @@ impl Draft<'_> {
             Command::ImportBundle(import) => self.import_bundle(import),
             Command::RecordRefusal(refused) => self.record_refusal(refused),
             Command::Bundle(command) => self.bundle(command),
-            Command::RecordClockStep { offset_ms } => {
-                self.record(EventBody::ClockStep(super::payload::ClockStep {
-                    offset_ms: *offset_ms,
-                }))
-            }
+            Command::RecordClockStep { offset_ms } => self.record_clock_step(*offset_ms),
         }
+    }
+
+    fn record_clock_step(&mut self, offset_ms: i64) -> Result<Reply, Refusal> {
+        self.record(EventBody::ClockStep(super::payload::ClockStep { offset_ms }))
     }
 
     /// The state as advanced by the events emitted so far.
