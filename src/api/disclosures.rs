@@ -222,7 +222,7 @@ pub async fn disclose_range(
 ) -> Result<Response, ApiError> {
     let policy = body
         .redaction
-        .ok_or_else(|| ApiError::field("missing_field", "/redaction", "which policy says what is shown?"))?;
+        .ok_or_else(|| ApiError::field("policy_required", "/redaction", "which policy says what is shown?"))?;
     let showing = api.showing(&caller, Some(policy)).await?;
     let tenant = caller.tenant()?.clone();
     let range = (body.from.unwrap_or(0), body.to);

@@ -177,7 +177,7 @@ fn where_two_persons_approve_whoever_brought_it_does_not_count() {
         target
             .send(&Ask::post(&path, br#"{"reason":" "}"#).token(&ada))
             .problem(422),
-        "missing_field"
+        "reason_required"
     );
     assert_eq!(say(&target, &ada, id, "approve").expect(200)["status"], "waiting");
     assert_eq!(say(&target, &ada, id, "approve").problem(409), "already_approved");

@@ -436,7 +436,7 @@ fn two_other_persons_let_an_order_start() {
         "self_approval",
         "a person, not a token"
     );
-    assert_eq!(say(&bea, "approve", &json!({})).problem(422), "missing_field");
+    assert_eq!(say(&bea, "approve", &json!({})).problem(422), "reason_required");
     let other = json!({"reason": "x", "binding": "0".repeat(64)});
     assert_eq!(say(&bea, "approve", &other).problem(409), "order_fork");
     let looked = json!({"reason": "x", "binding": taken["order"]["received"]["tarSha256"]});

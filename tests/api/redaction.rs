@@ -318,7 +318,7 @@ fn history_and_root_are_the_same_under_every_policy_and_a_later_disclosure_verif
     assert_eq!(unknown.problem(422), "unknown_policy");
     assert_eq!(
         appliance.post("/api/v1/bundles/disclose", "{}").problem(422),
-        "missing_field"
+        "policy_required"
     );
     // Both kinds of leaving are recorded in the ledger of administrative acts.
     let root = appliance.token("root", Scope::ALL, &["system"]);
