@@ -6,7 +6,7 @@ mod contents;
 mod continuity;
 mod disclosures;
 mod envelope;
-mod fixture;
+pub mod fixture;
 mod flips;
 mod orders;
 mod schemas;

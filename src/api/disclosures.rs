@@ -220,9 +220,13 @@ pub async fn disclose_range(
     caller: Caller,
     OptionalJson(body): OptionalJson<DiscloseBody>,
 ) -> Result<Response, ApiError> {
-    let policy = body
-        .redaction
-        .ok_or_else(|| ApiError::field("policy_required", "/redaction", "which policy says what is shown?"))?;
+    let policy = body.redaction.ok_or_else(|| {
+        ApiError::field(
+            "policy_required",
+            "/redaction",
+            "which policy says what is shown?",
+        )
+    })?;
     let showing = api.showing(&caller, Some(policy)).await?;
     let tenant = caller.tenant()?.clone();
     let range = (body.from.unwrap_or(0), body.to);

@@ -63,7 +63,11 @@ async fn decide(
 ) -> Result<Answer<RunView>, ApiError> {
     let Ids(run, step) = place.map_err(|_| ApiError::not_found("gate"))?;
     if said.reason.trim().is_empty() {
-        return Err(ApiError::field("reason_required", "/reason", "a reason is needed"));
+        return Err(ApiError::field(
+            "reason_required",
+            "/reason",
+            "a reason is needed",
+        ));
     }
     let command = Command::DecideGate(Box::new(DecideGate {
         binding: said.binding,

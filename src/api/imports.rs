@@ -389,7 +389,11 @@ async fn decide(
     let decided = async {
         let Change { id, reason, .. } = change?;
         if reason.trim().is_empty() {
-            return Err(ApiError::field("reason_required", "/reason", "a reason is needed"));
+            return Err(ApiError::field(
+                "reason_required",
+                "/reason",
+                "a reason is needed",
+            ));
         }
         let request = api.desk.decide(&caller.actor(), id, verdict, reason).await?;
         ImportView::of_request(&request).map(Answer)

@@ -374,7 +374,11 @@ pub async fn approve(
 ) -> Result<Answer<WorkOrderView>, ApiError> {
     let Id(id) = id.map_err(|_| ApiError::not_found("work order"))?;
     if said.reason.trim().is_empty() {
-        return Err(ApiError::field("reason_required", "/reason", "a reason is needed"));
+        return Err(ApiError::field(
+            "reason_required",
+            "/reason",
+            "a reason is needed",
+        ));
     }
     let (tenant, actor) = (caller.tenant()?, caller.actor());
     let what = (id, said.binding);

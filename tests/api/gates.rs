@@ -228,7 +228,7 @@ fn what_is_no_answer_is_refused() {
     let say = |who: &str, place: &str, body: Value| house.say(who, &run, place, &body);
     assert_eq!(
         say(&house.bea, "people/approve", json!({})).problem(422),
-        "missing_field"
+        "reason_required"
     );
     assert_eq!(
         say(&house.bea, "people/approve", json!({"reason": "x", "why": 1})).problem(422),
