@@ -12,7 +12,7 @@
 //! Erasing writes over the line where it stands, and flushes. On a medium or file system that writes elsewhere than it is told,
 //! as flash and copy-on-write do, the old block can outlive that; `docs/redaction.md` says so to whoever has to know.
 //!
-//! Values are kept as they are given: nothing here seals them. [`lines`] is the one place that a seal would go through.
+//! Values are kept as they are given: nothing here seals them. `lines` is the one place that a seal would go through.
 //!
 //! Promises: a value is in no text of an error and no `Debug`. Must never change a line but to erase it.
 
