@@ -43,8 +43,12 @@ pub(super) fn descendants(ancestor: Pid) -> io::Result<Vec<Process>> {
 /// supervisor that was killed left behind; a process that changed its environment is not found.
 pub(super) fn kill_marked(marker: &str) {
     for _ in 0..limits::KILL_PASSES_MAX {
-        let marked: Vec<Process> = all()
-            .unwrap_or_default()
+        // What could not be looked through, for want of files perhaps, is looked through again.
+        let Ok(processes) = all() else {
+            std::thread::yield_now();
+            continue;
+        };
+        let marked: Vec<Process> = processes
             .into_iter()
             .filter(|process| has_marker(process.pid, marker))
             .collect();
