@@ -12,7 +12,7 @@ use super::held::{HeldHere, materialise, store_tar};
 use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
-use super::verify::{Options, Replay, VerifyError, verify};
+use super::verify::{Options, Replay, VerifyError, peek, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
 use crate::domain::payload::{BundleImported, BundleRefused, TrustPinned};
@@ -166,8 +166,7 @@ struct Judged {
 
 /// Verifies with the keys given or pinned, against what is held, and with a replay.
 fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
-    let look = verify(&opener(file), Options::none())?;
-    let predicate = look.statement.map(|statement| statement.predicate);
+    let predicate = peek(&opener(file))?.map(|statement| statement.predicate);
     let mut replay = None;
     let mut keys = given.cloned();
     if let Some(predicate) = &predicate {

@@ -14,6 +14,7 @@ use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
 use super::verify::{HeldTip, Options, VerifyError};
 use crate::domain::Digest;
+use crate::domain::event::Event;
 use crate::ledger::{Frontier, NoteError, SignedCheckpoint, TreeHead};
 use crate::limits;
 
@@ -81,7 +82,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Reads the first member. A manifest that the given key did not sign ends the pass.
-    fn manifest(&mut self, archive: &mut Archive) -> Result<Statement, Stop> {
+    pub(super) fn manifest(&mut self, archive: &mut Archive) -> Result<Statement, Stop> {
         let entry = archive.next_entry()?;
         let name = entry.as_ref().map_or("", |entry| entry.name.as_str());
         if name != Member::Manifest.to_string() {
@@ -355,7 +356,7 @@ impl<'a> Pass<'a> {
             }
             match result {
                 Err(finding) => self.checks.fail(CheckName::Lines, finding.of(Member::History)),
-                Ok(seq) => self.apply(seq, &line, history.count()),
+                Ok(event) => self.apply(event, &line, history.count()),
             }
             if read == Line::TooLong {
                 break;
@@ -365,12 +366,13 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, seq: u64, bytes: &[u8], line: u64) {
+    fn apply(&mut self, event: Event, bytes: &[u8], line: u64) {
         if self.checks.any_failed() {
             return;
         }
+        let seq = event.seq.0;
         if let Some(replay) = &mut self.options.replay
-            && let Err(why) = replay.event(seq, bytes)
+            && let Err(why) = replay.parsed(event, bytes)
         {
             let finding = Finding::new(Verdict::Tampered, why).of(Member::History);
             self.checks

@@ -1,12 +1,11 @@
 //! The state files of a bundle: canonical lines in order, and equal to what a replay gives.
 
-use super::history::{SortKey, not_canonical};
+use super::history::{SortKey, check_canonical};
 use super::members::{Member, StateFile};
 use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::verify::Replay;
-use crate::domain::canonical;
 use crate::limits;
 
 /// Reads a state file line by line and checks form and order on the way.
@@ -69,9 +68,9 @@ impl<'a, 'b> StateLines<'a, 'b> {
     }
 
     fn check(&mut self) -> Result<(), Finding> {
-        let record = canonical::check(&self.line).map_err(|error| not_canonical(&error))?;
+        check_canonical(&self.line)?;
         let malformed = |detail| Finding::new(Verdict::Malformed, detail);
-        let key = SortKey::of(&record).ok_or_else(|| malformed("neither id nor name and version"))?;
+        let key = SortKey::of(&self.line).ok_or_else(|| malformed("neither id nor name and version"))?;
         if self.previous.as_ref().is_some_and(|previous| *previous >= key) {
             return Err(malformed("out of order or there twice"));
         }

@@ -29,6 +29,7 @@ mod key;
 mod ledger;
 mod listing;
 mod logs;
+mod meter;
 mod pack;
 mod pack_diff;
 mod pause;

@@ -99,11 +99,10 @@ struct Chain {
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
     fn begin(file: &Path, keys: &Keys) -> Result<Result<Chain, Box<Report>>> {
-        let outcome = look(file)?;
-        let Some(statement) = outcome.statement else {
-            return Ok(Err(Box::new(outcome.report)));
+        let predicate = match look(file)? {
+            Ok(predicate) => predicate,
+            Err(report) => return Ok(Err(report)),
         };
-        let predicate = statement.predicate;
         if predicate.first != 0 {
             return Err(out_of_order(file, &predicate, 0));
         }
@@ -118,11 +117,10 @@ impl Chain {
 
     /// Goes on with the next bundle of the same ledger.
     fn add(&mut self, file: &Path, keys: &Keys) -> Result<Result<(), Box<Report>>> {
-        let outcome = look(file)?;
-        let Some(statement) = outcome.statement else {
-            return Ok(Err(Box::new(outcome.report)));
+        let predicate = match look(file)? {
+            Ok(predicate) => predicate,
+            Err(report) => return Ok(Err(report)),
         };
-        let predicate = statement.predicate;
         if predicate.first != self.last.size || predicate.origin != self.last.origin {
             return Err(out_of_order(file, &predicate, self.last.size));
         }
@@ -225,6 +223,9 @@ fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
         .filter(|check| check.status == Status::Failed)
     {
         print::say(check_line(check));
+    }
+    if let Some(meaning) = report.first_failure().and_then(|failure| failure.meaning) {
+        print::say(format_args!("  this means: {meaning}"));
     }
     Ok(exit_of(report))
 }
