@@ -173,6 +173,47 @@ mod tests {
         }
     }
 
+    /// SplitMix64: the same numbers in every run.
+    fn random(state: &mut u64, below: u64) -> u64 {
+        *state = state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let z = (*state ^ (*state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % below
+    }
+
+    #[test]
+    fn a_thousand_random_proofs_of_each_kind_are_those_of_another_implementation() {
+        let (mut state, mut theirs) = (6_962, oracle(0));
+        let all = tree(5_000);
+        let mut sizes: Vec<u64> = (0..100).map(|_| 1 + random(&mut state, 5_000)).collect();
+        sizes.sort_unstable();
+        for size in sizes {
+            for index in theirs.len()..size {
+                theirs.push(index.to_le_bytes().to_vec());
+            }
+            let ours = head(&all, size);
+            let root = theirs.root();
+            assert_eq!(ours.root.as_bytes()[..], root.as_bytes()[..]);
+            for _ in 0..10 {
+                let index = random(&mut state, size);
+                let proof = inclusion_proof(&all, index, size).unwrap();
+                let right = theirs.prove_inclusion(index as usize);
+                assert_eq!(joined(&proof), right.as_bytes(), "{index} in {size}");
+                let leaf = index.to_le_bytes().to_vec();
+                root.verify_inclusion(&leaf, index, &right).unwrap();
+                assert_eq!(
+                    verify_inclusion(&all.0[index as usize], index, size, &proof, &ours.root),
+                    Ok(())
+                );
+                let from = 1 + random(&mut state, size);
+                let proof = consistency_proof(&all, from, size).unwrap();
+                let right = theirs.prove_consistency((size - from) as usize);
+                assert_eq!(joined(&proof), right.as_bytes(), "{from} to {size}");
+                assert_eq!(verify_consistency(head(&all, from), ours, &proof), Ok(()));
+            }
+        }
+    }
+
     #[test]
     fn a_proof_for_anything_else_is_refused() {
         let all = tree(40);
