@@ -13,7 +13,7 @@ use fastness::engine::{Claim, ManualEngine, Reach, Setup, Trusted, Wanted};
 use fastness::journal::Options;
 use fastness::trust::KeyFolder;
 
-fn setup(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Setup {
+pub fn setup(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Setup {
     let disk = Arc::new(OsDisk);
     let mut seed = 7_u8;
     let mut random = |bytes: &mut [u8]| {
@@ -33,7 +33,7 @@ fn setup(dir: &std::path::Path, clock: &Arc<ManualClock>) -> Setup {
     }
 }
 
-fn job(job_type: &str) -> Command {
+pub fn job(job_type: &str) -> Command {
     Command::SubmitJob(Box::new(SubmitJob {
         spec: JobSpec {
             timeout_ms: 60_000,

@@ -12,6 +12,7 @@ mod cli;
 mod console_stamp;
 mod crash;
 mod engine;
+mod engine_flush;
 mod fuzz;
 mod journal;
 mod kill;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::floor;
 use super::recover::Layout;
 use super::shared::Shared;
-use super::writer::{Fatal, Writer};
+use super::writer::Fatal;
 use crate::domain::TenantName;
 use crate::ledger::{Checkpoint, LedgerError, NoteError, SignedCheckpoint, TreeHead};
 use crate::trust::PrivateKey;
@@ -30,8 +30,7 @@ impl Checkpoints {
     }
 
     /// Signs what grew since the last time, when that is long enough ago.
-    pub(super) fn sign_when_due(&mut self, writer: &Writer, every: Duration) -> Result<(), Fatal> {
-        let shared = &writer.shared;
+    pub(super) fn sign_when_due(&mut self, shared: &Arc<Shared>, every: Duration) -> Result<(), Fatal> {
         let now_ms = shared.clock.monotonic_ms();
         let due = self.signed_at_ms + u64::try_from(every.as_millis()).unwrap_or(u64::MAX);
         if now_ms < due {
@@ -51,8 +50,7 @@ impl Checkpoints {
             return Ok(());
         }
         // The floor first: recovery must never cut what a stored checkpoint covers.
-        floor::write(shared.disk.as_ref(), &self.layout, writer.position())
-            .map_err(|error| failed(&error))?;
+        floor::write(shared.disk.as_ref(), &self.layout, shared.durable()).map_err(|error| failed(&error))?;
         for (tenant, ledger, size) in grown {
             let signed = sign(shared, &shared.keys.log(), &tenant, size).map_err(|error| failed(&error))?;
             ledger.store_checkpoint(&signed).map_err(|error| failed(&error))?;

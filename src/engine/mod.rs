@@ -4,12 +4,13 @@
 //! the ledgers without passing the writer. Promises: an acknowledged command survives any crash; a reader sees whole
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
-//! Reading order: `request`, `trips`, `writer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
+//! Reading order: `request`, `trips`, `writer`, `committer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
 //! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`, `rotation`; `shared`, `auth`, `feed`.
 
 mod active;
 mod auth;
 mod checkpoints;
+mod committer;
 mod feed;
 mod floor;
 mod fold;
@@ -264,6 +265,7 @@ impl Handle {
 pub struct ManualEngine {
     writer: writer::Writer,
     lags: bool,
+    overlaps: bool,
     checkpoints: Checkpoints,
     layout: Layout,
 }
@@ -287,6 +289,7 @@ impl ManualEngine {
             ManualEngine {
                 writer,
                 lags: false,
+                overlaps: false,
                 checkpoints,
                 layout,
             },
@@ -315,6 +318,11 @@ impl ManualEngine {
             });
             answers.push(answer);
         }
+        while self.overlaps
+            && let Some(request) = requests.pop_front()
+        {
+            self.writer.batch(&mut VecDeque::from([request]))?;
+        }
         while !requests.is_empty() {
             self.step(&mut requests)?;
         }
@@ -330,6 +338,7 @@ impl ManualEngine {
             self.writer.mend(Err(error))?;
         }
         self.writer.batch(requests)?;
+        self.writer.commits.settle()?;
         if self.lags {
             return Ok(());
         }
@@ -343,6 +352,12 @@ impl ManualEngine {
     pub fn let_projection_lag(&mut self, lags: bool) -> Result<(), Fatal> {
         self.lags = lags;
         if lags { Ok(()) } else { self.writer.project() }
+    }
+
+    /// Whether from now on each trip is a batch of its own, decided before the one before it is flushed.
+    pub fn let_flushes_overlap(&mut self, overlaps: bool) {
+        self.overlaps = overlaps;
+        self.writer.commits.let_lag(overlaps);
     }
 
     /// One command, as a trip of its own.
@@ -387,7 +402,7 @@ impl ManualEngine {
     /// [`Fatal`]: drop the engine then.
     pub fn sign(&mut self) -> Result<(), Fatal> {
         self.checkpoints
-            .sign_when_due(&self.writer, std::time::Duration::ZERO)
+            .sign_when_due(&self.writer.shared, std::time::Duration::ZERO)
     }
 
     /// Moves everything to history and gives closed segments up.
@@ -395,12 +410,12 @@ impl ManualEngine {
     /// # Errors
     /// [`Fatal`]: drop the engine then.
     pub fn archive(&mut self) -> Result<(), Fatal> {
-        let closed: Vec<_> = self.writer.closed_segments().iter().map(|info| info.id).collect();
+        let closed = self.writer.commits.closed();
         self.writer
             .shared
             .archive_all()
             .map_err(|error| Fatal(error.to_string()))?;
-        self.writer.release(&closed)
+        self.writer.commits.release(&closed)
     }
 
     /// Makes the projection durable.
@@ -423,7 +438,7 @@ impl ManualEngine {
             self.writer.shared.disk.as_ref(),
             &self.layout,
             &store,
-            self.writer.position().0,
+            self.writer.shared.durable().0,
         )
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, RwLock};
 
 use super::active::{Active, SharedLeases};
 use super::auth::Auth;
@@ -21,6 +21,7 @@ use crate::disk::Disk;
 use crate::domain::job::Job;
 use crate::domain::state::Kind;
 use crate::domain::{JobId, TenantName, Timestamp};
+use crate::journal::{Position, SegmentId};
 use crate::ledger::{LedgerError, Ledgers, Origin};
 use crate::limits;
 use crate::store::{Commit, Direction, Page, Snapshot, Store, StoreError};
@@ -104,17 +105,26 @@ pub(super) struct Shared {
     pub(super) projector: Projector,
     /// A reader met damage: the writer rebuilds before its next batch.
     damaged: AtomicBool,
-    archive: Signal,
+    /// Journal position up to which everything is durable.
+    durable: AtomicU64,
+    archive: Archive,
     /// Why the writer ended, when it was not asked to.
     ended: OnceLock<String>,
 }
 
-/// A wish that one thread waits for.
+/// What the archiver waits for.
 #[derive(Debug, Default)]
-struct Signal {
-    /// Guards the wish; held for an assignment.
-    wanted: Mutex<bool>,
+struct Archive {
+    /// Held for a look or an assignment.
+    wanted: Mutex<Wanted>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Closed segments that the journal keeps until their events are in history.
+    closed: Vec<SegmentId>,
+    ended: bool,
 }
 
 impl Shared {
@@ -141,7 +151,8 @@ impl Shared {
             disclosures,
             store: RwLock::new(Some(store)),
             damaged: AtomicBool::new(false),
-            archive: Signal::default(),
+            durable: AtomicU64::new(position),
+            archive: Archive::default(),
             ended: OnceLock::new(),
         }
     }
@@ -329,29 +340,48 @@ impl Shared {
         Ok(())
     }
 
-    pub(super) fn wake_archiver(&self) {
-        *self
-            .archive
-            .wanted
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
+    /// Everything up to here is durable. To be called before any ledger shows it.
+    pub(super) fn set_durable(&self, position: Position) {
+        self.durable.store(position.0, Ordering::Release);
+    }
+
+    /// Journal position up to which everything is durable; not before anything that a ledger shows.
+    pub(super) fn durable(&self) -> Position {
+        Position(self.durable.load(Ordering::Acquire))
+    }
+
+    /// Names the closed segments to the archiver, when there are any.
+    pub(super) fn note_closed(&self, closed: Vec<SegmentId>) {
+        if !closed.is_empty() {
+            self.wanted().closed = closed;
+            self.archive.changed.notify_all();
+        }
+    }
+
+    /// Lets the archiver end.
+    pub(super) fn end_archiver(&self) {
+        self.wanted().ended = true;
         self.archive.changed.notify_all();
     }
 
-    /// Blocks until there is something to archive.
-    pub(super) fn wait_for_archive(&self) {
-        let mut wanted = self
-            .archive
-            .wanted
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        while !*wanted {
+    /// Blocks until segments have closed whose events are to be archived; none at the end. What they hold is in the ledgers.
+    pub(super) fn wait_for_closed(&self) -> Option<Vec<SegmentId>> {
+        let mut wanted = self.wanted();
+        while wanted.closed.is_empty() && !wanted.ended {
             wanted = self
                 .archive
                 .changed
                 .wait(wanted)
                 .unwrap_or_else(|poisoned| poisoned.into_inner());
         }
-        *wanted = false;
+        let closed = std::mem::take(&mut wanted.closed);
+        (!wanted.ended).then_some(closed)
+    }
+
+    fn wanted(&self) -> MutexGuard<'_, Wanted> {
+        self.archive
+            .wanted
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }

@@ -1,19 +1,19 @@
-//! The threads around the writer: the writer's own, the projector's, the archiver's; and how they end.
+//! The threads around the writer: the writer's own, the committer's, the projector's, the archiver's; and how they end.
 
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::checkpoints::Checkpoints;
+use super::committer::Hatch;
 use super::projector;
 use super::recover::Layout;
 use super::request::Request;
 use super::shared::Shared;
 use super::snapshot;
 use super::writer::{Fatal, Writer};
-use crate::journal::SegmentId;
 use crate::limits;
 
 /// How often checkpoints are signed, when something is new.
@@ -21,14 +21,15 @@ const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 /// Events since the last snapshot that make a clean stop write a new one.
 const SNAPSHOT_EVENTS_MIN: u64 = 50_000;
 
+/// How long the writer leaves requests alone that come while a batch is flushed: it looks at many at once.
+const GATHER: Duration = Duration::from_micros(250);
+
 /// What the writer's thread is told.
 #[derive(Debug)]
 pub(super) enum Message {
     Request(Box<Request>),
-    /// These segments' events are in history.
-    Archived(Vec<SegmentId>),
-    /// A pass of the projector failed.
-    NotProjected,
+    /// A pass of the projector failed, the committer ended, or left leases of callers that had gone.
+    Look,
     /// Sign what grew, and say so.
     Sign(SyncSender<()>),
     /// Sign checkpoints, flush, and end.
@@ -44,50 +45,46 @@ pub(super) struct Threads {
 }
 
 impl Threads {
-    pub(super) fn start(writer: Writer, layout: Layout, checkpoints: Checkpoints) -> std::io::Result<Self> {
+    pub(super) fn start(
+        mut writer: Writer,
+        layout: Layout,
+        checkpoints: Checkpoints,
+    ) -> std::io::Result<Self> {
         let (queue, messages) = std::sync::mpsc::sync_channel(limits::QUEUE_COMMANDS_MAX);
-        let shared = writer.shared.clone();
-        let archiver = ArchiverSide {
-            closed: Mutex::new(Vec::new()),
-            ended: Mutex::new(false),
+        let Some((hatch, committer)) = writer.commits.hand_off() else {
+            return Err(std::io::Error::other("the committer has a thread already"));
         };
-        let archiver = Arc::new(archiver);
-        let to_writer = queue.clone();
-        let (side, shared_too) = (archiver.clone(), shared.clone());
-        let archive = std::thread::Builder::new()
-            .name("archiver".to_owned())
-            .spawn(move || run_archiver(&shared_too, &side, &to_writer))?;
-        let (shared_too, to_writer) = (shared.clone(), queue.clone());
-        let project = std::thread::Builder::new()
-            .name("projector".to_owned())
-            .spawn(move || {
-                projector::run(&shared_too, || {
-                    // A writer with a full queue looks anyway, before its next batch.
-                    let _ = to_writer.try_send(Message::NotProjected);
-                });
-            })?;
-        let handle = std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || {
-                let mut looped = Loop {
-                    writer,
-                    messages,
-                    archiver,
-                    checkpoints,
-                    layout,
-                    pending: VecDeque::new(),
-                };
-                let ended = looped.run();
-                if let Err(fatal) = &ended {
-                    tracing::error!(%fatal, "the writer ends");
-                    looped.writer.shared.end_because(fatal.to_string());
-                }
-                looped.end([archive, project]);
-                if ended.is_ok() {
-                    looped.writer.shared.close_store();
-                }
-                ended
-            })?;
+        let look = || {
+            let queue = queue.clone();
+            // A writer with a full queue looks anyway, before its next batch.
+            move || drop(queue.try_send(Message::Look))
+        };
+        let (served, looked) = (hatch.clone(), look());
+        let commit = spawn("committer", move || served.serve(committer, looked))?;
+        let (shared, released) = (writer.shared.clone(), hatch.clone());
+        let archive = spawn("archiver", move || run_archiver(&shared, &released))?;
+        let (shared, looked) = (writer.shared.clone(), look());
+        let project = spawn("projector", move || projector::run(&shared, looked))?;
+        let handle = spawn("writer", move || {
+            let mut looped = Loop {
+                writer,
+                messages,
+                checkpoints,
+                layout,
+                pending: VecDeque::new(),
+            };
+            let ended = looped.run();
+            if let Err(fatal) = &ended {
+                tracing::error!(%fatal, "the writer ends");
+                looped.writer.shared.end_because(fatal.to_string());
+            }
+            hatch.end();
+            looped.end([commit, archive, project]);
+            if ended.is_ok() {
+                looped.writer.shared.close_store();
+            }
+            ended
+        })?;
         Ok(Threads {
             queue,
             writer: Mutex::new(Some(handle)),
@@ -113,18 +110,16 @@ impl Threads {
     }
 }
 
-/// What writer and archiver tell each other.
-#[derive(Debug)]
-struct ArchiverSide {
-    /// Closed segments that the writer knows of; held for a copy.
-    closed: Mutex<Vec<SegmentId>>,
-    ended: Mutex<bool>,
+fn spawn<T: Send + 'static>(
+    name: &str,
+    run: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<JoinHandle<T>> {
+    std::thread::Builder::new().name(name.to_owned()).spawn(run)
 }
 
 struct Loop {
     writer: Writer,
     messages: Receiver<Message>,
-    archiver: Arc<ArchiverSide>,
     checkpoints: Checkpoints,
     layout: Layout,
     pending: VecDeque<Request>,
@@ -139,34 +134,51 @@ impl Loop {
             if let Some(error) = self.writer.shared.projector.failure() {
                 self.writer.mend(Err(error))?;
             }
+            if let Some(fatal) = self.writer.commits.failure() {
+                return Err(fatal);
+            }
             let wait = if self.pending.is_empty() {
                 self.writer.idle_ms()
             } else {
                 0
             };
             let first = self.messages.recv_timeout(Duration::from_millis(wait));
-            match first {
-                Ok(message) => {
-                    if !self.gather(message)? {
-                        return self.stop();
-                    }
-                }
-                Err(RecvTimeoutError::Timeout) => {}
-                Err(RecvTimeoutError::Disconnected) => return self.stop(),
+            let goes_on = match first {
+                Ok(message) => self.take(message)? && self.gather()?,
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => false,
+            };
+            if !goes_on || !self.batch()? {
+                return self.stop();
             }
-            self.writer.shared.projector.wait_for_room();
-            self.writer.batch(&mut self.pending)?;
-            self.note_closed();
-            self.checkpoints.sign_when_due(&self.writer, CHECKPOINT_EVERY)?;
+            self.checkpoints
+                .sign_when_due(&self.writer.shared, CHECKPOINT_EVERY)?;
         }
     }
 
-    /// Takes what waits. False when the end was asked for.
-    fn gather(&mut self, first: Message) -> Result<bool, Fatal> {
-        if !self.take(first)? {
-            return Ok(false);
+    /// Stages what waits, and hands it over as soon as the batch before is flushed. False when the end was asked for.
+    fn batch(&mut self) -> Result<bool, Fatal> {
+        self.writer.shared.projector.wait_for_room();
+        self.writer.stage(&mut self.pending)?;
+        while self.writer.has_staged() && !self.writer.is_full() {
+            let is_free = self.writer.commits.wait_free(GATHER);
+            if !self.gather()? {
+                return Ok(false);
+            }
+            if !self.pending.is_empty() {
+                self.writer.stage(&mut self.pending)?;
+            }
+            if is_free {
+                break;
+            }
         }
-        // No pause to make batches larger: requests gather by themselves while the batch before is flushed and projected.
+        self.writer.hand_over()?;
+        Ok(true)
+    }
+
+    /// Takes what waits in the queue. False when the end was asked for.
+    fn gather(&mut self) -> Result<bool, Fatal> {
+        // No pause to make batches larger: requests gather by themselves while the batch before is flushed.
         while self.pending.len() < limits::BATCH_COMMANDS_MAX {
             let Ok(message) = self.messages.try_recv() else {
                 break;
@@ -181,13 +193,10 @@ impl Loop {
     fn take(&mut self, message: Message) -> Result<bool, Fatal> {
         match message {
             Message::Request(request) => self.pending.push_back(*request),
-            Message::Archived(segments) => {
-                self.writer.release(&segments)?;
-                self.note_closed();
-            }
-            Message::NotProjected => {}
+            Message::Look => {}
             Message::Sign(reply) => {
-                self.checkpoints.sign_when_due(&self.writer, Duration::ZERO)?;
+                self.checkpoints
+                    .sign_when_due(&self.writer.shared, Duration::ZERO)?;
                 // Whoever asked may have gone.
                 let _ = reply.try_send(());
             }
@@ -196,29 +205,22 @@ impl Loop {
         Ok(true)
     }
 
-    fn note_closed(&self) {
-        let closed: Vec<SegmentId> = self.writer.closed_segments().iter().map(|info| info.id).collect();
-        *self
-            .archiver
-            .closed
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = closed;
-    }
-
     fn stop(&mut self) -> Result<(), Fatal> {
         // What was taken before the end was asked for is still answered.
         while !self.pending.is_empty() {
             self.writer.batch(&mut self.pending)?;
         }
+        self.writer.hand_over()?;
         self.writer.flush_projection()?;
-        self.checkpoints.sign_when_due(&self.writer, Duration::ZERO)?;
+        self.checkpoints
+            .sign_when_due(&self.writer.shared, Duration::ZERO)?;
         self.write_snapshot();
         Ok(())
     }
 
     fn write_snapshot(&self) {
         let shared = &self.writer.shared;
-        let position = self.writer.position().0;
+        let position = shared.durable().0;
         let newest = shared
             .disk
             .list(&self.layout.snapshots())
@@ -233,14 +235,9 @@ impl Loop {
         }
     }
 
-    fn end(&mut self, threads: [JoinHandle<()>; 2]) {
+    fn end(&mut self, threads: [JoinHandle<()>; 3]) {
         self.writer.shared.projector.end();
-        *self
-            .archiver
-            .ended
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner()) = true;
-        self.writer.shared.wake_archiver();
+        self.writer.shared.end_archiver();
         for request in self.pending.drain(..) {
             let _ = request.reply.send(Err(self.writer.shared.ended()));
         }
@@ -258,27 +255,12 @@ impl Loop {
     }
 }
 
-/// Moves events to history when a segment closed, then tells the writer which segments it may give up.
-fn run_archiver(shared: &Shared, side: &ArchiverSide, writer: &SyncSender<Message>) {
-    loop {
-        shared.wait_for_archive();
-        if *side.ended.lock().unwrap_or_else(|poisoned| poisoned.into_inner()) {
-            return;
-        }
-        // Read before the archiving begins: all of what these hold is in the ledgers by now.
-        let closed = side
-            .closed
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .clone();
-        if closed.is_empty() {
-            continue;
-        }
+/// Moves events to history when a segment closed, then tells the committer which segments it may give up.
+fn run_archiver(shared: &Shared, hatch: &Hatch) {
+    // Named before the archiving begins: all of what these hold is in the ledgers by now.
+    while let Some(closed) = shared.wait_for_closed() {
         match shared.archive_all() {
-            Ok(()) => {
-                // The writer may be ending and no longer listen; then the segments are given up next time.
-                let _ = writer.try_send(Message::Archived(closed));
-            }
+            Ok(()) => hatch.release(&closed),
             Err(error) => {
                 tracing::error!(%error, "archiving failed; the journal keeps what is not in history");
                 return;

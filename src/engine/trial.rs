@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::graphs::Graphs;
-use super::projector::Durable;
 use crate::domain::command::{Command, Reply};
 use crate::domain::decide::{Accepted, Stamp, decide};
 use crate::domain::redaction::Kept;
@@ -51,9 +50,9 @@ impl RowCache {
         known.or_else(|| self.old.get(tenant, key)).cloned()
     }
 
-    /// Takes in what a batch wrote.
-    pub(super) fn absorb(&mut self, batch: &Durable) {
-        for (tenant, changes) in &batch.changes {
+    /// Takes in what a batch wrote: rows, the bytes of its events, and the journal position after it.
+    pub(super) fn absorb(&mut self, changes: &BTreeMap<TenantName, Changes>, bytes: usize, position: u64) {
+        for (tenant, changes) in changes {
             let rows = self.young.rows.entry(tenant.clone()).or_default();
             for (key, row) in changes.iter() {
                 if let (Key::Graph(run), Some(row)) = (key, row) {
@@ -63,8 +62,8 @@ impl RowCache {
             }
             self.young.count += changes.len();
         }
-        self.young.bytes += batch.bytes();
-        self.young.position = batch.position;
+        self.young.bytes += bytes;
+        self.young.position = position;
     }
 
     /// Gives up what is old, as far as the projection shows it.

@@ -64,6 +64,7 @@ pub struct World {
     segment_bytes: u64,
     /// Whether the projection follows only when somebody reads.
     lags: bool,
+    overlaps: bool,
     engine: Option<ManualEngine>,
 }
 
@@ -93,6 +94,7 @@ impl World {
             drawn: 0,
             segment_bytes,
             lags: seed.is_multiple_of(2),
+            overlaps: seed % 3 == 0,
             engine: None,
         };
         world.open(Trusted::Yes);
@@ -310,6 +312,7 @@ impl World {
         };
         let (mut engine, report) = ManualEngine::open(setup).unwrap();
         engine.let_projection_lag(self.lags).unwrap();
+        engine.let_flushes_overlap(self.overlaps);
         self.engine = Some(engine);
         // What ran in the process itself is lost with it; every other lease gets one full new period.
         let (lost, held): (Vec<Held>, Vec<Held>) = std::mem::take(&mut self.held)

@@ -1,54 +1,61 @@
-//! Making a batch true: disclosures and their flush, journal and flush, ledgers, replies, publication, in this order; the projection follows.
-//!
-//! Promises: nothing is answered or published before the journal's flush returned; an append or flush that failed is never
-//! tried again; whoever was answered reads what the answer told, for readers wait until the projection shows it. It must
-//! never let the projection say more than the journal holds.
-
-use std::sync::Arc;
-
-use bytes::Bytes;
+//! Handing decided batches over to be made true, and keeping the projection behind them usable.
 
 use super::{Dropped, Fatal, Owed, Writer};
-use crate::domain::event::EventBody;
-use crate::engine::feed::Committed;
-use crate::engine::projector::Durable;
+use crate::engine::committer::Decided;
 use crate::engine::trial::{RowCache, Trial};
-use crate::journal::Record;
 use crate::limits;
 use crate::store::StoreError;
 
 impl Writer {
-    pub(super) fn commit(&mut self, trial: Trial, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        if !trial.events.is_empty() {
-            self.record(trial)?;
+    /// Hands over what is staged, once the batch before it is true. Blocks until then.
+    pub(in crate::engine) fn hand_over(&mut self) -> Result<(), Fatal> {
+        let Some(mut staged) = self.staged.take() else {
+            return Ok(());
+        };
+        let batch = self.seal(&mut staged.trial, staged.owed);
+        drop(staged.trial);
+        match batch.events.is_empty() && batch.owed.is_empty() {
+            true => Ok(()),
+            false => self.commits.put(batch),
         }
-        self.answer(owed);
-        Ok(())
     }
 
-    fn answer(&mut self, owed: &mut Vec<Owed>) {
-        for (reply, answer) in owed.drain(..) {
-            // A caller that has gone finds out by reading; but what it claimed must not wait for the lease to end.
-            if let Err(Ok(answer)) = reply.send(Ok(answer)) {
-                let leases = answer
-                    .jobs
-                    .into_iter()
-                    .map(|lost| (lost.tenant, lost.job.id, lost.job.epoch));
-                self.orphans.extend(leases);
+    /// What a trial has come to, which from now on is how things stand for what is decided after it.
+    fn seal(&mut self, trial: &mut Trial, owed: Vec<Owed>) -> Decided {
+        let events = std::mem::take(&mut trial.events);
+        let changes = std::mem::take(&mut trial.changes);
+        for accepted in &events {
+            let (tenant, size) = (&accepted.event.tenant, accepted.event.seq.0 + 1);
+            match self.sizes.get_mut(tenant) {
+                Some(known) => *known = size,
+                None => drop(self.sizes.insert(tenant.clone(), size)),
             }
+        }
+        self.position = self.position.plus(events.len() as u64);
+        let bytes = std::mem::take(&mut trial.bytes);
+        self.cache.absorb(&changes, bytes, self.position.0);
+        let ready = self.active.ready.depth();
+        self.shared
+            .stats
+            .set_active(ready, self.shared.leases.lock().len());
+        Decided {
+            events,
+            changes,
+            kept: std::mem::take(&mut trial.kept),
+            at: self.time.last(),
+            owed,
         }
     }
 
     /// One command may follow from a full batch as little as two from an empty one: what the journal takes at once is
-    /// bounded. So a full trial is appended before the next command is decided; the answers wait for the last part.
+    /// bounded. So a full trial is handed over before the next command is decided; the answers wait for the last part.
     pub(super) fn make_room(&mut self, trial: &mut Trial) -> Result<(), Dropped> {
         if trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
             return Ok(());
         }
-        let full = std::mem::replace(trial, self.trial()?);
-        self.record(full)?;
+        let full = self.seal(trial, Vec::new());
+        self.commits.put(full).map_err(Dropped::Fatal)?;
         self.split = true;
-        // The one made above does not see what has just been appended.
         *trial = self.trial()?;
         Ok(())
     }
@@ -64,79 +71,16 @@ impl Writer {
         Ok(Trial::new(store.read().map_err(Dropped::Projection)?))
     }
 
-    /// Makes a batch durable, and lets everybody see it.
-    fn record(&mut self, trial: Trial) -> Result<(), Dropped> {
-        let fatal =
-            |what: &str, error: &dyn std::fmt::Display| Dropped::Fatal(Fatal(format!("{what}: {error}")));
-        // First: an event whose values are nowhere must not be, short of their erasure.
-        self.shared
-            .disclosures
-            .append(&trial.kept)
-            .map_err(|error| fatal("disclosures", &error))?;
-        let mut records = Vec::with_capacity(trial.events.len());
-        let mut committed = Vec::with_capacity(trial.events.len());
-        let mut erased = Vec::new();
-        for accepted in trial.events {
-            if let EventBody::DisclosureErased(payload) = &accepted.event.body {
-                erased.push((accepted.event.tenant.clone(), payload.disclosures));
-            }
-            let bytes = Bytes::from(accepted.bytes);
-            committed.push(Committed::new(&accepted.event, bytes.clone(), accepted.leaf));
-            records.push(Record {
-                tenant: accepted.event.tenant.clone(),
-                seq: accepted.event.seq,
-                bytes,
-            });
-            self.shared.auth.observe(&accepted.event);
-        }
-        let flush_from_ns = self.clock.monotonic_ns();
-        self.position = self
-            .journal
-            .append(self.term, self.position, &records)
-            .map_err(|error| fatal("the journal", &error))?;
-        self.shared
-            .stats
-            .flushed(self.clock.monotonic_ns() - flush_from_ns, records.len());
-        // Before anybody is answered: whoever hears that values are erased can rely on it.
-        for (tenant, with) in &erased {
-            let gone = self.shared.disclosures.erase(tenant, *with);
-            gone.map_err(|error| fatal("disclosures", &error))?;
-        }
-        for event in &committed {
-            self.shared
-                .ledgers
-                .ledger(&event.tenant)
-                .and_then(|ledger| ledger.push(event.seq, event.bytes.clone(), event.leaf))
-                .map_err(|error| fatal("the ledger", &error))?;
-        }
-        let committed = Arc::new(committed);
-        let batch = Arc::new(Durable {
-            position: self.position.0,
-            at: self.time.last(),
-            events: committed.clone(),
-            changes: trial.changes,
-        });
-        self.cache.absorb(&batch);
-        self.shared.projector.push(batch, self.clock.monotonic_ms());
-        let ready = self.active.ready.depth();
-        self.shared
-            .stats
-            .set_active(ready, self.shared.leases.lock().len());
-        self.shared.feed.publish(committed);
-        if !self.journal.closed().is_empty() {
-            self.shared.wake_archiver();
-        }
-        Ok(())
-    }
-
     /// Brings the projection up to here.
     pub(in crate::engine) fn project(&mut self) -> Result<(), Fatal> {
+        self.commits.settle()?;
         let passed = self.shared.projector.pass(&self.shared, false);
         self.mend(passed)
     }
 
     /// Makes the projection durable up to here.
     pub(in crate::engine) fn flush_projection(&mut self) -> Result<(), Fatal> {
+        self.commits.settle()?;
         let passed = self.shared.projector.pass(&self.shared, true);
         self.mend(passed)
     }
@@ -154,9 +98,11 @@ impl Writer {
     /// Throws the projection away and folds it anew from the ledgers.
     pub(in crate::engine) fn rebuild(&mut self, why: &str) -> Result<(), Fatal> {
         tracing::error!(why, "the projection is damaged and is being rebuilt");
+        self.hand_over()?;
+        self.commits.settle()?;
         let active = self
             .shared
-            .rebuild_projection(self.position.0, self.clock.monotonic_ms())
+            .rebuild_projection(self.position.0, self.shared.clock.monotonic_ms())
             .map_err(|error| Fatal(format!("rebuilding the projection: {error}")))?;
         self.active = active;
         self.cache = RowCache::default();

@@ -1,23 +1,25 @@
-//! The one writer: decide → journal → publish and reply, a batch at a time; the projection follows. No thread, no queue: what drives
-//! it is in `engine/thread.rs`, or a test with a manual clock.
+//! The one writer: stage, hand over, a batch at a time; `engine/committer.rs` makes a batch true, and the projection
+//! follows. No thread, no queue: what drives it is in `engine/thread.rs`, or a test with a manual clock.
 //!
-//! The safety argument, in order: nothing is answered before the journal's flush returned; rejections wait for the same
-//! flush, since they may rest on an event of the batch; after an error of append or flush nothing is tried again and the
-//! caller must end the process. Effects in memory (ready order, leases, timers) are derived, so a batch that is dropped
-//! is followed by rebuilding them.
+//! Commands are decided while the batch before is flushed, on the state as that batch leaves it. This is safe, in order:
+//! batches become true in the order decided; nothing is answered before the flush of its own batch returned, which follows
+//! those before it; rejections wait for the same flush, since they may rest on an event of any of them; after an error of
+//! append or flush nothing is tried again, nothing decided later is appended, and the caller must end the process. Effects
+//! in memory (ready order, leases, timers, tokens) are derived, so a batch that is dropped is followed by rebuilding them.
 
 mod commit;
 mod expiry;
 mod grants;
 mod waiting;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
 use self::waiting::WaitingClaims;
 use super::active::{Active, Timer};
+use super::committer::{Commits, Committer, Owed, leave_unanswered};
 use super::ledger_time::LedgerTime;
 use super::request::{Answer, Claimed, Receipt, Request, SubmitError};
 use super::shared::Shared;
@@ -29,7 +31,7 @@ use crate::domain::event::{Actor, EventBody};
 use crate::domain::redaction::Seed;
 use crate::domain::rejection::{Refusal, Rejection};
 use crate::domain::{JobId, Seq, TenantName, Timestamp};
-use crate::journal::{Journal, Position, Term};
+use crate::journal::{Journal, Position};
 use crate::limits;
 use crate::store::StoreError;
 
@@ -49,24 +51,37 @@ enum Dropped {
     Fatal(Fatal),
 }
 
-type Owed = (oneshot::Sender<Result<Answer, SubmitError>>, Answer);
+/// A batch that takes more commands, until it is handed over.
+struct Staged {
+    trial: Trial,
+    owed: Vec<Owed>,
+    /// Commands taken.
+    taken: usize,
+}
+
+impl Staged {
+    fn is_full(&self) -> bool {
+        self.taken >= limits::BATCH_COMMANDS_MAX || self.trial.bytes >= limits::BATCH_GATHER_BYTES_MAX
+    }
+}
 
 /// The one writer.
 pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     time: LedgerTime,
-    journal: Box<dyn Journal>,
-    term: Term,
+    pub(super) commits: Commits,
+    /// Of the journal, once it holds everything handed over.
     position: Position,
+    /// Of ledgers, once they hold everything handed over.
+    sizes: HashMap<TenantName, u64>,
+    staged: Option<Staged>,
     pub(super) shared: Arc<Shared>,
     active: Active,
     cache: RowCache,
     waiting: WaitingClaims,
     /// Whose turn it was last, among claims that reach every tenant.
     last_served: Option<TenantName>,
-    /// Leases granted to a caller that had gone by the time of the answer.
-    orphans: Vec<(TenantName, JobId, u64)>,
-    /// A part of the batch at work is in the journal already.
+    /// A part of what is staged was handed over already.
     split: bool,
 }
 
@@ -86,20 +101,18 @@ impl Writer {
         active: Active,
         newest: Option<Timestamp>,
     ) -> Self {
-        let term = Term(journal.term().0 + 1);
-        let position = journal.end();
         Writer {
             time: LedgerTime::new(clock.clone(), newest),
             clock,
-            journal,
-            term,
-            position,
+            position: journal.end(),
+            commits: Commits::here(Committer::new(journal, shared.clone())),
+            sizes: HashMap::new(),
+            staged: None,
             shared,
             active,
             cache: RowCache::default(),
             waiting: WaitingClaims::default(),
             last_served: None,
-            orphans: Vec::new(),
             split: false,
         }
     }
@@ -109,7 +122,7 @@ impl Writer {
         let (now, _) = self.time.now();
         let timer = self.active.next_due().map_or(u64::MAX, |due| due.since_ms(now));
         let leases = self.shared.leases.lock().idle_ms(self.clock.monotonic_ms(), now);
-        if !self.orphans.is_empty() || self.is_behind() {
+        if self.commits.has_orphans() || self.is_behind() {
             return 1;
         }
         let claims = self.waiting.next_deadline_ms().map_or(u64::MAX, |deadline_ms| {
@@ -118,50 +131,79 @@ impl Writer {
         timer.min(leases).min(claims).clamp(1, IDLE_MS_MAX)
     }
 
-    /// One batch: what is due by itself, then the requests, then the claims that wait.
+    /// One batch, staged and handed over.
     pub(super) fn batch(&mut self, requests: &mut VecDeque<Request>) -> Result<(), Fatal> {
-        let mut owed: Vec<Owed> = Vec::new();
-        self.split = false;
-        let ended = match self.try_batch(requests, &mut owed) {
-            // Asking again would not be safe: some of it is in the journal.
-            Err(Dropped::Projection(error)) if self.split => Err(Dropped::Fatal(Fatal(error.to_string()))),
-            ended => ended,
+        self.stage(requests)?;
+        self.hand_over()
+    }
+
+    /// Whether what is staged is to be handed over before anything else is.
+    pub(super) fn is_full(&self) -> bool {
+        self.staged.as_ref().is_some_and(Staged::is_full)
+    }
+
+    /// Whether anything is to be handed over.
+    pub(super) fn has_staged(&self) -> bool {
+        let staged = self.staged.as_ref();
+        staged.is_some_and(|staged| !staged.trial.events.is_empty() || !staged.owed.is_empty())
+    }
+
+    /// Decides what is due by itself, then the requests until the batch is full, then the claims that wait.
+    pub(super) fn stage(&mut self, requests: &mut VecDeque<Request>) -> Result<(), Fatal> {
+        let staged = match self.staged.take() {
+            Some(staged) => Ok(staged),
+            None => self.new_staged(),
         };
-        match ended {
-            Ok(()) => Ok(()),
-            Err(Dropped::Projection(error)) => {
-                for (reply, _) in owed {
-                    let _ = reply.send(Err(SubmitError::Rebuilding));
+        let (owed, dropped) = match staged {
+            Ok(mut staged) => match self.try_stage(requests, &mut staged) {
+                Ok(()) => {
+                    self.staged = Some(staged);
+                    return Ok(());
                 }
+                // Asking again would not be safe: some of it is in the journal.
+                Err(Dropped::Projection(error)) if self.split => {
+                    (staged.owed, Dropped::Fatal(Fatal(error.to_string())))
+                }
+                Err(dropped) => (staged.owed, dropped),
+            },
+            Err(dropped) => (Vec::new(), dropped),
+        };
+        match dropped {
+            Dropped::Projection(error) => {
+                leave_unanswered(owed, &SubmitError::Rebuilding);
                 self.rebuild(&error.to_string())
             }
-            Err(Dropped::Fatal(fatal)) => {
-                for (reply, _) in owed {
-                    let _ = reply.send(Err(SubmitError::OutcomeUnknown(fatal.0.clone())));
-                }
+            Dropped::Fatal(fatal) => {
+                leave_unanswered(owed, &SubmitError::OutcomeUnknown(fatal.0.clone()));
                 Err(fatal)
             }
         }
     }
 
-    fn try_batch(&mut self, requests: &mut VecDeque<Request>, owed: &mut Vec<Owed>) -> Result<(), Dropped> {
-        let mut trial = self.trial()?;
+    fn new_staged(&mut self) -> Result<Staged, Dropped> {
+        self.split = false;
+        Ok(Staged {
+            trial: self.trial()?,
+            owed: Vec::new(),
+            taken: 0,
+        })
+    }
+
+    fn try_stage(&mut self, requests: &mut VecDeque<Request>, staged: &mut Staged) -> Result<(), Dropped> {
         let (at, step) = self.time.now();
         if let Some(offset_ms) = step {
             let command = Command::RecordClockStep { offset_ms };
-            let _ = self.system(&mut trial, at, &TenantName::system(), "clock", &command)?;
+            let _ = self.system(&mut staged.trial, at, &TenantName::system(), "clock", &command)?;
         }
-        self.run_due(&mut trial, at)?;
-        let mut taken = 0;
-        while taken < limits::BATCH_COMMANDS_MAX && trial.bytes < limits::BATCH_GATHER_BYTES_MAX {
+        self.run_due(&mut staged.trial, at)?;
+        while !staged.is_full() {
             let Some(request) = requests.pop_front() else {
                 break;
             };
-            taken += request.commands.len().max(1);
-            self.run_request(&mut trial, at, request, owed)?;
+            staged.taken += request.commands.len().max(1);
+            self.run_request(&mut staged.trial, at, request, &mut staged.owed)?;
         }
-        self.run_waiting(&mut trial, at, owed)?;
-        self.commit(trial, owed)
+        self.run_waiting(&mut staged.trial, at, &mut staged.owed)
     }
 
     fn run_request(
@@ -216,7 +258,7 @@ impl Writer {
             // A refusal means that the timer outlived its cause.
             let _ = self.system(trial, at, &tenant, "timers", &command)?;
         }
-        for (tenant, job, epoch) in std::mem::take(&mut self.orphans) {
+        for (tenant, job, epoch) in self.commits.take_orphans() {
             let reason = "claim_abandoned".to_owned();
             let command = Command::ReleaseJob {
                 job,
@@ -296,6 +338,7 @@ impl Writer {
                 .observe(event, &self.shared.leases, now_ms, row)
                 .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
             self.shared.workers.lock().observe(event);
+            self.shared.auth.observe(event);
             if let EventBody::WorkerDrained(drained) = &event.body {
                 // Its claims that wait are to be answered.
                 self.waiting.try_again_of(&drained.name);
@@ -316,27 +359,13 @@ impl Writer {
     }
 
     fn size(&self, tenant: &TenantName) -> Result<u64, Dropped> {
+        if let Some(size) = self.sizes.get(tenant) {
+            return Ok(*size);
+        }
         match self.shared.ledgers.ledger(tenant) {
             Ok(ledger) => Ok(ledger.size()),
             Err(error) => Err(Dropped::Fatal(Fatal(error.to_string()))),
         }
-    }
-
-    /// Moves what closed segments hold to history, and gives the segments up. `archive` is called without any lock.
-    pub(super) fn closed_segments(&self) -> Vec<crate::journal::SegmentInfo> {
-        self.journal.closed()
-    }
-
-    /// Gives up segments whose events are in history.
-    pub(super) fn release(&mut self, segments: &[crate::journal::SegmentId]) -> Result<(), Fatal> {
-        // The archiver may name a segment twice: it was woken again before the first word of it arrived here.
-        let closed: Vec<_> = self.journal.closed().iter().map(|info| info.id).collect();
-        for id in segments.iter().filter(|id| closed.contains(id)) {
-            self.journal
-                .release(*id)
-                .map_err(|error| Fatal(format!("the journal: {error}")))?;
-        }
-        Ok(())
     }
 
     /// At start: the local runner's processes ended with the process that ran them.
@@ -368,10 +397,5 @@ impl Writer {
             }
         }
         self.project()
-    }
-
-    /// Up to where the journal holds everything.
-    pub(super) fn position(&self) -> Position {
-        self.position
     }
 }

@@ -247,16 +247,12 @@ fn a_lease_whose_answer_nobody_takes_is_given_back_in_the_next_batch() {
     bench.submit("acme", "q", "a");
     let (request, answer) = asks("acme", claim("w-1", "q", &[], &[]));
     let writer = &mut bench.engine.writer;
-    let mut owed = Vec::new();
-    let Ok(mut trial) = writer.trial() else {
-        panic!("the projection is there")
-    };
-    let (at, _) = writer.time.now();
-    assert!(writer.run_request(&mut trial, at, request, &mut owed).is_ok());
-    let leased = owed[0].1.jobs[0].job.clone();
+    writer.stage(&mut VecDeque::from([request])).unwrap();
+    let staged = writer.staged.as_ref().unwrap();
+    let leased = staged.owed[0].1.jobs[0].job.clone();
     assert_eq!(leased.epoch, 1);
     drop(answer);
-    assert!(writer.commit(trial, &mut owed).is_ok());
+    writer.hand_over().unwrap();
     assert_eq!(writer.idle_ms(), 1, "it is handed back at once");
     bench.batch(vec![]);
     let (request, mut answer) = asks("acme", claim("w-2", "q", &[], &[]));
