@@ -94,7 +94,8 @@ dist: _web
     set -euo pipefail
     # With --target the flags reach only what goes into the binary, not build scripts and macros, which are
     # shared libraries. Paths of this machine would make the bytes differ from those of another.
-    flags="-C target-feature=+crt-static"
+    # The linker keeps equal functions once, and packs the relocations of the position-independent binary.
+    flags="-C target-feature=+crt-static -C link-arg=-Wl,--icf=all -C link-arg=-Wl,--pack-dyn-relocs=relr"
     flags+=" --remap-path-prefix=${CARGO_HOME:-$HOME/.cargo}=/cargo --remap-path-prefix=$PWD=/fastness"
     RUSTFLAGS="$flags" cargo build --locked --profile dist --target {{ target }}
     {{ here }} _static {{ quote(dist_binary) }}
