@@ -41,6 +41,7 @@ pub(super) fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), Im
         .store()
         .map_err(|error| StoreError::Failed(error.to_string()))?;
     catch_up_one(&store, &ledger)?;
+    engine.feed().foreign_grew();
     Ok(())
 }
 

@@ -49,7 +49,7 @@ impl Committed {
     }
 }
 
-/// One batch of committed events, of all tenants, in order.
+/// One batch of committed events, of all tenants, in order; an empty one says that a foreign ledger grew.
 pub type CommittedBatch = Arc<Vec<Committed>>;
 
 /// The sending side, held by the writer.
@@ -67,6 +67,11 @@ impl Feed {
     pub(super) fn publish(&self, batch: CommittedBatch) {
         // No subscriber is no error.
         let _ = self.0.send(batch);
+    }
+
+    /// Says that a foreign ledger grew: the writer commits none of its events, so its readers must look for themselves.
+    pub fn foreign_grew(&self) {
+        self.publish(CommittedBatch::default());
     }
 
     /// Everything committed from now on.

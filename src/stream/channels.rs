@@ -1,5 +1,6 @@
 //! Who is told of which batch: one channel for each tenant that somebody reads as a whole, and one for each job or run
-//! that somebody watches alone. Nobody is woken for another tenant, nor for other jobs and runs than the one he watches.
+//! that somebody watches alone. Nobody is woken for another tenant, nor for other jobs and runs than the one he watches; but
+//! who reads an imported ledger is woken whenever one has grown.
 //!
 //! Promises: a channel brings, in order, each published batch that holds an event for it; a reader that is too slow for
 //! one is told so, and reads the ledger.
@@ -167,12 +168,12 @@ impl Channels {
         }
     }
 
-    /// Hands the same to everybody.
-    pub(super) fn hand_to_all(&self, published: &Arc<Published>) {
-        for of_tenant in self.tenants().values() {
-            for channel in of_tenant.channels() {
-                let _ = channel.send(published.clone());
-            }
+    /// Hands the same to everybody who reads one of these tenants.
+    pub(super) fn hand_to(&self, published: &Arc<Published>, is_one: impl Fn(&TenantName) -> bool) {
+        let tenants = self.tenants();
+        let readers = tenants.iter().filter(|(tenant, _)| is_one(tenant));
+        for channel in readers.flat_map(|(_, of_tenant)| of_tenant.channels()) {
+            let _ = channel.send(published.clone());
         }
     }
 }

@@ -119,7 +119,7 @@ impl Pieces {
 /// A committed batch and its sent forms.
 #[derive(Debug)]
 pub struct Published {
-    /// The events; empty when the hub itself missed some and subscribers must look into the ledger.
+    /// The events; empty when there are some that the hub was not given, and subscribers must look into the ledger.
     pub batch: CommittedBatch,
     /// The tenant of all of them, when it is one.
     pub tenant: Option<TenantName>,
@@ -291,12 +291,17 @@ impl Pump {
     async fn run(mut self) {
         loop {
             match self.feed.recv().await {
+                // A foreign ledger grew, of which no event is on the feed.
+                Ok(batch) if batch.is_empty() => {
+                    let nothing = Arc::new(Published::new(batch, self.encoder.clone()));
+                    self.channels.hand_to(&nothing, TenantName::is_foreign);
+                }
                 Ok(batch) => self.publish(batch),
                 Err(RecvError::Lagged(batches)) => {
                     tracing::warn!(batches, "the stream hub fell behind; subscribers read the ledger");
                     self.revocations.send_modify(|count| *count += 1);
                     let nothing = Published::new(Arc::default(), self.encoder.clone());
-                    self.channels.hand_to_all(&Arc::new(nothing));
+                    self.channels.hand_to(&Arc::new(nothing), |_| true);
                 }
                 Err(RecvError::Closed) => return,
             }

@@ -10,6 +10,7 @@ use super::imports::{export, import, submit, tar_of};
 use super::jobs::{claim, complete};
 use super::scopes::path_of;
 use crate::support::appliance::{Ask, Reply, TestAppliance};
+use crate::support::websocket::{Client, HANDSHAKE, shake};
 
 /// A run of three jobs, of which one has ended, and a job that stands alone; imported elsewhere in two bundles.
 struct Pair {
@@ -140,6 +141,50 @@ fn what_is_read_of_it_is_what_its_own_enclave_says() {
         pair.read("/api/v1/ledger/checkpoint?size=1").problem(404),
         "not_found"
     );
+}
+
+#[test]
+fn an_open_stream_goes_on_with_what_a_later_bundle_brings() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    let body = json!({"jobs": [{"name": "a", "type": "alone"}]}).to_string();
+    let run = source.post("/api/v1/runs", body).expect(201)["id"].clone();
+    let first = export(&source, &json!({}));
+    let imported = import(&target, &target.admin, &source, &first.1).expect(201);
+    let tenant = imported["tenant"].as_str().unwrap();
+    let follow = |path: &str| {
+        let ask = Ask::get(path)
+            .token(&target.admin)
+            .header("x-fastness-tenant", tenant);
+        target.stream(&ask)
+    };
+    let mut whole = follow("/api/v1/stream");
+    let mut of_run = follow(&format!("/api/v1/stream/runs/{}", run.as_str().unwrap()));
+    let bearer = format!("Bearer {}", target.admin);
+    let named = [("authorization", bearer.as_str()), ("x-fastness-tenant", tenant)];
+    let (socket, status, _) = shake(&target, "/api/v1/ws", &[&HANDSHAKE[..], &named].concat());
+    assert_eq!(status, 101);
+    let mut client = Client::over(socket);
+    client.subscribe(json!({"type": "subscribe:events"}));
+    client.subscribe(json!({"type": "subscribe:run", "runId": run}));
+
+    let lease = claim(&source, json!({}))["jobs"][0].clone();
+    let result = json!({"jobId": lease["id"], "epoch": 1, "outcome": "completed"});
+    complete(&source, json!({"worker": "w-1", "results": [result]}));
+    let size = first.0["size"].as_u64().unwrap();
+    let second = export(&source, &json!({"from": size}));
+    import(&target, &target.admin, &source, &second.1).expect(201);
+
+    let ledger = source.engine.ledger(&"default".parse().unwrap()).unwrap();
+    for seq in size..second.0["size"].as_u64().unwrap() {
+        let event = ledger.event(Seq(seq)).unwrap();
+        assert_eq!(whole.next_event().unwrap().data.as_bytes(), event);
+        let received = client.event();
+        assert_eq!((received.seq(), received.event.as_bytes()), (seq, &event[..]));
+    }
+    let rest = of_run.rest();
+    let types: Vec<_> = rest.iter().map(|message| message.event.as_str()).collect();
+    assert_eq!(types.first(), Some(&"run.started"));
+    assert_eq!(types.last(), Some(&"end"), "it has ended: {types:?}");
 }
 
 #[test]
