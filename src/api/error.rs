@@ -16,7 +16,6 @@ use crate::engine::{CheckpointError, CommandError, SubmitError};
 use crate::ledger::LedgerError;
 use crate::output::OutputError;
 use crate::store::StoreError;
-use crate::stream::StreamError;
 
 /// One field that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
@@ -439,18 +438,6 @@ impl From<OutputError> for ApiError {
                 tracing::error!(%error, "output cannot be read");
                 ApiError::internal("the stored output cannot be read")
             }
-        }
-    }
-}
-
-impl From<StreamError> for ApiError {
-    fn from(error: StreamError) -> Self {
-        match error {
-            StreamError::Ledger(error) => error.into(),
-            StreamError::Store(error) => error.into(),
-            StreamError::Engine(error) => error.into(),
-            StreamError::BeyondEnd { .. } => ApiError::field("beyond_end", "/query/after", error.to_string()),
-            StreamError::CutShort => ApiError::stopping(),
         }
     }
 }

@@ -42,7 +42,7 @@ pub struct EventPage {
 
 /// Events, oldest first.
 #[utoipa::path(get, path = "/api/v1/events", tag = "ledger",
-    params(("after" = Option<String>, Query, pattern = "^(-1|[0-9]{1,16})([.](-1|[0-9]{1,16}))?$",
+    params(("after" = Option<String>, Query, pattern = "^(-1|[0-9]+)([.](-1|[0-9]+))?$",
             description = "Exclusive: the number of an event, -1 for before the first, or the id of a message of a stream"),
         ("from" = Option<String>, Query, description = "Not before this time (RFC 3339)"),
         ("to" = Option<String>, Query, description = "Before this time; not earlier than `from`"),

@@ -83,14 +83,9 @@ pub fn bind(api: &Api, route: &str, key: &str, body: &Intake) -> Idempotency {
 }
 
 fn header_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
-    let mut values = headers.get_all(HEADER).iter();
-    let Some(value) = values.next() else {
-        return Ok(None);
-    };
-    let text = value.to_str().ok().filter(|_| values.next().is_none());
-    let text =
-        text.ok_or_else(|| ApiError::field("invalid_field", "/idempotencyKey", "visible ASCII, once"))?;
-    Ok(Some(text.to_owned()))
+    let text = headers.get(HEADER).map(|value| value.to_str()).transpose();
+    let text = text.map_err(|_| ApiError::field("invalid_field", "/idempotencyKey", "visible ASCII"))?;
+    Ok(text.map(str::to_owned))
 }
 
 /// Refuses the header where it would mean nothing.

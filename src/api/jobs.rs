@@ -268,7 +268,7 @@ impl Api {
 
 /// The events that name a job, oldest first.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", tag = "jobs", params(("id" = String, Path),
-        ("after" = Option<String>, Query, pattern = "^(-1|[0-9]{1,16})([.](-1|[0-9]{1,16}))?$",
+        ("after" = Option<String>, Query, pattern = "^(-1|[0-9]+)([.](-1|[0-9]+))?$",
             description = "Exclusive: the number of an event, -1 for before the first, or the id of a message of a stream"), ("limit" = Option<u64>, Query), ("cursor" = Option<String>, Query)),
     responses((status = 200, body = EventPage)))]
 pub async fn list_events(

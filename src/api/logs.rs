@@ -15,14 +15,15 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::hold::heartbeat_ms;
+use super::negotiate::names;
 use super::pack_runs::pack_run;
-use super::request::{Id, Query, bad_parameter, header_text};
-use super::run_stream::{RunTail, Sending, line_position};
-use super::sse::{Guard, answer};
+use super::request::{Id, Query, bad_parameter};
+use super::run_stream::{RunTail, Sending};
+use super::sse::{Guard, answer, last_event_id};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::limits;
 use crate::output::{Line, LineFilter, LineKind, RunScope};
-use crate::stream::{Data, Filter, Form, Lines, Subscription, Watched};
+use crate::stream::{Cursor, Data, Filter, Form, Lines, Subscription, Watched};
 
 /// One line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -84,11 +85,8 @@ pub async fn read(
     let follow = query.parsed::<bool>("follow")?.unwrap_or(false);
     let limit = query.number("limit", 1, limits::COUNT_MAX)?;
     let after = query.text("after")?;
-    let resumed = header_text(&headers, "last-event-id").filter(|id| follow && !id.is_empty());
-    let pos = match resumed.or(after.as_deref()) {
-        None => 0,
-        Some(text) => line_position(text).ok_or_else(|| bad_parameter("after", "not a position"))?,
-    };
+    let resumed = if follow { last_event_id(&headers)? } else { None };
+    let pos = position_of(resumed.or(after.as_deref()))?;
     let scope = RunScope {
         tenant: tenant.clone(),
         run,
@@ -122,9 +120,15 @@ pub async fn read(
     Ok(send_lines(lines, &headers, limit))
 }
 
+/// Behind which position reading begins: that of a run's stream has both halves, that of a log stands alone.
+pub fn position_of(text: Option<&str>) -> Result<u64, ApiError> {
+    let read = text.map_or(Ok(0), Cursor::position);
+    read.map_err(|_| bad_parameter("after", "not a position"))
+}
+
 /// Sends lines as NDJSON or, where that is asked for, as plain text.
 pub fn send_lines(lines: Lines, headers: &HeaderMap, limit: Option<u64>) -> Response {
-    let is_plain = header_text(headers, "accept").is_some_and(|accept| accept.contains("text/plain"));
+    let is_plain = names(headers, "text/plain");
     let media_type = if is_plain {
         "text/plain; charset=utf-8"
     } else {

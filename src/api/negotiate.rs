@@ -1,8 +1,7 @@
 //! Which of the media types that a route can answer with a client wants (RFC 9110, 12.5.1).
 //!
-//! The most specific range that names a type gives its weight; parameters other than `q` are not looked at. The highest
-//! weight wins, of equal ones the first that is offered. A comma within a quoted parameter ends a range
-//! all the same. A range that cannot be read names nothing.
+//! The most specific range that names a type gives its weight; what parameters other than `q` say is not looked at. The
+//! highest weight wins, of equal ones the first that is offered. A range that cannot be read names nothing.
 
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -38,6 +37,28 @@ pub fn choose(headers: &HeaderMap, offers: &[&'static str]) -> Result<&'static s
     })
 }
 
+/// Whether a client names a type itself, and wants it.
+pub fn names(headers: &HeaderMap, kind: &str) -> bool {
+    let fields = headers.get_all(header::ACCEPT).iter();
+    let texts = fields.filter_map(|field| field.to_str().ok());
+    let mut ranges = texts.flat_map(|text| parts(text, ',')).filter_map(read_range);
+    ranges.any(|(name, weight)| weight > 0 && name.eq_ignore_ascii_case(kind))
+}
+
+/// The parts of a header field between separators; one within a quoted string separates nothing (RFC 9110, 5.6.4).
+pub fn parts(text: &str, separator: char) -> impl Iterator<Item = &str> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    text.split(move |character| {
+        match character {
+            _ if is_escaped => is_escaped = false,
+            '\\' if is_quoted => is_escaped = true,
+            '"' => is_quoted = !is_quoted,
+            _ => return !is_quoted && character == separator,
+        }
+        false
+    })
+}
+
 /// Says to caches that the answer depends on what was accepted, refusals included.
 pub fn varied(answer: Result<Response, ApiError>) -> Response {
     let mut response = answer.unwrap_or_else(IntoResponse::into_response);
@@ -48,7 +69,7 @@ pub fn varied(answer: Result<Response, ApiError>) -> Response {
 
 /// Thousandths: how much a client wants a type; 0 is not at all.
 fn weight(accept: &[&str], offer: &str) -> u16 {
-    let ranges = accept.iter().flat_map(|text| text.split(','));
+    let ranges = accept.iter().flat_map(|text| parts(text, ','));
     let found = ranges.filter_map(|range| {
         let (name, weight) = read_range(range)?;
         Some((specificity(name, offer)?, weight))
@@ -72,17 +93,38 @@ fn specificity(range: &str, offer: &str) -> Option<u8> {
 
 /// A media range and its weight.
 fn read_range(text: &str) -> Option<(&str, u16)> {
-    let mut parts = text.split(';');
-    let name = parts.next()?.trim();
+    let mut parts = parts(text, ';').map(str::trim);
+    let name = parts.next()?;
     let mut weight = 1_000;
-    for part in parts {
-        if let Some((key, value)) = part.split_once('=')
-            && key.trim().eq_ignore_ascii_case("q")
-        {
-            weight = read_weight(value.trim())?;
+    for part in parts.filter(|part| !part.is_empty()) {
+        let (key, value) = part.split_once('=')?;
+        if key.eq_ignore_ascii_case("q") {
+            weight = read_weight(value)?;
+        } else if !is_token(key) || !(is_token(value) || is_quoted(value)) {
+            return None;
         }
     }
     Some((name, weight))
+}
+
+/// RFC 9110, 5.6.2.
+fn is_token(text: &str) -> bool {
+    let is_char = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_char)
+}
+
+/// Whether it is one quoted string, from its first quote to its last.
+fn is_quoted(text: &str) -> bool {
+    let within = text.strip_prefix('"').and_then(|text| text.strip_suffix('"'));
+    let mut is_escaped = false;
+    let is_whole = within.is_some_and(|within| {
+        within.chars().all(|character| {
+            let ends = character == '"' && !is_escaped;
+            is_escaped = character == '\\' && !is_escaped;
+            !ends
+        })
+    });
+    is_whole && !is_escaped
 }
 
 /// `0`, `0.875`, `1`, `1.000`: at most three digits behind the point.
@@ -139,6 +181,25 @@ mod tests {
                 &["application/json;x=\"a\";q=0.3, application/cloudevents+json;q=0.2"],
                 Some(JSON),
             ),
+            // Separators within a quoted string are none, nor is a quote that is escaped its end.
+            (&["text/html;x=\", application/json, \""], None),
+            (&["application/json;x=\";q=0;\";q=1"], Some(JSON)),
+            (
+                &[
+                    "application/json;x=\"a, b\";q=0.1, application/cloudevents+json;x=\"\\\", */*;q=1\";q=0.2",
+                ],
+                Some(OTHER),
+            ),
+            (&["text/html;x=\"\\\\\", application/json"], Some(JSON)),
+            (&["application/json;;q=0.5 ; "], Some(JSON)),
+            // What is no parameter is none of a range that can be read.
+            (&["application/json;x=\"a"], None),
+            (&["application/json;x=\"a\\\""], None),
+            (&["application/json;x=\"a\"b"], None),
+            (&["application/json;x=a b"], None),
+            (&["application/json;x y=a"], None),
+            (&["application/json;x"], None),
+            (&["application/json;q=\"1\""], None),
         ] {
             let mut headers = HeaderMap::new();
             for field in accept {
@@ -156,5 +217,23 @@ mod tests {
             choose(&headers, &[JSON]).is_err(),
             "what is no text names nothing"
         );
+    }
+
+    #[test]
+    fn a_type_is_named_where_it_stands_itself_and_is_wanted() {
+        for (accept, is_named) in [
+            ("text/plain", true),
+            ("application/json, Text/Plain;q=0.1", true),
+            ("text/plain;charset=utf-8", true),
+            ("text/*, */*", false),
+            ("text/plain;q=0", false),
+            ("application/json;x=\", text/plain\"", false),
+            ("text/plain-not", false),
+            ("", false),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, HeaderValue::from_static(accept));
+            assert_eq!(names(&headers, "text/plain"), is_named, "{accept}");
+        }
     }
 }

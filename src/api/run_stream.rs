@@ -13,7 +13,7 @@ use super::logs::LineView;
 use super::sse::{Gap, Guard, Signal, encode_message, greeting};
 use crate::domain::RunId;
 use crate::output::OutputError;
-use crate::stream::{Cursor, Delivered, LineBatch, Lines, Subscription, Watched};
+use crate::stream::{Delivered, LineBatch, Lines, Subscription, Watched};
 
 /// What a follower is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -258,12 +258,4 @@ pub fn ends_attempt(type_name: &str) -> bool {
         type_name,
         "job.completed" | "job.failed" | "job.cancelled" | "job.released" | "step.completed" | "step.failed"
     )
-}
-
-/// Where reading lines starts, from a cursor of either form: a run's stream has both halves, a log only positions.
-pub fn line_position(text: &str) -> Option<u64> {
-    if text.contains('.') {
-        return text.parse::<Cursor>().ok().map(|cursor| cursor.pos);
-    }
-    if text == "-1" { Some(0) } else { text.parse().ok() }
 }

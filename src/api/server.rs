@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Uri, Version, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, Version, header};
 use axum::response::{IntoResponse, Response};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
@@ -317,7 +317,31 @@ fn check(api: &Api, request: &Request) -> Result<(), ApiError> {
     if header_bytes > limits::HEADER_BYTES_MAX {
         return Err(ApiError::headers_too_large(limits::HEADER_BYTES_MAX));
     }
+    check_once(headers)?;
     check_host(api, request.version(), uri, header_text(headers, "host"))
+}
+
+/// Header fields that say one thing: said twice, it could not be told which was meant, and others on the way may have
+/// looked at the other one.
+const ONCE: [&str; 8] = [
+    "authorization",
+    "host",
+    "idempotency-key",
+    "if-match",
+    "last-event-id",
+    "x-fastness-csrf",
+    "x-fastness-reason",
+    "x-fastness-tenant",
+];
+
+fn check_once(headers: &HeaderMap) -> Result<(), ApiError> {
+    let twice = ONCE
+        .iter()
+        .find(|name| headers.get_all(**name).iter().nth(1).is_some());
+    twice.map_or(Ok(()), |name| {
+        let detail = format!("the header {name} may be given once");
+        Err(ApiError::malformed("duplicate_header", detail))
+    })
 }
 
 /// A page from elsewhere may point its own name at this address; it cannot make the browser name us.

@@ -15,10 +15,25 @@ use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::hold::{Hold, heartbeat};
-use super::request::{Query, bad_parameter, header_text};
+use super::request::{Query, bad_parameter};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::limits;
-use crate::stream::{Cursor, Subscription, Watched};
+use crate::stream::{Cursor, StreamError, Subscription, Watched};
+
+impl From<StreamError> for ApiError {
+    fn from(error: StreamError) -> Self {
+        match error {
+            StreamError::Ledger(error) => error.into(),
+            StreamError::Store(error) => error.into(),
+            StreamError::Engine(error) => error.into(),
+            StreamError::BeyondEnd { .. } | StreamError::BeyondLines { .. } => {
+                ApiError::field("beyond_end", "/query/after", error.to_string())
+            }
+            StreamError::Output(error) => error.into(),
+            StreamError::CutShort => ApiError::stopping(),
+        }
+    }
+}
 
 /// Writes an event: its exact canonical bytes are the data. They hold no line feed.
 pub fn encode_event(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>) {
@@ -146,13 +161,24 @@ impl Guard {
 /// What is no cursor.
 pub fn start_of(headers: &HeaderMap, query: &mut Query) -> Result<Option<Cursor>, ApiError> {
     let asked: Option<Cursor> = query.parsed("after")?;
-    match header_text(headers, "last-event-id").filter(|id| !id.is_empty()) {
+    match last_event_id(headers)? {
         None => Ok(asked),
-        Some(id) => match id.parse() {
-            Ok(cursor) => Ok(Some(cursor)),
-            Err(_) => Err(bad_parameter("after", "Last-Event-ID is not the id of a message")),
-        },
+        Some(id) => id.parse().map(Some).map_err(|_| not_an_id()),
     }
+}
+
+/// What a client that comes back says it has; an empty one says nothing.
+///
+/// # Errors
+/// What no message has as its id, in any stream.
+pub fn last_event_id(headers: &HeaderMap) -> Result<Option<&str>, ApiError> {
+    let id = headers.get("last-event-id").map(|id| id.to_str()).transpose();
+    let id = id.map_err(|_| not_an_id())?;
+    Ok(id.filter(|id| !id.is_empty()))
+}
+
+fn not_an_id() -> ApiError {
+    bad_parameter("after", "Last-Event-ID is not the id of a message")
 }
 
 /// The first bytes of every stream: how soon to come back.

@@ -12,9 +12,8 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::logs::{LineView, send_lines};
+use super::logs::{LineView, position_of, send_lines};
 use super::request::{Id, Query, bad_parameter, read_body};
-use super::run_stream::line_position;
 use super::worker_calls::{Holder, stale};
 use crate::domain::{JobId, Timestamp};
 use crate::limits;
@@ -124,8 +123,7 @@ pub async fn read(
     let limit = query.number("limit", 1, limits::COUNT_MAX)?;
     let after = query.text("after")?;
     query.finish()?;
-    let pos = after.as_deref().map_or(Some(0), line_position);
-    let pos = pos.ok_or_else(|| bad_parameter("after", "not a position"))?;
+    let pos = position_of(after.as_deref())?;
     let tenant = caller.tenant()?.clone();
     let job = api.read(&tenant, move |reading| {
         let job = reading.view().job(id)?;

@@ -35,12 +35,25 @@ impl Timestamp {
     /// # Errors
     /// What is not RFC 3339, or outside the years that it can write.
     pub fn at_or_after(text: &str) -> Result<Self, TimeError> {
+        if !is_rfc_3339(text) {
+            return Err(TimeError);
+        }
         let parsed: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
         let ms = -(-parsed.as_nanosecond()).div_euclid(1_000_000);
         match i64::try_from(ms) {
             Ok(ms) if (MS_MIN..=MS_MAX).contains(&ms) => Ok(Timestamp(ms)),
             _ => Err(TimeError),
         }
+    }
+
+    /// Reads a date of HTTP (RFC 9110, 5.6.7), in the form that senders write.
+    ///
+    /// # Errors
+    /// Any other text.
+    pub fn from_http_date(text: &str) -> Result<Self, TimeError> {
+        let parser = jiff::fmt::rfc2822::DateTimeParser::new();
+        let parsed = parser.parse_timestamp(text).map_err(|_| TimeError)?;
+        Ok(Timestamp::from_ms(parsed.as_millisecond()))
     }
 
     /// This much later.
@@ -66,6 +79,28 @@ impl fmt::Display for Timestamp {
             ms % 1_000
         )
     }
+}
+
+/// Whether a text has the form of RFC 3339, 5.6: others read more, such as times without seconds or with a zone's name.
+fn is_rfc_3339(text: &str) -> bool {
+    let fits = |text: &str, form: &str| {
+        let pairs = text.bytes().zip(form.bytes());
+        text.len() == form.len()
+            && pairs.into_iter().all(|(byte, form)| match form {
+                b'0' => byte.is_ascii_digit(),
+                other => byte.eq_ignore_ascii_case(&other),
+            })
+    };
+    let Some((head, rest)) = text.split_at_checked("0000-00-00T00:00:00".len()) else {
+        return false;
+    };
+    let zone = match rest.strip_prefix('.') {
+        Some(fraction) => fraction.trim_start_matches(|character: char| character.is_ascii_digit()),
+        None => rest,
+    };
+    let is_fraction = rest.len() != zone.len() + 1;
+    let is_zone = ["Z", "+00:00", "-00:00"].iter().any(|form| fits(zone, form));
+    fits(head, "0000-00-00T00:00:00") && is_fraction && is_zone
 }
 
 /// Proleptic Gregorian date of a day count since the epoch (Hinnant, "chrono-compatible low-level date algorithms").
@@ -152,6 +187,16 @@ mod tests {
         ] {
             let found = Timestamp::at_or_after(text);
             assert_eq!(found.map(Timestamp::as_ms), Ok(ms), "{text}");
+        }
+        for (text, ms) in [
+            ("Thu, 01 Jan 1970 00:00:07 GMT", Some(7_000)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777_000)),
+            ("1970-01-01T00:00:07Z", None),
+            ("7", None),
+            ("", None),
+        ] {
+            let found = Timestamp::from_http_date(text).ok();
+            assert_eq!(found.map(Timestamp::as_ms), ms, "{text}");
         }
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("2026-01-31T12:00:00".parse::<Timestamp>().is_err());

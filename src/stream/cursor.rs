@@ -4,6 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::domain::Seq;
+use crate::limits;
 
 /// A place in a stream. Text form: `<seq>` or `<seq>.<position>`; `-1` is before the first of either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +23,17 @@ pub struct CursorError;
 impl Cursor {
     /// Before everything.
     pub const START: Cursor = Cursor { next: Seq(0), pos: 0 };
+
+    /// Reads a place among lines: a position alone, or that of a whole cursor. `-1` is before the first.
+    ///
+    /// # Errors
+    /// The text is neither.
+    pub fn position(text: &str) -> Result<u64, CursorError> {
+        match text.contains('.') {
+            true => text.parse::<Cursor>().map(|cursor| cursor.pos),
+            false => Ok(read(text)?.unwrap_or(0)),
+        }
+    }
 
     /// The sequence of the last event read; −1 before the first.
     pub fn seq(&self) -> i64 {
@@ -55,15 +67,15 @@ impl FromStr for Cursor {
     }
 }
 
-/// A number of at most 16 digits; none for `-1`.
+/// A number; none for `-1`. One that is larger than any ledger is only beyond its end, however many digits it has.
 fn read(text: &str) -> Result<Option<u64>, CursorError> {
     if text == "-1" {
         return Ok(None);
     }
-    if text.is_empty() || text.len() > 16 || !text.bytes().all(|byte| byte.is_ascii_digit()) {
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return Err(CursorError);
     }
-    text.parse().map(Some).map_err(|_| CursorError)
+    Ok(Some(text.parse().unwrap_or(u64::MAX).min(limits::COUNT_MAX)))
 }
 
 #[cfg(test)]
@@ -84,8 +96,35 @@ mod tests {
             assert_eq!((cursor.next, cursor.pos), (Seq(next), pos), "{text}");
             assert_eq!(cursor.to_string().parse(), Ok(cursor), "{text}");
         }
-        for bad in ["", "-2", "1.", ".1", "1.2.3", "+1", "12345678901234567", " 1"] {
+        for bad in ["", "-2", "1.", ".1", "1.2.3", "+1", "0x1", " 1", "1e3"] {
             assert_eq!(bad.parse::<Cursor>(), Err(CursorError), "{bad:?}");
+            assert_eq!(Cursor::position(bad), Err(CursorError), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_no_ledger_has_is_a_cursor_beyond_its_end() {
+        for (text, seq) in [
+            ("9223372036854775806", limits::COUNT_MAX - 1),
+            ("9223372036854775807", limits::COUNT_MAX),
+            ("9223372036854775808", limits::COUNT_MAX),
+            ("18446744073709551616", limits::COUNT_MAX),
+            ("99999999999999999999999999999999", limits::COUNT_MAX),
+        ] {
+            let cursor: Cursor = text.parse().unwrap();
+            assert_eq!(cursor.next, Seq(seq + 1), "{text}");
+            assert_eq!(Cursor::position(text), Ok(seq), "{text}");
+            assert_eq!(Cursor::position(&format!("0.{text}")), Ok(seq), "{text}");
+        }
+        for (text, pos) in [
+            ("-1", 0),
+            ("0", 0),
+            ("17", 17),
+            ("3.17", 17),
+            ("3.-1", 0),
+            ("-1.17", 17),
+        ] {
+            assert_eq!(Cursor::position(text), Ok(pos), "{text}");
         }
     }
 }

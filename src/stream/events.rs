@@ -20,6 +20,7 @@ use crate::domain::{Seq, TenantName};
 use crate::engine::{Handle, SubmitError};
 use crate::ledger::LedgerError;
 use crate::limits;
+use crate::output::OutputError;
 use crate::store::{Direction, Page, StoreError};
 
 /// Why a subscription cannot go on.
@@ -39,6 +40,15 @@ pub enum StreamError {
     BeyondEnd {
         /// Its size.
         end: u64,
+    },
+    /// The output of a run cannot be read.
+    #[error(transparent)]
+    Output(#[from] OutputError),
+    /// The position is of another run.
+    #[error("the position is beyond the last line, {last}")]
+    BeyondLines {
+        /// The last position; 0 before the first.
+        last: u64,
     },
     /// The reading task was cut short: the process is ending.
     #[error("the read was cut short")]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use super::events::StreamError;
 use crate::limits;
 use crate::output::{Line, LineFilter, Output, OutputError, RunScope};
 
@@ -33,15 +34,20 @@ impl Lines {
     /// Follows from after `pos`; none is from now on. Blocks on the disk.
     ///
     /// # Errors
-    /// What the disk said.
+    /// [`StreamError::BeyondLines`]; what the disk said.
     pub fn open(
         output: &Arc<Output>,
         scope: RunScope,
         filter: LineFilter,
         pos: Option<u64>,
-    ) -> Result<Self, OutputError> {
+    ) -> Result<Self, StreamError> {
         let highest = output.follow(&scope)?;
-        let pos = pos.unwrap_or(*highest.borrow());
+        let last = *highest.borrow();
+        let pos = pos.unwrap_or(last);
+        // Positions never fall back, not even after a crash: nobody was given one that is not there.
+        if pos > last {
+            return Err(StreamError::BeyondLines { last });
+        }
         Ok(Lines {
             output: output.clone(),
             scope,

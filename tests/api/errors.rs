@@ -104,9 +104,53 @@ fn what_passes_a_bound_is_refused() {
         ("/api/v1/stream?heartbeatMs=60001", "invalid_parameter"),
         ("/api/v1/stream?after=x", "invalid_parameter"),
         ("/api/v1/stream?after=100000", "beyond_end"),
+        ("/api/v1/stream?after=12345678901234567", "beyond_end"),
+        ("/api/v1/events?after=12345678901234567", "beyond_end"),
+        ("/api/v1/events?after=99999999999999999999999999", "beyond_end"),
+        ("/api/v1/events?cursor=18446744073709551615", "beyond_end"),
+        ("/api/v1/events?cursor=-2", "invalid_parameter"),
     ] {
         assert_eq!(appliance.get(path).problem(422), code, "{path}");
     }
+}
+
+#[test]
+fn headers_that_are_said_twice_or_are_no_text_are_refused() {
+    let appliance = TestAppliance::start();
+    let other = appliance.token("other", Scope::ALL, &["default"]);
+    let ask = |path: &'static str| Ask::get(path).token(&appliance.admin);
+    for (name, values) in [
+        ("last-event-id", ["0", "0"]),
+        ("if-match", ["\"1\"", "\"2\""]),
+        ("idempotency-key", ["a", "b"]),
+        ("x-fastness-tenant", ["default", "default"]),
+        ("x-fastness-csrf", ["a", "b"]),
+        ("x-fastness-reason", ["a", "b"]),
+    ] {
+        let [first, second] = values;
+        let twice = ask("/api/v1/events").also(name, first).also(name, second);
+        let refused = appliance.send(&twice);
+        assert_eq!(refused.problem(400), "duplicate_header", "{name}");
+        let detail = refused.json()["detail"].as_str().unwrap().to_lowercase();
+        assert!(detail.contains(name), "{detail}");
+    }
+    let two = ask("/api/v1/events").also("authorization", &format!("Bearer {other}"));
+    assert_eq!(appliance.send(&two).problem(400), "duplicate_header");
+    for id in ["\u{e4}", "1\u{2028}", "x", "1.2.3"] {
+        for path in [
+            "/api/v1/stream",
+            "/api/v1/stream?after=0",
+            "/api/v1/stream?job=0190d7c4-0000-7000-8000-000000000000",
+        ] {
+            let refused = appliance.send(&ask(path).header("last-event-id", id));
+            assert_eq!(refused.problem(422), "invalid_parameter", "{path} {id:?}");
+        }
+    }
+    let run = super::packs::finished_pack_run(&appliance);
+    let path = format!("/api/v1/pack-runs/{run}/logs?follow=true");
+    let asked = Ask::get(&path).token(&appliance.admin);
+    let refused = appliance.send(&asked.header("last-event-id", "\u{e4}"));
+    assert_eq!(refused.problem(422), "invalid_parameter");
 }
 
 #[test]

@@ -114,6 +114,38 @@ fn a_range_of_times_that_is_none_is_refused() {
         ("to=-009999-01-01T00:00:00Z", "invalid_parameter", "/query/to"),
         ("to=99999-01-01T00:00:00Z", "invalid_parameter", "/query/to"),
         ("to=2026-01-01T00:00:00Z%00", "invalid_parameter", "/query/to"),
+        // Forms that others read, and RFC 3339 does not have.
+        ("from=2026-01-01", "invalid_parameter", "/query/from"),
+        ("from=2026-01-01T00:00Z", "invalid_parameter", "/query/from"),
+        ("from=2026-01-01%2000:00:00Z", "invalid_parameter", "/query/from"),
+        ("from=20260101T000000Z", "invalid_parameter", "/query/from"),
+        ("from=2026-01-01T00:00:00,5Z", "invalid_parameter", "/query/from"),
+        ("from=2026-01-01T00:00:00.Z", "invalid_parameter", "/query/from"),
+        (
+            "from=2026-01-01T00:00:00%2B02",
+            "invalid_parameter",
+            "/query/from",
+        ),
+        (
+            "from=2026-01-01T00:00:00%2B0200",
+            "invalid_parameter",
+            "/query/from",
+        ),
+        (
+            "from=2026-01-01T00:00:00%2B02:00:30",
+            "invalid_parameter",
+            "/query/from",
+        ),
+        (
+            "from=2026-01-01T00:00:00Z[Europe/Berlin]",
+            "invalid_parameter",
+            "/query/from",
+        ),
+        (
+            "from=%2B002026-01-01T00:00:00Z",
+            "invalid_parameter",
+            "/query/from",
+        ),
         (
             "to=2026-01-01T00:00:00Z&to=2026-01-01T00:00:00Z",
             "invalid_parameter",
@@ -129,6 +161,8 @@ fn a_range_of_times_that_is_none_is_refused() {
         "&from=9999-12-30T00:00:00Z",
         "&from=2020-01-01T00:00:00Z&to=2020-01-01T00:00:00Z",
         "&from=2020-01-01T00:00:00Z&after=30",
+        "&to=2020-01-01t00:00:00.123456789z",
+        "&to=2020-01-01T00:00:00-00:00",
     ] {
         assert_eq!(listed(&appliance, query), [], "{query}");
     }

@@ -7,7 +7,7 @@ use fastness::domain::event::Actor;
 use fastness::domain::job::JobSpec;
 use fastness::domain::token::Scope;
 use fastness::domain::{TenantName, canonical};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::jobs::{claim, complete};
 use super::packs::{done, finished_pack_run, run_step, start_run};
@@ -330,6 +330,58 @@ fn a_log_that_is_not_followed_takes_the_heartbeat_all_the_same() {
     for (attempt, status) in [("2147483647", 200), ("2147483648", 422)] {
         let path = format!("/api/v1/pack-runs/{id}/logs?attempt={attempt}");
         assert_eq!(appliance.get(&path).status, status, "{attempt}");
+    }
+}
+
+#[test]
+fn a_position_beyond_the_last_line_is_refused() {
+    let appliance = TestAppliance::start();
+    let id = finished_pack_run(&appliance);
+    let log = format!("/api/v1/pack-runs/{id}/logs");
+    let lines = appliance.get(&log);
+    assert_eq!(lines.status, 200);
+    let last = lines.body.split(|byte| *byte == b'\n').rev().nth(1).unwrap();
+    let last: Value = serde_json::from_slice(last).unwrap();
+    let last = last["pos"].as_u64().unwrap();
+    let jobs = appliance.get("/api/v1/jobs").expect(200);
+    let job = jobs["items"][0]["id"].as_str().unwrap().to_owned();
+    let of_job = format!("/api/v1/jobs/{job}/logs");
+    assert_eq!(appliance.get(&format!("{log}?after={last}")).status, 200);
+    assert_eq!(appliance.get(&format!("{log}?after=3.{last}")).status, 200);
+    assert_eq!(appliance.get(&format!("{of_job}?after={last}")).status, 200);
+    let events = format!("/api/v1/stream/pack-runs/{id}");
+    assert_eq!(
+        appliance
+            .follow(&format!("{events}?after=0.{last}"))
+            .rest()
+            .last()
+            .unwrap()
+            .event,
+        "end"
+    );
+    for beyond in [
+        (last + 1).to_string(),
+        "12345678901234567".to_owned(),
+        "9".repeat(40),
+    ] {
+        for path in [
+            format!("{log}?after={beyond}"),
+            format!("{log}?after=0.{beyond}"),
+            format!("{log}?follow=true&after={beyond}"),
+            format!("{of_job}?after={beyond}"),
+            format!("{events}?after=0.{beyond}"),
+        ] {
+            assert_eq!(appliance.get(&path).problem(422), "beyond_end", "{path}");
+        }
+        for (path, id) in [
+            (format!("{log}?follow=true"), beyond.clone()),
+            (events.clone(), format!("0.{beyond}")),
+        ] {
+            let ask = Ask::get(&path)
+                .token(&appliance.admin)
+                .header("last-event-id", &id);
+            assert_eq!(appliance.send(&ask).problem(422), "beyond_end", "{path} {id}");
+        }
     }
 }
 

@@ -265,8 +265,15 @@ fn what_was_missed_is_exactly_the_ledgers_sequence() {
         assert_eq!(client.ask(job)["asOf"], 300, "after {after}");
     }
     let mut client = Client::open(&appliance);
-    let beyond = client.ask(json!({"type": "subscribe:events", "id": 1, "after": 301}));
-    assert_eq!(beyond["code"], "beyond_end");
+    for after in [
+        json!(301),
+        json!("12345678901234567"),
+        json!(u64::MAX),
+        json!("9".repeat(40)),
+    ] {
+        let beyond = client.ask(json!({"type": "subscribe:events", "id": 1, "after": after}));
+        assert_eq!(beyond["code"], "beyond_end", "{after}");
+    }
 }
 
 #[test]

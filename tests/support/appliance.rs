@@ -309,6 +309,12 @@ impl<'a> Ask<'a> {
         self
     }
 
+    /// The same header once more.
+    pub fn also(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     pub fn token(self, secret: &str) -> Self {
         self.header("authorization", &format!("Bearer {secret}"))
     }
