@@ -12,6 +12,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
+use super::ws_frames::FrameCount;
+
 /// A socket whose writes fail once the peer has read nothing for the given time.
 #[derive(Debug)]
 pub struct Guarded {
@@ -23,6 +25,8 @@ pub struct Guarded {
     resumed: u64,
     /// Bytes read.
     taken: u64,
+    /// Frames among them, where what is read is frames.
+    frames: Option<FrameCount>,
 }
 
 impl Guarded {
@@ -34,7 +38,20 @@ impl Guarded {
             timer: None,
             resumed: 0,
             taken: 0,
+            frames: None,
         }
+    }
+
+    /// What is read from now on is frames, as was what had been read already.
+    pub fn count_frames(&mut self, already_read: &[u8]) {
+        let mut frames = FrameCount::default();
+        frames.take(already_read);
+        self.frames = Some(frames);
+    }
+
+    /// Frames that began.
+    pub fn frames(&self) -> u64 {
+        self.frames.as_ref().map_or(0, FrameCount::frames)
     }
 
     /// Writes that waited and then went on: so often the peer is known to have taken something.
@@ -79,7 +96,11 @@ impl AsyncRead for Guarded {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.socket).poll_read(context, buffer);
-        self.taken += (buffer.filled().len() - before) as u64;
+        let new = buffer.filled().get(before..).unwrap_or_default();
+        self.taken += new.len() as u64;
+        if let Some(frames) = &mut self.frames {
+            frames.take(new);
+        }
         read
     }
 }

@@ -84,6 +84,7 @@ mod worker_registry;
 mod worker_shapes;
 mod workers;
 mod ws;
+mod ws_frames;
 mod ws_messages;
 mod ws_session;
 mod ws_socket;

@@ -107,15 +107,15 @@ pub struct Socket {
     clock: Arc<dyn Clock>,
     /// The second that is counted, and what came in it.
     second: u64,
-    frames: u32,
     messages: u32,
-    /// Bytes that had been read when it began.
+    /// Bytes and frames that had been read when it began.
     taken_before: u64,
+    frames_before: u64,
 }
 
 impl Socket {
     /// Takes over after the handshake. `already_read` came behind the request.
-    pub async fn new(socket: Guarded, already_read: &[u8], clock: Arc<dyn Clock>) -> Self {
+    pub async fn new(mut socket: Guarded, already_read: &[u8], clock: Arc<dyn Clock>) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(limits::WS_READ_BYTES)
             .write_buffer_size(limits::WS_WRITE_BYTES)
@@ -123,15 +123,16 @@ impl Socket {
             .max_write_buffer_size(3 * limits::WS_WRITE_BYTES)
             .max_message_size(Some(limits::WS_MESSAGE_BYTES_MAX))
             .max_frame_size(Some(limits::WS_MESSAGE_BYTES_MAX));
+        socket.count_frames(already_read);
         let read = already_read.to_vec();
         let stream = WebSocketStream::from_partially_read(socket, read, Role::Server, Some(config)).await;
         Socket {
             stream,
+            second: clock.monotonic_ms() / 1_000,
             clock,
-            second: 0,
-            frames: 0,
             messages: 0,
             taken_before: 0,
+            frames_before: 0,
         }
     }
 
@@ -140,17 +141,19 @@ impl Socket {
     /// # Errors
     /// Why the connection must end.
     pub async fn hear(&mut self) -> Result<Heard, Closing> {
-        let message = poll_fn(|context| match self.stream.poll_next_unpin(context) {
-            Poll::Ready(None) => Poll::Ready(Err(Closing::Left)),
-            Poll::Ready(Some(message)) => Poll::Ready(message.map_err(Closing::from)),
-            // The library goes on by itself through fragments that come to nothing.
-            Poll::Pending if self.is_flooded() => Poll::Ready(Err(Closing::TooMany)),
-            Poll::Pending => Poll::Pending,
+        let message = poll_fn(|context| {
+            // Before the read: what comes in it counts for this second.
+            self.turn_second();
+            match self.stream.poll_next_unpin(context) {
+                Poll::Ready(None) => Poll::Ready(Err(Closing::Left)),
+                Poll::Ready(Some(message)) => Poll::Ready(message.map_err(Closing::from)),
+                // The library goes on by itself through fragments that come to nothing.
+                Poll::Pending if self.is_flooded() => Poll::Ready(Err(Closing::TooMany)),
+                Poll::Pending => Poll::Pending,
+            }
         });
         let message = message.await?;
-        self.turn_second();
-        self.frames += 1;
-        if self.frames > limits::WS_FRAMES_PER_SECOND_MAX {
+        if self.is_flooded() {
             return Err(Closing::TooMany);
         }
         if matches!(message, Message::Text(_) | Message::Binary(_)) {
@@ -169,14 +172,17 @@ impl Socket {
     fn turn_second(&mut self) {
         let second = self.clock.monotonic_ms() / 1_000;
         if second != self.second {
-            (self.second, self.frames, self.messages) = (second, 0, 0);
+            (self.second, self.messages) = (second, 0);
             self.taken_before = self.stream.get_ref().taken();
+            self.frames_before = self.stream.get_ref().frames();
         }
     }
 
-    fn is_flooded(&mut self) -> bool {
-        self.turn_second();
-        self.stream.get_ref().taken() - self.taken_before > limits::WS_BYTES_PER_SECOND_MAX
+    fn is_flooded(&self) -> bool {
+        let socket = self.stream.get_ref();
+        let frames = socket.frames() - self.frames_before;
+        frames > u64::from(limits::WS_FRAMES_PER_SECOND_MAX)
+            || socket.taken() - self.taken_before > limits::WS_BYTES_PER_SECOND_MAX
     }
 
     /// Gathers a message whose end is shared with others; [`Socket::flush`] sends what is gathered.

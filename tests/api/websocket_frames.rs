@@ -258,6 +258,33 @@ fn fragments_that_come_to_nothing_are_cut_off_too() {
 }
 
 #[test]
+fn each_fragment_counts_as_a_frame() {
+    let appliance = TestAppliance::start();
+    let message = subscribe(1);
+    let close = |payload: &[u8]| u16::from_be_bytes([payload[0], payload[1]]);
+    // More than may come in two seconds: a second may end between them.
+    let many = 2 * limits::WS_FRAMES_PER_SECOND_MAX as usize;
+    for (count, is_cut_off) in [
+        (limits::WS_FRAMES_PER_SECOND_MAX as usize - 2, false),
+        (many, true),
+    ] {
+        let mut socket = open(&appliance);
+        let frames = [
+            frame(FIRST, true, &message),
+            frame(MORE, true, b" ").repeat(count),
+            frame(LAST, true, b""),
+        ];
+        socket.write_all(&frames.concat()).unwrap();
+        let (first, payload) = read_frame(&mut socket).unwrap();
+        if is_cut_off {
+            assert_eq!((first, close(&payload)), (CLOSE, 1008), "{count}");
+        } else {
+            assert_eq!(first, TEXT, "{count}: {payload:?}");
+        }
+    }
+}
+
+#[test]
 fn one_message_too_many_in_a_second_is_refused_alone() {
     let appliance = TestAppliance::start();
     let mut socket = open(&appliance);
