@@ -37,7 +37,7 @@ pub async fn content(
     });
     let row = row.await?.ok_or_else(missing)?;
     let tag = format!("\"{digest}\"");
-    if let Some(unchanged) = not_modified(&headers, &tag) {
+    if let Some(unchanged) = not_modified(&headers, &tag)? {
         return Ok(unchanged);
     }
     let reader = api

@@ -63,7 +63,7 @@ async fn open(
         disposition: format!("attachment; filename=\"{}\"", found.name),
         cache: "private, no-cache",
     };
-    if let Some(unchanged) = not_modified(headers, &content.tag) {
+    if let Some(unchanged) = not_modified(headers, &content.tag)? {
         return Ok(unchanged);
     }
     if *method == Method::GET

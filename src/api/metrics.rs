@@ -8,6 +8,7 @@ use axum::http::{HeaderName, header};
 
 use super::Api;
 use crate::engine::StatsNow;
+use crate::webhooks::Figures;
 
 /// States a job can enter, by the event that says so.
 const ENTERED: [(&str, &str); 5] = [
@@ -72,6 +73,7 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         "Open streams.",
         api.hub.subscribers() as f64,
     );
+    tell_webhooks(&mut page, api.webhooks().figures());
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
         page.0,
@@ -102,6 +104,36 @@ fn tell_projection(page: &mut Page, stats: &StatsNow) {
         "counter",
         "Times that the projection was folded anew.",
         stats.rebuilds as f64,
+    );
+}
+
+fn tell_webhooks(page: &mut Page, figures: Figures) {
+    let name = "fastness_webhook_deliveries_total";
+    page.family(
+        name,
+        "counter",
+        "Attempts to deliver an event since the start, by what they came to.",
+    );
+    for (outcome, count) in [
+        ("taken", figures.taken),
+        ("failed", figures.failed),
+        ("gone", figures.gone),
+    ] {
+        page.sample(name, &[("outcome", outcome)], count as f64);
+    }
+    page.family("fastness_webhooks", "gauge", "Webhooks by state.");
+    for (state, count) in [
+        ("active", figures.active),
+        ("paused", figures.paused),
+        ("dead", figures.dead),
+    ] {
+        page.sample("fastness_webhooks", &[("state", state)], count as f64);
+    }
+    page.single(
+        "fastness_webhook_behind_events",
+        "gauge",
+        "Events that the active webhook furthest behind has not done with.",
+        figures.behind as f64,
     );
 }
 

@@ -47,6 +47,7 @@ mod pack_plan;
 mod pack_runs;
 mod packs;
 mod parameters;
+mod preconditions;
 mod preview;
 mod ranges;
 mod reading;

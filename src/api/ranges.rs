@@ -8,6 +8,8 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
+use super::negotiate::parts;
+use super::preconditions::check_if_match;
 use super::request::header_text;
 
 /// What a content is, besides its bytes.
@@ -26,9 +28,14 @@ pub struct Content {
 }
 
 /// The answer for a caller who has it already.
-pub fn not_modified(headers: &HeaderMap, tag: &str) -> Option<Response> {
-    let given = header_text(headers, "if-none-match")?;
-    names(given, tag).then(|| (StatusCode::NOT_MODIFIED, [(header::ETAG, tag.to_owned())]).into_response())
+///
+/// # Errors
+/// 412: an `If-Match` that names something else, which is looked at first.
+pub fn not_modified(headers: &HeaderMap, tag: &str) -> Result<Option<Response>, ApiError> {
+    check_if_match(headers, Some(tag))?;
+    let has_it = header_text(headers, "if-none-match").is_some_and(|given| names(given, tag));
+    let unchanged = || (StatusCode::NOT_MODIFIED, [(header::ETAG, tag.to_owned())]).into_response();
+    Ok(has_it.then(unchanged))
 }
 
 impl Content {
@@ -91,7 +98,7 @@ impl Content {
 
 /// Whether a list of entity tags names this one.
 fn names(list: &str, tag: &str) -> bool {
-    list.split(',')
+    parts(list, ',')
         .map(|item| item.trim().trim_start_matches("W/"))
         .any(|item| item == tag || item == "*")
 }

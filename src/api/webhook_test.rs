@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::Json as Answer;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -50,26 +51,29 @@ struct TestData<'a> {
     webhook: &'a WebhookName,
 }
 
-/// What the status of a receiver's answer means. Redirects are not followed: they are failures.
+/// What the status of a receiver's answer means. Redirects are not followed: they are failures. Two say when to come back.
 pub fn judge(status: u16) -> Verdict {
     match status {
         200..=299 => Verdict::Taken,
         410 => Verdict::Gone,
+        429 | 503 => Verdict::Busy,
         _ => Verdict::Failed,
     }
 }
 
 /// Sends an event `webhook.test` now, whatever the state of the webhook, and tells what came back. Its cursor and its
 /// count of failures stay.
-#[utoipa::path(post, path = "/api/v1/webhooks/{name}/test", tag = "administration", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/webhooks/{name}/test", tag = "administration",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header,
+        description = "Only what stands as this ETag says; * for what is there at all")),
     request_body = Reason, responses((status = 200, body = TestView)))]
 pub async fn test(
     State(api): State<Arc<Api>>,
+    headers: HeaderMap,
     change: Change<WebhookName>,
 ) -> Result<Answer<TestView>, ApiError> {
     let tenant = change.caller.tenant()?.clone();
-    let webhook = api.webhook(&tenant, &change.id).await?;
-    let webhook = webhook.ok_or_else(|| ApiError::not_found("webhook"))?;
+    let (webhook, _) = api.meant(&tenant, &change.id, &headers).await?;
     api.check_unsealed(&change.caller, &change.id, "test").await?;
     let body = test_event(&api, &tenant, &webhook)?;
     let tested = api.webhooks().test(&tenant, &webhook, body).await?;
@@ -80,7 +84,7 @@ pub async fn test(
             Some(status),
             Some("there is no receiver any more".to_owned()),
         ),
-        Outcome::Failed { status, cause } => ("failed", status, Some(cause)),
+        Outcome::Failed { status, cause, .. } => ("failed", status, Some(cause)),
         // It was sealed meanwhile.
         Outcome::Sealed => {
             return Err(api.refuse_sealed(&change.caller, &change.id, "test").await?);
@@ -127,7 +131,12 @@ mod tests {
             (409, Verdict::Failed),
             (410, Verdict::Gone),
             (411, Verdict::Failed),
+            (428, Verdict::Failed),
+            (429, Verdict::Busy),
+            (430, Verdict::Failed),
             (500, Verdict::Failed),
+            (503, Verdict::Busy),
+            (504, Verdict::Failed),
         ] {
             assert_eq!(judge(status), verdict, "{status}");
         }

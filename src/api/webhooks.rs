@@ -14,6 +14,7 @@ use super::auth::Caller;
 use super::change::{Change, Thing};
 use super::error::{ApiError, created, json, no_content};
 use super::jobs::{Reason, reason_of};
+use super::preconditions::{Meant, check_if_match};
 use super::reading::{Asked, List, list_rows};
 use super::request::{Id, Json, OptionalJson, Query, check_range};
 use super::webhook_view::{DeliveryView, GivenFilters, NewWebhook, Rotation, WebhookSettings, WebhookView};
@@ -67,6 +68,22 @@ impl Api {
             .await
     }
 
+    /// A webhook that a request is for, and which change of it alone may be meant.
+    pub(super) async fn meant(
+        &self,
+        tenant: &TenantName,
+        name: &WebhookName,
+        headers: &HeaderMap,
+    ) -> Result<(Webhook, Option<Seq>), ApiError> {
+        let webhook = self.webhook(tenant, name).await?;
+        let webhook = webhook.ok_or_else(|| ApiError::not_found("webhook"))?;
+        let expected = match check_if_match(headers, Some(&tag_of(&webhook)))? {
+            Meant::Any => None,
+            Meant::This => Some(webhook.seq),
+        };
+        Ok((webhook, expected))
+    }
+
     /// Lets through what would send, unless nothing may leave.
     pub(super) async fn check_unsealed(
         &self,
@@ -87,10 +104,7 @@ impl Api {
         name: &WebhookName,
         operation: &'static str,
     ) -> Result<ApiError, ApiError> {
-        let change = ChangeWebhook {
-            name: name.clone(),
-            change: WebhookChange::Refuse { operation },
-        };
+        let change = change_of(name, None, WebhookChange::Refuse { operation });
         let (tenant, actor) = (caller.tenant()?, caller.actor());
         self.webhooks().change(tenant, &actor, change).await?;
         let detail = "the appliance is sealed: no webhook sends anything";
@@ -113,14 +127,8 @@ impl Api {
         Ok(WebhookView::new(webhook, delivery, now))
     }
 
-    async fn change_webhook(
-        &self,
-        caller: &Caller,
-        name: &WebhookName,
-        change: WebhookChange,
-    ) -> Result<WebhookView, ApiError> {
-        let (tenant, name) = (caller.tenant()?, name.clone());
-        let change = ChangeWebhook { name, change };
+    async fn change_webhook(&self, caller: &Caller, change: ChangeWebhook) -> Result<WebhookView, ApiError> {
+        let tenant = caller.tenant()?;
         let receipt = self.webhooks().change(tenant, &caller.actor(), change).await?;
         let Reply::Webhook { now: Some(now), .. } = receipt.reply else {
             return Err(ApiError::internal("the writer answered something else"));
@@ -198,23 +206,8 @@ pub async fn set(
         ApiError::field("invalid_field", "", detail)
     })?;
     let before = api.webhook(caller.tenant()?, &name).await?;
-    if headers.contains_key(header::IF_MATCH) {
-        let tag = before.as_ref().map(|webhook| format!("\"{}\"", webhook.seq));
-        let fields = headers.get_all(header::IF_MATCH).iter();
-        // What is no text names nothing.
-        let mut asked = fields
-            .filter_map(|field| field.to_str().ok())
-            .flat_map(|field| field.split(','));
-        let fits = tag.is_some_and(|tag| asked.any(|one| one.trim() == "*" || one.trim() == tag));
-        if !fits {
-            let detail = "the webhook does not stand as If-Match says";
-            return Err(ApiError::new(
-                StatusCode::PRECONDITION_FAILED,
-                "precondition_failed",
-                detail,
-            ));
-        }
-    }
+    let tag = before.as_ref().map(tag_of);
+    check_if_match(&headers, tag.as_deref())?;
     to_the_end(put(api, caller, name, (settings, before))).await
 }
 
@@ -252,7 +245,7 @@ async fn put(
         None
     };
     let (key, shown) = new_key.map_or((None, None), |new| (Some(new.key), new.shown));
-    let change = WebhookChange::Put(PutWebhook {
+    let put = PutWebhook {
         expected: before.as_ref().map(|webhook| webhook.seq),
         filters,
         key,
@@ -260,8 +253,9 @@ async fn put(
         overlap_ms,
         types: settings.types,
         url: settings.url,
-    });
-    let view = api.change_webhook(&caller, &name, change).await?;
+    };
+    let change = change_of(&name, None, WebhookChange::Put(put));
+    let view = api.change_webhook(&caller, change).await?;
     drop(place);
     let view = view.with_secret(shown);
     let response = match before {
@@ -312,6 +306,19 @@ fn filters_of(given: &GivenFilters) -> Result<WebhookFilters, ApiError> {
         project: given.project.clone(),
         run: given.run.or(given.pack_run),
     })
+}
+
+/// Names the last change, as an entity tag.
+fn tag_of(webhook: &Webhook) -> String {
+    format!("\"{}\"", webhook.seq)
+}
+
+fn change_of(name: &WebhookName, expected: Option<Seq>, change: WebhookChange) -> ChangeWebhook {
+    ChangeWebhook {
+        expected,
+        name: name.clone(),
+        change,
+    }
 }
 
 fn tagged(view: &WebhookView, mut response: Response) -> Response {
@@ -368,28 +375,32 @@ pub async fn read(
 }
 
 /// Gives a webhook another secret; the one before signs too for a while.
-#[utoipa::path(post, path = "/api/v1/webhooks/{name}/rotate", tag = "administration", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/webhooks/{name}/rotate", tag = "administration",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header,
+        description = "Only what stands as this ETag says; * for what is there at all")),
     request_body = Rotation, responses((status = 200, body = WebhookView)))]
 pub async fn rotate(
     State(api): State<Arc<Api>>,
     caller: Caller,
     name: Result<Id<WebhookName>, ApiError>,
+    headers: HeaderMap,
     OptionalJson(rotation): OptionalJson<Rotation>,
 ) -> Result<Response, ApiError> {
     let Id(name) = name.map_err(|_| ApiError::not_found("webhook"))?;
-    to_the_end(replace_key(api, caller, name, rotation)).await
+    to_the_end(replace_key(api, caller, name, (headers, rotation))).await
 }
 
 async fn replace_key(
     api: Arc<Api>,
     caller: Caller,
     name: WebhookName,
-    rotation: Rotation,
+    (headers, rotation): (HeaderMap, Rotation),
 ) -> Result<Response, ApiError> {
     let tenant = own_tenant(&caller)?;
     let overlap_ms = overlap_of(rotation.overlap_ms)?;
     let before = api.webhook(&tenant, &name).await?;
     let before = before.ok_or_else(|| ApiError::not_found("webhook"))?;
+    check_if_match(&headers, Some(&tag_of(&before)))?;
     api.check_unsealed(&caller, &name, "rotate").await?;
     let secret = rotation.secret.as_deref();
     let signature = match secret {
@@ -397,7 +408,7 @@ async fn replace_key(
         None => Some(rotation.signature.unwrap_or(before.key.kind)),
     };
     let NewKey { key, shown } = api.take_key(&tenant, secret, signature).await?;
-    let change = WebhookChange::Put(PutWebhook {
+    let put = PutWebhook {
         expected: Some(before.seq),
         filters: before.filters,
         key: Some(key),
@@ -405,45 +416,54 @@ async fn replace_key(
         overlap_ms,
         types: before.types,
         url: before.url,
-    });
-    let view = api.change_webhook(&caller, &name, change).await?;
+    };
+    let change = change_of(&name, None, WebhookChange::Put(put));
+    let view = api.change_webhook(&caller, change).await?;
     let view = view.with_secret(shown);
     Ok(tagged(&view, json(StatusCode::OK, &view)))
 }
 
 /// Stops a webhook. It keeps its cursor.
-#[utoipa::path(post, path = "/api/v1/webhooks/{name}/pause", tag = "administration", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/webhooks/{name}/pause", tag = "administration",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header,
+        description = "Only what stands as this ETag says; * for what is there at all")),
     request_body = Reason, responses((status = 200, body = WebhookView)))]
 pub async fn pause(
     State(api): State<Arc<Api>>,
+    headers: HeaderMap,
     change: Change<WebhookName>,
-) -> Result<Answer<WebhookView>, ApiError> {
+) -> Result<Response, ApiError> {
     let Change { caller, id, reason } = change;
     let tenant = caller.tenant()?;
-    let webhook = api.webhook(tenant, &id).await?;
-    let webhook = webhook.ok_or_else(|| ApiError::not_found("webhook"))?;
+    let (webhook, expected) = api.meant(tenant, &id, &headers).await?;
     let next = Seq(api.webhooks().progress(tenant, &webhook).next);
-    let pause = WebhookChange::Pause { next, reason };
-    Ok(Answer(api.change_webhook(&caller, &id, pause).await?))
+    let change = change_of(&id, expected, WebhookChange::Pause { next, reason });
+    let view = api.change_webhook(&caller, change).await?;
+    Ok(tagged(&view, json(StatusCode::OK, &view)))
 }
 
 /// Lets a paused or dead webhook go on at its cursor, without a gap.
-#[utoipa::path(post, path = "/api/v1/webhooks/{name}/resume", tag = "administration", params(("name" = String, Path)),
+#[utoipa::path(post, path = "/api/v1/webhooks/{name}/resume", tag = "administration",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header,
+        description = "Only what stands as this ETag says; * for what is there at all")),
     request_body = Reason, responses((status = 200, body = WebhookView)))]
 pub async fn resume(
     State(api): State<Arc<Api>>,
+    headers: HeaderMap,
     change: Change<WebhookName>,
-) -> Result<Answer<WebhookView>, ApiError> {
+) -> Result<Response, ApiError> {
     let Change { caller, id, reason } = change;
-    let webhook = api.webhook(caller.tenant()?, &id).await?;
-    webhook.ok_or_else(|| ApiError::not_found("webhook"))?;
+    let (_, expected) = api.meant(caller.tenant()?, &id, &headers).await?;
     api.check_unsealed(&caller, &id, "resume").await?;
-    let resume = WebhookChange::Resume { reason };
-    Ok(Answer(api.change_webhook(&caller, &id, resume).await?))
+    let change = change_of(&id, expected, WebhookChange::Resume { reason });
+    let view = api.change_webhook(&caller, change).await?;
+    Ok(tagged(&view, json(StatusCode::OK, &view)))
 }
 
-/// Ends a webhook: its cursor and its secret are removed.
-#[utoipa::path(delete, path = "/api/v1/webhooks/{name}", tag = "administration", params(("name" = String, Path)),
+/// Ends a webhook: its cursor and its secret are removed, and what is on its way is cut off.
+#[utoipa::path(delete, path = "/api/v1/webhooks/{name}", tag = "administration",
+    params(("name" = String, Path), ("If-Match" = Option<String>, Header,
+        description = "Only what stands as this ETag says; * for what is there at all")),
     responses((status = 204, description = "Deleted")))]
 pub async fn delete(
     State(api): State<Arc<Api>>,
@@ -452,12 +472,10 @@ pub async fn delete(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let Id(name) = name.map_err(|_| ApiError::not_found("webhook"))?;
-    let reason = reason_of(None, &headers);
-    let change = ChangeWebhook {
-        name,
-        change: WebhookChange::Delete { reason },
-    };
     let (tenant, actor) = (caller.tenant()?, caller.actor());
+    let (_, expected) = api.meant(tenant, &name, &headers).await?;
+    let reason = reason_of(None, &headers);
+    let change = change_of(&name, expected, WebhookChange::Delete { reason });
     api.webhooks().change(tenant, &actor, change).await?;
     Ok(no_content().into_response())
 }

@@ -97,7 +97,7 @@ pub fn show(listed: &Listed, format: Format, columns: &[&str]) -> Result<()> {
         Format::Table => {
             let row = |item: &RawValue| -> Result<Vec<String>> {
                 let item: Value = serde_json::from_str(item.get())?;
-                Ok(columns.iter().map(|column| cell(item.get(column))).collect())
+                Ok(columns.iter().map(|column| cell(field(&item, column))).collect())
             };
             let rows = listed.items.iter().map(|item| row(item)).collect::<Result<_>>()?;
             print::rows(columns, rows)?;
@@ -141,6 +141,11 @@ fn is_nothing(value: &Value) -> bool {
 }
 
 /// A field as a cell.
+/// A field, or with full stops one that lies within others.
+fn field<'v>(item: &'v Value, path: &str) -> Option<&'v Value> {
+    path.split('.').try_fold(item, |within, name| within.get(name))
+}
+
 fn cell(value: Option<&Value>) -> String {
     match value {
         None | Some(Value::Null) => "–".to_owned(),
@@ -160,10 +165,11 @@ mod tests {
     #[test]
     fn fields_become_cells() {
         let item = serde_json::json!({"a": null, "b": "x", "c": ["y", "z"], "d": 7, "e": {"f": true}});
-        let cells: Vec<String> = ["a", "b", "c", "d", "e", "missing"]
+        let cells: Vec<String> = ["a", "b", "c", "d", "e", "missing", "e.f", "e.g", "a.f"]
             .iter()
-            .map(|name| cell(item.get(name)))
+            .map(|name| cell(field(&item, name)))
             .collect();
-        assert_eq!(cells, ["–", "x", "y z", "7", "{\"f\":true}", "–"]);
+        let expected = ["–", "x", "y z", "7", "{\"f\":true}", "–", "true", "–", "–"];
+        assert_eq!(cells, expected);
     }
 }

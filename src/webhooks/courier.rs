@@ -13,9 +13,10 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::cursor::Progress;
-use super::key::SigningKey;
+use super::keys::Keys;
 use super::registry::Webhooks;
 use super::request::{Line, Message, Outcome};
+use super::running::{Told, cut_off, ending};
 use super::saver::Saver;
 use super::{Origin, Service};
 use crate::domain::command::{ChangeWebhook, WebhookChange};
@@ -35,24 +36,6 @@ pub fn lock(shared: &Shared) -> MutexGuard<'_, Progress> {
     shared.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
 }
 
-/// The keys that sign now, the present one first, and how long the one before still does.
-#[derive(Debug)]
-pub struct Keys {
-    /// The present one.
-    pub key: SigningKey,
-    /// The one before.
-    pub old: Option<(SigningKey, Timestamp)>,
-}
-
-impl Keys {
-    /// Those that sign at this time.
-    pub fn at(&self, at: Timestamp) -> Vec<&SigningKey> {
-        let old = self.old.as_ref().filter(|(_, until)| *until > at);
-        let old = old.map(|(key, _)| key);
-        [Some(&self.key), old].into_iter().flatten().collect()
-    }
-}
-
 /// Brings the events of one webhook to its receiver.
 #[derive(Debug)]
 pub struct Courier {
@@ -69,10 +52,16 @@ pub struct Courier {
     pub saver: Saver,
 }
 
-/// Whether the courier is to stop, and whether it has something on its way.
+/// What a courier is told, and whether it has something on its way.
 struct Course {
-    stop: watch::Receiver<bool>,
+    told: watch::Receiver<Told>,
     is_on_its_way: AtomicBool,
+}
+
+impl Course {
+    fn ends(&self) -> bool {
+        *self.told.borrow() != Told::Deliver
+    }
 }
 
 /// Why the courier goes no further, or not now.
@@ -82,18 +71,27 @@ enum End {
     Over,
     /// It was told to stop, or the webhook was given up.
     Stopped,
-    /// The receiver has failed so often in a row: nothing is held until the next attempt.
-    Later(u32),
+    /// The receiver did not take it: nothing is held until the next attempt.
+    Later(Pause),
     /// The appliance is sealed.
     Sealed,
+}
+
+/// What decides how long to wait.
+#[derive(Debug, PartialEq, Eq)]
+struct Pause {
+    /// Failures in a row.
+    failures: u32,
+    /// What the receiver asks for.
+    retry_after_ms: Option<u64>,
 }
 
 impl Courier {
     /// Delivers until it is told to stop, or the webhook is given up; then writes the cursor. What is on its way then may
     /// still be taken for a moment: otherwise it would come again.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub async fn run(mut self, mut told: watch::Receiver<Told>) {
         let course = Course {
-            stop: stop.clone(),
+            told: told.clone(),
             is_on_its_way: AtomicBool::new(false),
         };
         {
@@ -101,24 +99,32 @@ impl Courier {
             tokio::select! {
                 _ = &mut delivering => {}
                 // Whoever would tell it is gone: the server as well.
-                () = async { drop(stop.wait_for(|stops| *stops).await) } => if course.is_on_its_way.load(Ordering::Relaxed) {
+                () = ending(&mut told) => if course.is_on_its_way.load(Ordering::Relaxed) {
                     let grace = Duration::from_millis(limits::WEBHOOK_STOP_MS_MAX);
-                    let _ = tokio::time::timeout(grace, delivering).await;
+                    tokio::select! {
+                        _ = tokio::time::timeout(grace, delivering) => {}
+                        () = cut_off(&mut told) => {}
+                    }
                 },
             }
         }
-        self.save().await;
+        let last = *told.borrow();
+        match last {
+            Told::CutOff => self.saver.settle().await,
+            Told::Deliver | Told::Stop => self.save().await,
+        }
     }
 
     async fn deliver(&mut self, course: &Course) -> End {
+        self.go_on_pausing().await;
         loop {
             match self.follow(course).await {
-                Ok(End::Later(failures)) => {
+                Ok(End::Later(pause)) => {
                     self.line.hang_up();
-                    if *course.stop.borrow() {
+                    if course.ends() {
                         return End::Stopped;
                     }
-                    self.pause(failures).await;
+                    self.pause(&pause).await;
                 }
                 Ok(End::Sealed) => self.line.hang_up(),
                 Ok(end) => return end,
@@ -153,7 +159,7 @@ impl Courier {
                 lock(&self.shared).skipped += last - first + 1;
             }
             for event in &chunk.events {
-                if *course.stop.borrow() {
+                if course.ends() {
                     return Ok(End::Stopped);
                 }
                 course.is_on_its_way.store(true, Ordering::Relaxed);
@@ -230,6 +236,7 @@ impl Courier {
         }
         match self.send(&message, at).await {
             Outcome::Taken { status } => {
+                self.service.counts.taken.fetch_add(1, Ordering::Relaxed);
                 self.note_taken(event.seq, status);
                 if self.saver.is_due(&self.shared) {
                     self.save().await;
@@ -238,12 +245,18 @@ impl Courier {
             }
             Outcome::Sealed => Some(End::Sealed),
             Outcome::Gone { status } => {
+                self.service.counts.gone.fetch_add(1, Ordering::Relaxed);
                 let cause = format!("answered {status}: there is no receiver any more");
                 tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %cause, "a webhook is dead");
                 self.note_failed(Some(status), &cause);
                 self.give_up(cause).await
             }
-            Outcome::Failed { status, cause } => {
+            Outcome::Failed {
+                status,
+                cause,
+                retry_after_ms,
+            } => {
+                self.service.counts.failed.fetch_add(1, Ordering::Relaxed);
                 let failures = self.note_failed(status, &cause);
                 if failures == 1 {
                     tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, %cause, "a webhook's receiver fails");
@@ -252,7 +265,10 @@ impl Courier {
                     tracing::warn!(tenant = %self.tenant, webhook = %self.webhook.name, failures, "a webhook is dead");
                     return self.give_up(cause).await;
                 }
-                Some(End::Later(failures))
+                Some(End::Later(Pause {
+                    failures,
+                    retry_after_ms,
+                }))
             }
         }
     }
@@ -267,7 +283,7 @@ impl Courier {
             shared,
             ..
         } = self;
-        let keys = keys.at(at);
+        let keys = keys.at(at, engine.clock().monotonic_ms());
         let now = || Timestamp::from_ms(engine.clock().wall_ms());
         let mut sending = pin!(line.send(message, &keys, &now));
         let wait = Duration::from_millis(limits::WEBHOOK_SAVE_MS);
@@ -296,9 +312,19 @@ impl Courier {
         progress.failures
     }
 
-    /// Waits before the next attempt.
-    async fn pause(&mut self, failures: u32) {
-        let wait = self.service.pace.wait_ms(failures, self.engine.clock().entropy());
+    /// Waits for the attempt that was due when the server stopped; no longer than any pause, should the clock have jumped.
+    async fn go_on_pausing(&self) {
+        let retry_at = lock(&self.shared).retry_at;
+        let wait = retry_at.map_or(0, |at| at.since_ms(self.now()));
+        tokio::time::sleep(Duration::from_millis(wait.min(limits::WEBHOOK_RETRY_MS_MAX))).await;
+    }
+
+    /// Waits before the next attempt: as long as the receiver asks for, within the longest pause, and no shorter than else.
+    async fn pause(&mut self, pause: &Pause) {
+        let pace = self.service.pace;
+        let asked = pause.retry_after_ms.unwrap_or(0).min(pace.retry_ms_max);
+        let wait = pace.wait_ms(pause.failures, self.engine.clock().entropy());
+        let wait = wait.max(asked);
         lock(&self.shared).retry_at = Some(self.now().plus_ms(wait));
         self.save().await;
         tokio::time::sleep(Duration::from_millis(wait)).await;
@@ -312,6 +338,7 @@ impl Courier {
             (Seq(progress.next), progress.failures)
         };
         let change = ChangeWebhook {
+            expected: None,
             name: self.webhook.name.clone(),
             change: WebhookChange::GiveUp {
                 seq: self.webhook.seq,

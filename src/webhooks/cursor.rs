@@ -76,8 +76,8 @@ impl Progress {
         if self.seq != webhook.seq {
             self.seq = webhook.seq;
             self.failures = 0;
+            self.retry_at = None;
         }
-        self.retry_at = None;
     }
 }
 
@@ -244,13 +244,16 @@ mod tests {
     fn a_change_counts_failures_from_nothing() {
         let mut progress = Progress::of(&webhook(7));
         progress.failures = 5;
+        progress.retry_at = Some(Timestamp::from_ms(9));
         progress.begin(&webhook(7));
         assert_eq!(progress.failures, 5, "a restart is no change");
+        assert_eq!(progress.retry_at, Some(Timestamp::from_ms(9)));
         let changed = Webhook {
             seq: Seq(8),
             ..webhook(7)
         };
         progress.begin(&changed);
         assert_eq!((progress.failures, progress.seq), (0, Seq(8)));
+        assert_eq!(progress.retry_at, None);
     }
 }

@@ -4,16 +4,20 @@
 //! per webhook, so that a slow receiver holds up nobody else; nothing while the outlet is sealed; a secret in no text. It
 //! must never make the writer wait. What the status of an answer means is told by `api`.
 //!
-//! Reading order: `address`, `key`, `key_files`, `request`; `cursor`, `saver`; `courier`; `registry`, `error`.
+//! Reading order: `address`, `key`, `key_files`, `keys`, `request`; `cursor`, `saver`; `courier`, `running`; `registry`,
+//! `figures`, `error`.
 
 mod address;
 mod courier;
 mod cursor;
 mod error;
+mod figures;
 mod key;
 mod key_files;
+mod keys;
 mod registry;
 mod request;
+mod running;
 mod saver;
 
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use std::sync::Arc;
 pub use self::address::{Address, AddressError};
 pub use self::cursor::Progress;
 pub use self::error::WebhookError;
+pub use self::figures::Figures;
 pub use self::key::{KeyError, SigningKey};
 pub use self::registry::{Place, Tested, Webhooks};
 pub use self::request::{Judge, Message, Outcome, Verdict};
@@ -69,6 +74,7 @@ struct Service {
     hub: Arc<Hub>,
     outlet: Arc<Outlet>,
     cursors: cursor::Cursors,
+    counts: Arc<figures::Counts>,
     judge: Judge,
     pace: Pace,
 }

@@ -9,15 +9,17 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use super::address::Address;
-use super::courier::{Courier, Keys, Shared, lock};
+use super::courier::{Courier, Shared, lock};
 use super::cursor::{Cursors, Progress};
 use super::error::WebhookError;
+use super::figures::Counts;
 use super::key::SigningKey;
 use super::key_files::KeyFiles;
+use super::keys::Keys;
 use super::request::{Line, Message, Outcome};
+use super::running::{Running, Told, ending};
 use super::saver::Saver;
 use super::{Judge, Origin, Pace, Service};
 use crate::disk::Disk;
@@ -41,6 +43,7 @@ pub struct Webhooks {
     engine: Handle,
     keys: KeyFiles,
     cursors: Cursors,
+    counts: Arc<Counts>,
     /// Held for a few instructions.
     registry: Mutex<Registry>,
     /// Set when the server begins.
@@ -64,12 +67,6 @@ struct Entry {
     webhook: Webhook,
     shared: Shared,
     courier: Option<Running>,
-}
-
-#[derive(Debug)]
-struct Running {
-    stop: watch::Sender<bool>,
-    task: JoinHandle<()>,
 }
 
 /// A place for a webhook that is being made; given back when this is dropped.
@@ -152,6 +149,7 @@ impl Webhooks {
             engine: engine.clone(),
             keys,
             cursors,
+            counts: Arc::default(),
             registry: Mutex::new(registry),
             service: OnceLock::new(),
             changing: Arc::new(Semaphore::new(1)),
@@ -165,6 +163,7 @@ impl Webhooks {
             hub,
             outlet,
             cursors: self.cursors.clone(),
+            counts: self.counts.clone(),
             judge,
             pace,
         };
@@ -186,7 +185,7 @@ impl Webhooks {
             entries.filter_map(|entry| entry.courier.take()).collect()
         };
         for courier in &running {
-            courier.stop.send_replace(true);
+            courier.told.send_replace(Told::Stop);
         }
         for courier in running {
             let _ = courier.task.await;
@@ -301,9 +300,9 @@ impl Webhooks {
             body: body.into(),
         };
         let mut line = line(service, webhook)?;
-        let (from_ms, at) = (clock.monotonic_ms(), Timestamp::from_ms(clock.wall_ms()));
         let now = || Timestamp::from_ms(clock.wall_ms());
-        let outcome = line.send(&message, &keys.at(at), &now).await;
+        let from_ms = clock.monotonic_ms();
+        let outcome = line.send(&message, &keys.at(now(), from_ms), &now).await;
         Ok(Tested {
             outcome,
             duration_ms: clock.monotonic_ms().saturating_sub(from_ms),
@@ -336,13 +335,12 @@ impl Webhooks {
 
     /// A courier that begins when the one before has ended.
     fn employ(self: &Arc<Self>, id: &Id, entry: &Entry, before: Option<Running>) -> Running {
-        let (stop, mut stopped) = watch::channel(false);
+        let (tell, mut told) = watch::channel(Told::Deliver);
         let (webhooks, tenant) = (self.clone(), id.0.clone());
         let (webhook, shared) = (entry.webhook.clone(), entry.shared.clone());
         let task = tokio::spawn(async move {
             if let Some(before) = before {
-                before.stop.send_replace(true);
-                let _ = before.task.await;
+                before.stop(&mut told).await;
             }
             // What it came to stays to be seen until it goes on.
             if webhook.state != WebhookState::Active {
@@ -360,14 +358,14 @@ impl Webhooks {
                     }
                 }
                 tokio::select! {
-                    _ = stopped.wait_for(|stops| *stops) => return,
+                    () = ending(&mut told) => return,
                     () = tokio::time::sleep(Duration::from_millis(limits::WEBHOOK_RETRY_MS_MIN)) => {}
                 }
             };
             drop(webhooks);
-            courier.run(stopped).await;
+            courier.run(told).await;
         });
-        Running { stop, task }
+        Running { told: tell, task }
     }
 
     async fn courier(
@@ -402,13 +400,17 @@ impl Webhooks {
     async fn keys_of(self: &Arc<Self>, tenant: &TenantName, webhook: &Webhook) -> Result<Keys, WebhookError> {
         let (webhooks, tenant, webhook) = (self.clone(), tenant.clone(), webhook.clone());
         let read = move || {
+            let clock = webhooks.engine.clock();
+            let wall = Timestamp::from_ms(clock.wall_ms());
+            let newest = webhooks.engine.read()?.head(&tenant)?.map(|head| head.at);
+            let read_at = (newest.map_or(wall, |at| at.max(wall)), clock.monotonic_ms());
             let key = webhooks.keys.read(&tenant, webhook.key.version)?;
             // One that cannot be read any more signs no more.
             let old = webhook.old_key.and_then(|old| {
                 let key = webhooks.keys.read(&tenant, old.key.version).ok()?;
                 Some((key, old.until))
             });
-            Ok(Keys { key, old })
+            Ok(Keys { key, old, read_at })
         };
         let read = tokio::task::spawn_blocking(read).await;
         read.map_err(|_| SubmitError::Stopped)?
@@ -424,8 +426,8 @@ impl Webhooks {
     async fn clear(self: &Arc<Self>, id: Id, before: Option<&Webhook>) {
         let old = self.registry().entries.remove(&id);
         if let Some(running) = old.and_then(|old| old.courier) {
-            running.stop.send_replace(true);
-            let _ = running.task.await;
+            // Other changes wait for this one: it must not wait for a receiver.
+            running.cut_off().await;
         }
         let (webhooks, (tenant, name)) = (self.clone(), id.clone());
         let remove = move || {
@@ -449,6 +451,23 @@ impl Webhooks {
             }
         };
         let _ = tokio::task::spawn_blocking(remove).await;
+    }
+
+    pub(super) fn engine(&self) -> &Handle {
+        &self.engine
+    }
+
+    pub(super) fn counts(&self) -> &Counts {
+        &self.counts
+    }
+
+    /// Each webhook as it stands, and its progress.
+    pub(super) fn all(&self) -> Vec<(TenantName, Webhook, Shared)> {
+        let registry = self.registry();
+        let entries = registry.entries.iter();
+        entries
+            .map(|((tenant, _), entry)| (tenant.clone(), entry.webhook.clone(), entry.shared.clone()))
+            .collect()
     }
 
     fn registry(&self) -> MutexGuard<'_, Registry> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_TYPE, HOST, HeaderValue, USER_AGENT};
+use hyper::header::{CONTENT_TYPE, HOST, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use hyper::{Request, Response};
 
 use super::address::Address;
 use super::key::SigningKey;
@@ -27,6 +27,8 @@ pub enum Verdict {
     Gone,
     /// It was not taken.
     Failed,
+    /// It was not taken now; the answer may say when it will be.
+    Busy,
 }
 
 /// What is sent.
@@ -57,6 +59,8 @@ pub enum Outcome {
         status: Option<u16>,
         /// For people.
         cause: String,
+        /// How long the receiver asks to be left alone.
+        retry_after_ms: Option<u64>,
     },
     /// Nothing may leave.
     Sealed,
@@ -106,14 +110,19 @@ impl Line {
             () = outlet.wait_for(Mode::Sealed) => Err(Failure::Egress(EgressError::Sealed)),
         };
         match sent {
-            Ok(status) => match (self.judge)(status) {
-                Verdict::Taken => Outcome::Taken { status },
-                Verdict::Gone => Outcome::Gone { status },
-                Verdict::Failed => Outcome::Failed {
+            Ok((status, retry_after_ms)) => {
+                let failed = |retry_after_ms| Outcome::Failed {
                     status: Some(status),
                     cause: format!("answered {status}"),
-                },
-            },
+                    retry_after_ms,
+                };
+                match (self.judge)(status) {
+                    Verdict::Taken => Outcome::Taken { status },
+                    Verdict::Gone => Outcome::Gone { status },
+                    Verdict::Failed => failed(None),
+                    Verdict::Busy => failed(retry_after_ms),
+                }
+            }
             Err(Failure::Egress(EgressError::Sealed)) => {
                 self.channel = None;
                 Outcome::Sealed
@@ -121,26 +130,29 @@ impl Line {
             Err(failure) => Outcome::Failed {
                 status: None,
                 cause: failure.to_string(),
+                retry_after_ms: None,
             },
         }
     }
 
-    /// The status of the answer, which must come in time.
+    /// The status of the answer, which must come in time, and how long it asks to be left alone.
     async fn attempt(
         &mut self,
         message: &Message,
         keys: &[&SigningKey],
         now: &(dyn Fn() -> Timestamp + Sync),
-    ) -> Result<u16, Failure> {
+    ) -> Result<(u16, Option<u64>), Failure> {
         let limit = Duration::from_millis(self.answer_ms);
         let answered = tokio::time::timeout(limit, self.ask(message, keys, now)).await;
-        let (status, body, channel) = answered.map_err(|_| Failure::TimedOut)??;
+        let (answer, channel) = answered.map_err(|_| Failure::TimedOut)??;
+        let (head, body) = answer.into_parts();
+        let told = (head.status.as_u16(), retry_after_ms(&head.headers, now()));
         // The status stands, however the rest of the answer ends: waiting for it only keeps the connection.
         let rest = Duration::from_millis(limits::WEBHOOK_BODY_MS_MAX.min(self.answer_ms));
         if matches!(tokio::time::timeout(rest, body.collect()).await, Ok(Ok(_))) {
             self.channel = Some(channel);
         }
-        Ok(status)
+        Ok(told)
     }
 
     async fn ask(
@@ -148,10 +160,10 @@ impl Line {
         message: &Message,
         keys: &[&SigningKey],
         now: &(dyn Fn() -> Timestamp + Sync),
-    ) -> Result<(u16, Incoming, Channel), Failure> {
+    ) -> Result<(Response<Incoming>, Channel), Failure> {
         if let Some(mut channel) = self.channel.take().filter(Channel::is_open) {
             match channel.send(self.request(message, keys, now())?).await {
-                Ok(answer) => return Ok((answer.status().as_u16(), answer.into_body(), channel)),
+                Ok(answer) => return Ok((answer, channel)),
                 // The receiver may have ended a connection that was idle; a new one tells whether it is there.
                 Err(EgressError::Broken { .. }) => {}
                 Err(error) => return Err(error.into()),
@@ -159,7 +171,7 @@ impl Line {
         }
         let mut channel = self.outlet.open(self.address.destination()).await?;
         let answer = channel.send(self.request(message, keys, now())?).await?;
-        Ok((answer.status().as_u16(), answer.into_body(), channel))
+        Ok((answer, channel))
     }
 
     fn request(
@@ -206,4 +218,43 @@ enum Failure {
     TimedOut,
     #[error("the request cannot be written")]
     Unfit,
+}
+
+/// How long an answer asks for: seconds, or a date (RFC 9110, 10.2.3). What is neither says nothing.
+fn retry_after_ms(headers: &HeaderMap, now: Timestamp) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        let seconds: u64 = text.parse().unwrap_or(u64::MAX);
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let date = Timestamp::from_http_date(text).ok()?;
+    Some(date.since_ms(now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_seconds_or_as_a_date_and_else_not_at_all() {
+        let now = Timestamp::from_ms(784_111_700_000);
+        for (text, expected) in [
+            ("0", Some(0)),
+            ("120", Some(120_000)),
+            (" 7 ", Some(7_000)),
+            ("99999999999999999999999", Some(u64::MAX)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(77_000)),
+            ("Tue, 06 Nov 1984 08:49:37 GMT", Some(0)),
+            ("", None),
+            ("-1", None),
+            ("1.5", None),
+            ("soon", None),
+            ("1994-11-06T08:49:37Z", None),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(RETRY_AFTER, HeaderValue::from_static(text));
+            assert_eq!(retry_after_ms(&headers, now), expected, "{text:?}");
+        }
+        assert_eq!(retry_after_ms(&HeaderMap::new(), now), None);
+    }
 }

@@ -1,5 +1,9 @@
 //! Brings the cursor of a webhook to the disk: soon after something was sent, seldom when events were only passed over.
 
+use std::io;
+
+use tokio::task::JoinHandle;
+
 use super::courier::{Shared, lock};
 use super::cursor::{Cursors, Progress};
 use crate::domain::{TenantName, WebhookName};
@@ -15,6 +19,8 @@ pub struct Saver {
     name: WebhookName,
     saved: Progress,
     saved_ms: u64,
+    /// A write that nobody waited for to its end.
+    writing: Option<JoinHandle<io::Result<()>>>,
 }
 
 impl Saver {
@@ -31,6 +37,7 @@ impl Saver {
             tenant: tenant.clone(),
             name: name.clone(),
             saved,
+            writing: None,
         }
     }
 
@@ -51,11 +58,14 @@ impl Saver {
         if progress == self.saved {
             return;
         }
+        self.settle().await;
         self.saved_ms = self.engine.clock().monotonic_ms();
         let (cursors, tenant) = (self.cursors.clone(), self.tenant.clone());
         let (name, written) = (self.name.clone(), progress.clone());
         let save = move || cursors.save(&tenant, &name, &written);
-        match tokio::task::spawn_blocking(save).await {
+        let written = self.writing.insert(tokio::task::spawn_blocking(save)).await;
+        self.writing = None;
+        match written {
             Ok(Ok(())) => self.saved = progress,
             // Delivery goes on: at worst events come again.
             Ok(Err(error)) => {
@@ -63,6 +73,13 @@ impl Saver {
                     "a webhook's cursor could not be written");
             }
             Err(_) => {}
+        }
+    }
+
+    /// Waits for a write that was begun and left: nothing is written after this.
+    pub async fn settle(&mut self) {
+        if let Some(writing) = self.writing.take() {
+            let _ = writing.await;
         }
     }
 }

@@ -147,6 +147,62 @@ fn a_webhook_is_made_changed_and_ended() {
 }
 
 #[test]
+fn what_stands_otherwise_than_if_match_says_is_not_changed() {
+    let appliance = TestAppliance::start();
+    let receiver = Receiver::start();
+    let settings = json!({"url": receiver.url(), "types": ["nothing"]});
+    put(&appliance, "board", &settings).expect(201);
+    let mut tag = put(&appliance, "board", &settings)
+        .header("etag")
+        .unwrap()
+        .to_owned();
+    let send = |method: &str, rest: &str, tag: &str| {
+        let path = format!("/api/v1/webhooks/board{rest}");
+        let asked = Ask::new(method, &path, b"").header("if-match", tag);
+        appliance.send(&asked.token(&appliance.admin))
+    };
+    let verbs = [
+        ("POST", "/test"),
+        ("POST", "/pause"),
+        ("POST", "/resume"),
+        ("POST", "/rotate"),
+        ("DELETE", ""),
+    ];
+    let before = recorded(&appliance).len();
+    for (method, rest) in verbs {
+        for other in ["\"0\"", &format!("W/{tag}"), &tag.replace('"', ""), "", "\u{e4}"] {
+            let refused = send(method, rest, other);
+            assert_eq!(
+                refused.problem(412),
+                "precondition_failed",
+                "{method} {rest} {other}"
+            );
+        }
+    }
+    receiver.is_quiet();
+    assert_eq!(recorded(&appliance).len(), before);
+    assert_eq!(show(&appliance, "board")["state"], "active");
+    for (method, rest) in verbs {
+        let listed = format!("\"a, b\", {tag}");
+        let done = send(method, rest, &listed);
+        assert!(
+            matches!(done.status, 200 | 204),
+            "{method} {rest}: {}",
+            done.status
+        );
+        if done.status == 200 && rest != "/test" {
+            let next = format!("\"{}\"", done.json()["seq"]);
+            assert_eq!(done.header("etag"), Some(next.as_str()), "{rest}");
+            assert_eq!(send(method, rest, &tag).problem(412), "precondition_failed");
+            tag = next;
+        }
+    }
+    for (method, rest) in verbs {
+        assert_eq!(send(method, rest, "*").problem(404), "not_found");
+    }
+}
+
+#[test]
 fn what_is_no_webhook_is_refused() {
     let appliance = TestAppliance::start();
     let good = "http://127.0.0.1:9/x";

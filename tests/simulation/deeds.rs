@@ -210,7 +210,11 @@ impl World {
             _ if self.random.once_in(2) => WebhookChange::Delete { reason },
             _ => WebhookChange::Refuse { operation: "test" },
         };
-        Command::ChangeWebhook(Box::new(ChangeWebhook { name, change }))
+        Command::ChangeWebhook(Box::new(ChangeWebhook {
+            expected: None,
+            name,
+            change,
+        }))
     }
 
     /// The end of an attempt under this lease, one way or another.

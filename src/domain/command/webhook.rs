@@ -6,6 +6,8 @@ use crate::domain::{Seq, WebhookName};
 /// A change of one webhook.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChangeWebhook {
+    /// The event that last changed it, where nothing else is meant.
+    pub expected: Option<Seq>,
     /// Which.
     pub name: WebhookName,
     /// To what.

@@ -17,6 +17,9 @@ impl Draft<'_> {
     pub(super) fn change_webhook(&mut self, request: &ChangeWebhook) -> Result<Reply, Refusal> {
         let name = &request.name;
         let before = self.read(|view| view.webhook(name))?;
+        if request.expected.is_some() {
+            check_unchanged(Some(there(before.as_ref())?), request.expected)?;
+        }
         let body = match &request.change {
             WebhookChange::Put(put) => self.put_webhook(name, before.as_ref(), put)?,
             WebhookChange::Delete { reason } => {
