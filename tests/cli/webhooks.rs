@@ -42,6 +42,10 @@ fn a_webhook_is_set_tested_rotated_stopped_and_ended() {
         "{listed:?}"
     );
     assert!(!listed.stdout.contains(secret));
+    let head = listed.stdout.lines().next().unwrap().to_lowercase();
+    for figure in ["cursor", "behind", "failures", "laststatus", "retryat"] {
+        assert!(head.contains(&format!("delivery.{figure}")), "{figure}: {head}");
+    }
     let shown = server.run(&["webhook", "show", "board"]);
     assert!(
         shown.stdout.contains("delivery") && !shown.stdout.contains(secret),
