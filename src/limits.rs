@@ -459,6 +459,8 @@ pub const PACK_CYCLE_NAMES_MAX: usize = 20;
 pub const SHOWN_BUNDLES_MAX: usize = 20;
 /// Findings about one ledger that `doctor` tells one by one.
 pub const DOCTOR_FINDINGS_MAX: usize = 20;
+/// A meter of the command line is drawn so often, and tells a rate from then on.
+pub const METER_DRAW_MS: u64 = 100;
 /// Steps that the board of the command line shows at once.
 pub const BOARD_STEPS_MAX: usize = 24;
 /// Longest part of a source line that is shown.

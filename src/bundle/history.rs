@@ -2,11 +2,13 @@
 //!
 //! Holds the right edge of the tree, the last time, and a digest for each file that the bundle carries; never an event.
 
+use std::borrow::Cow;
+
 use super::manifest::Statement;
 use super::members::Member;
 use super::named::NamedFiles;
 use super::report::{Finding, Verdict};
-use crate::domain::canonical::{self, CanonicalError, Value};
+use crate::domain::canonical::{self, CanonicalError};
 use crate::domain::event::Event;
 use crate::domain::{Digest, Hasher, Seq, TenantName, Timestamp, leaf_hash};
 use crate::ledger::Frontier;
@@ -15,11 +17,10 @@ use crate::ledger::Frontier;
 pub const LEAF_DIGITS: usize = 16;
 
 /// The line of `audit/leaves` for an event, with its LF.
-pub(super) fn leaf_line(leaf: &Digest) -> String {
-    let mut text = leaf.to_string();
-    text.truncate(LEAF_DIGITS);
-    text.push('\n');
-    text
+pub(super) fn leaf_line(leaf: &Digest) -> [u8; LEAF_DIGITS + 1] {
+    let mut line = [b'\n'; LEAF_DIGITS + 1];
+    line[..LEAF_DIGITS].copy_from_slice(&leaf.hex()[..LEAF_DIGITS]);
+    line
 }
 
 /// Checks events in order and folds them into the tree.
@@ -59,9 +60,9 @@ impl HistoryCheck {
     }
 
     /// Takes the next line, without its LF, and says what is wrong with it. It counts as an event either way.
-    pub(super) fn line(&mut self, bytes: &[u8]) -> Result<u64, Finding> {
+    pub(super) fn line(&mut self, bytes: &[u8]) -> Result<Event, Finding> {
         let leaf = leaf_hash(bytes);
-        self.leaves.update(leaf_line(&leaf).as_bytes());
+        self.leaves.update(&leaf_line(&leaf));
         if let Some(tree) = &mut self.tree {
             tree.push(leaf);
         }
@@ -70,8 +71,7 @@ impl HistoryCheck {
         self.watch();
         let line = seq - self.first + 1;
         self.check_event(bytes, seq)
-            .map_err(|finding| finding.at_line(line).at_seq(seq))?;
-        Ok(seq)
+            .map_err(|finding| finding.at_line(line).at_seq(seq))
     }
 
     /// What is wrong with the files that the bundle carries, once all events were taken.
@@ -109,12 +109,12 @@ impl HistoryCheck {
         }
     }
 
-    fn check_event(&mut self, bytes: &[u8], seq: u64) -> Result<(), Finding> {
-        let value = canonical::check(bytes).map_err(|error| not_canonical(&error))?;
+    fn check_event(&mut self, bytes: &[u8], seq: u64) -> Result<Event, Finding> {
+        check_canonical(bytes)?;
         let event =
             Event::from_bytes(bytes).map_err(|error| Finding::new(Verdict::Malformed, error.to_string()))?;
         // The parser of times accepts more forms than the one that is written.
-        if value.get("at").and_then(Value::as_str) != Some(&event.at.to_string()) {
+        if !is_written(bytes, &event) {
             return Err(Finding::new(
                 Verdict::Malformed,
                 "at is not written with milliseconds and Z",
@@ -137,12 +137,31 @@ impl HistoryCheck {
             let finding = finding.of(Member::History).at_line(line).at_seq(seq);
             self.unnamed.get_or_insert(finding);
         }
-        Ok(())
+        Ok(event)
     }
 }
 
-/// A line that is not canonical JSON.
-pub(super) fn not_canonical(error: &CanonicalError) -> Finding {
+/// Whether the event's time stands in its one form.
+fn is_written(bytes: &[u8], event: &Event) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Times<'a> {
+        #[serde(borrow)]
+        at: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Times<'_>>(bytes).is_ok_and(|times| times.at == event.at.to_string())
+}
+
+/// Refuses a line that is not canonical JSON, and tells the spot.
+pub(super) fn check_canonical(line: &[u8]) -> Result<(), Finding> {
+    if canonical::is_canonical(line) {
+        return Ok(());
+    }
+    canonical::check(line)
+        .map(drop)
+        .map_err(|error| not_canonical(&error))
+}
+
+fn not_canonical(error: &CanonicalError) -> Finding {
     let spot = if error.pointer.is_empty() {
         "top level"
     } else {
@@ -152,27 +171,4 @@ pub(super) fn not_canonical(error: &CanonicalError) -> Finding {
         Verdict::Malformed,
         format!("{}, at byte {} ({spot})", error.kind, error.offset),
     )
-}
-
-/// The key by which a line of a state file is sorted.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum SortKey {
-    /// `id`.
-    Id(String),
-    /// `name`, `version`.
-    NameVersion(String, i64),
-}
-
-impl SortKey {
-    /// The key of a record.
-    pub(super) fn of(record: &Value) -> Option<Self> {
-        let text = |key: &str| record.get(key).and_then(Value::as_str).map(str::to_owned);
-        match text("id") {
-            Some(id) => Some(SortKey::Id(id)),
-            None => Some(SortKey::NameVersion(
-                text("name")?,
-                record.get("version").and_then(Value::as_int)?,
-            )),
-        }
-    }
 }

@@ -16,7 +16,7 @@ use super::manifest::Predicate;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::Report;
 use super::roots::{self, RootsError};
-use super::verify::{Options, Replay, VerifyError, verify};
+use super::verify::{Options, Replay, VerifyError, peek, verify};
 use crate::domain::command::Command;
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
@@ -154,8 +154,7 @@ pub(super) struct Judged {
 pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
     let file_sha256 =
         digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
-    let look = verify(&opener(file), Options::none())?;
-    let predicate = look.statement.map(|statement| statement.predicate);
+    let predicate = peek(&opener(file))?.map(|statement| statement.predicate);
     let mut replay = None;
     let mut keys = given.cloned();
     let mut anchor = None;

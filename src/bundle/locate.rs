@@ -3,7 +3,7 @@
 //! A root tells that history was changed, not where. `audit/leaves` holds the first 16 hex digits of every leaf
 //! hash and is bound by the signed manifest, so walking both side by side names the first event that differs.
 
-use super::history::leaf_line;
+use super::history::{LEAF_DIGITS, leaf_line};
 use super::members::Member;
 use super::reading::{Archive, Content, Line, Opener};
 use super::tar::TarError;
@@ -45,7 +45,7 @@ fn compare(mut leaves: Content<'_>, mut history: Content<'_>) -> Result<Option<u
         if (leaf_end, event_end) == (Line::End, Line::End) {
             return Ok(None);
         }
-        let same = leaf_line(&leaf_hash(&event)).trim_end().as_bytes() == leaf;
+        let same = leaf_line(&leaf_hash(&event))[..LEAF_DIGITS] == leaf;
         if (leaf_end, event_end) != (Line::Whole, Line::Whole) || !same {
             return Ok(Some(line));
         }

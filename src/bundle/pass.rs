@@ -14,6 +14,7 @@ use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
 use super::verify::{HeldTip, Options, Outcome, VerifyError};
+use crate::domain::event::Event;
 use crate::domain::{Digest, OrderId};
 use crate::ledger::Frontier;
 use crate::limits;
@@ -113,7 +114,7 @@ impl<'a> Pass<'a> {
     }
 
     /// Reads the first member. A manifest that the given key did not sign ends the pass.
-    fn manifest(&mut self, archive: &mut Archive) -> Result<Statement, Stop> {
+    pub(super) fn manifest(&mut self, archive: &mut Archive) -> Result<Statement, Stop> {
         let entry = archive.next_entry()?;
         let name = entry.as_ref().map_or("", |entry| entry.name.as_str());
         if name != Member::Manifest.to_string() {
@@ -297,9 +298,9 @@ impl<'a> Pass<'a> {
             }
             match result {
                 Err(finding) => self.checks.fail(CheckName::Lines, finding.of(Member::History)),
-                Ok(seq) => {
-                    self.count_digests(&line, history.count(), seq);
-                    self.apply(seq, &line, history.count());
+                Ok(event) => {
+                    self.count_digests(&line, history.count(), event.seq.0);
+                    self.apply(event, &line, history.count());
                 }
             }
             if read == Line::TooLong {
@@ -311,12 +312,13 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, seq: u64, bytes: &[u8], line: u64) {
+    fn apply(&mut self, event: Event, bytes: &[u8], line: u64) {
         if self.checks.any_failed() {
             return;
         }
+        let seq = event.seq.0;
         if let Some(replay) = &mut self.options.replay
-            && let Err(why) = replay.event(seq, bytes)
+            && let Err(why) = replay.parsed(event, bytes)
         {
             let finding = Finding::new(Verdict::Tampered, why).of(Member::History);
             self.checks

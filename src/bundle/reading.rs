@@ -28,28 +28,36 @@ impl<R: Read> Read for Hashed<R> {
 
 /// The archive inside a bundle's file.
 #[derive(Debug)]
-pub(super) struct Archive(TarReader<Hashed<FrameReader<Box<dyn Read>>>>);
+pub(super) struct Archive {
+    tar: Tar,
+    /// Lent to the content of one member after another.
+    buffer: Vec<u8>,
+}
+
+type Tar = TarReader<Hashed<FrameReader<Box<dyn Read>>>>;
 
 impl Archive {
     pub(super) fn open(open: Opener<'_>) -> io::Result<Self> {
         let source = FrameReader::new(open()?)?;
-        Ok(Archive(TarReader::new(Hashed {
-            source,
-            hasher: Hasher::default(),
-        })))
+        Ok(Archive {
+            tar: TarReader::new(Hashed {
+                source,
+                hasher: Hasher::default(),
+            }),
+            buffer: vec![0; BUFFER_BYTES],
+        })
     }
 
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry>, TarError> {
-        self.0.next_entry()
+        self.tar.next_entry()
     }
 
     /// The content of the member whose header was read last.
     pub(super) fn content(&mut self) -> Content<'_> {
-        let buffer = vec![0; BUFFER_BYTES];
         Content {
-            archive: &mut self.0,
+            archive: &mut self.tar,
             hasher: Hasher::default(),
-            buffer,
+            buffer: &mut self.buffer,
             start: 0,
             end: 0,
         }
@@ -57,21 +65,21 @@ impl Archive {
 
     /// Decompresses what is left, up to `bytes_max`, for the frame's checksum alone.
     pub(super) fn drain(self, bytes_max: u64) -> io::Result<()> {
-        io::copy(&mut self.0.into_inner().source.take(bytes_max), &mut io::sink()).map(drop)
+        io::copy(&mut self.tar.into_inner().source.take(bytes_max), &mut io::sink()).map(drop)
     }
 
     /// SHA-256 of the archive; of all of it once the last entry was read.
     pub(super) fn digest(self) -> Digest {
-        self.0.into_inner().hasher.finish()
+        self.tar.into_inner().hasher.finish()
     }
 }
 
 /// A member's content while it is read and hashed.
 #[derive(Debug)]
 pub(super) struct Content<'a> {
-    archive: &'a mut TarReader<Hashed<FrameReader<Box<dyn Read>>>>,
+    archive: &'a mut Tar,
     hasher: Hasher,
-    buffer: Vec<u8>,
+    buffer: &'a mut [u8],
     start: usize,
     end: usize,
 }
@@ -146,7 +154,7 @@ impl Content<'_> {
     fn refill(&mut self) -> Result<(), TarError> {
         if self.start == self.end {
             self.start = 0;
-            self.end = self.archive.content(&mut self.buffer)?;
+            self.end = self.archive.content(self.buffer)?;
             self.hasher.update(&self.buffer[..self.end]);
         }
         Ok(())

@@ -101,7 +101,7 @@ impl ScratchReplay {
     pub fn new(scratch: ScratchFolder, tenant: TenantName, first: u64) -> Result<Self, StoreError> {
         let disk: Arc<dyn Disk> = Arc::new(OsDisk);
         let store = Arc::new(Store::open(&disk, &scratch.path().join("state.redb"))?);
-        let folder = Folder::new(store.clone(), tenant.clone())?;
+        let folder = Folder::of_state(store.clone(), tenant.clone())?;
         Ok(ScratchReplay {
             folder,
             store,
@@ -139,6 +139,13 @@ impl Replay for ScratchReplay {
             self.touched.take(&event);
         }
         Ok(())
+    }
+
+    fn parsed(&mut self, event: Event, _: &[u8]) -> Result<(), String> {
+        if event.seq.0 >= self.first && self.first > 0 {
+            self.touched.take(&event);
+        }
+        self.folder.parsed(event).map_err(|error| error.to_string())
     }
 
     fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::meaning::meaning;
 use super::members::Member;
 
 /// What kind of failure, and with it the exit code.
@@ -58,7 +59,7 @@ pub enum CheckName {
 }
 
 impl CheckName {
-    const ALL: [CheckName; 10] = [
+    pub(super) const ALL: [CheckName; 10] = [
         CheckName::Container,
         CheckName::Manifest,
         CheckName::Members,
@@ -116,6 +117,8 @@ pub struct Check {
     pub seq: Option<u64>,
     /// What was found.
     pub detail: Option<String>,
+    /// Of a failed check: what that means, in one sentence for everyone.
+    pub meaning: Option<&'static str>,
 }
 
 impl std::fmt::Display for Check {
@@ -320,6 +323,7 @@ fn row(name: CheckName, entry: Entry) -> Check {
         Entry::Skipped(why) => (Status::Skipped, None, Some(why)),
         Entry::Failed(finding) => (Status::Failed, Some(finding.clone()), Some(finding.detail)),
     };
+    let meaning = finding.as_ref().map(|found| meaning(name, found.verdict));
     let (member, line, seq) = finding.map_or((None, None, None), |f| (f.member, f.line, f.seq));
     Check {
         n: name as u8 + 1,
@@ -329,5 +333,6 @@ fn row(name: CheckName, entry: Entry) -> Check {
         line,
         seq,
         detail,
+        meaning,
     }
 }

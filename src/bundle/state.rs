@@ -1,15 +1,15 @@
 //! The state files of a bundle: canonical lines in order, and equal to what a replay gives.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use super::history::{SortKey, not_canonical};
+use super::history::check_canonical;
 use super::members::{Member, StateFile};
 use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::verify::Replay;
 use crate::domain::OrderId;
-use crate::domain::canonical::{self, Value};
 use crate::limits;
 
 /// Reads a state file line by line and checks form and order on the way.
@@ -84,20 +84,54 @@ impl<'a, 'b> StateLines<'a, 'b> {
     }
 
     fn check(&mut self) -> Result<(), Finding> {
-        let record = canonical::check(&self.line).map_err(|error| not_canonical(&error))?;
+        check_canonical(&self.line)?;
         let malformed = |detail| Finding::new(Verdict::Malformed, detail);
-        let key = SortKey::of(&record).ok_or_else(|| malformed("neither id nor name and version"))?;
+        let place = || malformed("neither id nor name and version");
+        let head: Head<'_> = serde_json::from_slice(&self.line).map_err(|_| place())?;
+        let key = head.key().ok_or_else(place)?;
         if self.previous.as_ref().is_some_and(|previous| *previous >= key) {
             return Err(malformed("out of order or there twice"));
         }
         self.previous = Some(key);
-        if let Some(order) = record.get("orderId").and_then(Value::as_str)
+        if let Some(order) = head.order_id
             && self.orders.len() <= limits::BUNDLE_ORDERS_MAX
         {
             let order = order.parse().map_err(|_| malformed("orderId is no id"))?;
             self.orders.insert(order);
         }
         Ok(())
+    }
+}
+
+/// What of a record, which is canonical JSON, decides its place and whose it is.
+#[derive(serde::Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Head<'a> {
+    #[serde(borrow)]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    name: Option<Cow<'a, str>>,
+    version: Option<i64>,
+    #[serde(borrow)]
+    order_id: Option<Cow<'a, str>>,
+}
+
+/// The key by which the lines of a state file are sorted.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum SortKey {
+    /// `id`.
+    Id(String),
+    /// `name`, `version`.
+    NameVersion(String, i64),
+}
+
+impl Head<'_> {
+    fn key(&self) -> Option<SortKey> {
+        let text = |text: &Option<Cow<'_, str>>| text.as_deref().map(str::to_owned);
+        match text(&self.id) {
+            Some(id) => Some(SortKey::Id(id)),
+            None => Some(SortKey::NameVersion(text(&self.name)?, self.version?)),
+        }
     }
 }
 

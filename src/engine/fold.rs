@@ -133,6 +133,8 @@ pub struct Folder {
     chunk: Chunk,
     graphs: Graphs,
     next: u64,
+    /// Whether events are found by what they name; the state itself needs it not.
+    is_filed: bool,
 }
 
 impl Folder {
@@ -148,6 +150,18 @@ impl Folder {
             chunk: Chunk::default(),
             graphs: Graphs::default(),
             next,
+            is_filed: true,
+        })
+    }
+
+    /// The same for a projection that is asked for its rows alone, never for the events of a job or run.
+    ///
+    /// # Errors
+    /// When the projection cannot be read.
+    pub fn of_state(store: Arc<Store>, tenant: TenantName) -> Result<Self, StoreError> {
+        Ok(Folder {
+            is_filed: false,
+            ..Folder::new(store, tenant)?
         })
     }
 
@@ -164,11 +178,32 @@ impl Folder {
         };
         let event = self.chunk.take(&self.tenant, &view, seq, bytes)?;
         drop(snapshot);
+        self.taken(seq)?;
+        Ok(event)
+    }
+
+    /// Takes the next event from one who has parsed it.
+    ///
+    /// # Errors
+    /// [`FoldError`]; what was folded before stays.
+    pub fn parsed(&mut self, event: Event) -> Result<(), FoldError> {
+        let snapshot = self.store.read()?;
+        let view = WithGraphs {
+            tenant: &self.tenant,
+            graphs: &self.graphs,
+            below: &snapshot.view(&self.tenant),
+        };
+        self.chunk.apply(&self.tenant, &view, &event)?;
+        drop(snapshot);
+        self.taken(event.seq)
+    }
+
+    fn taken(&mut self, seq: Seq) -> Result<(), FoldError> {
         self.next = seq.0 + 1;
         if self.chunk.filings.len() as u64 >= CHUNK_EVENTS {
             self.flush()?;
         }
-        Ok(event)
+        Ok(())
     }
 
     /// Writes what was taken.
@@ -176,7 +211,10 @@ impl Folder {
     /// # Errors
     /// What the projection said.
     pub fn flush(&mut self) -> Result<(), FoldError> {
-        let chunk = std::mem::take(&mut self.chunk);
+        let mut chunk = std::mem::take(&mut self.chunk);
+        if !self.is_filed {
+            chunk.filings.clear();
+        }
         chunk.write(&self.store, &self.tenant, self.next)
     }
 }
@@ -201,6 +239,16 @@ impl Chunk {
             seq,
             source,
         })?;
+        self.apply(tenant, below, &event)?;
+        Ok(event)
+    }
+
+    fn apply(
+        &mut self,
+        tenant: &TenantName,
+        below: &dyn crate::domain::state::View,
+        event: &Event,
+    ) -> Result<(), FoldError> {
         let mut changes = Changes::default();
         apply(
             &Layered {
@@ -208,7 +256,7 @@ impl Chunk {
                 changes: &self.changes,
             },
             &mut changes,
-            &event,
+            event,
         )
         .map_err(|source| match source {
             // The row may be fine, and the projection alone is not.
@@ -221,9 +269,9 @@ impl Chunk {
         self.changes.merge(changes);
         let named = (event.subject.job, event.subject.run);
         self.filings
-            .push(Filing::new(seq, named, event.correlation_id.as_deref()));
+            .push(Filing::new(event.seq, named, event.correlation_id.as_deref()));
         self.at = Some(event.at);
-        Ok(event)
+        Ok(())
     }
 
     fn write(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {

@@ -62,7 +62,7 @@ fn what_was_written_is_what_verification_saw() {
 fn the_report_is_the_row_of_the_interface() {
     let text = serde_json::to_string(&report(&bundle(0, 3))).unwrap();
     let start = "{\"ok\":true,\"exitCode\":0,\"checks\":[{\"n\":1,\"name\":\"container\",\"status\":\"ok\",\"member\":null,\
-                 \"line\":null,\"seq\":null,\"detail\":null},";
+                 \"line\":null,\"seq\":null,\"detail\":null,\"meaning\":null},";
     assert!(text.starts_with(start), "{text}");
     assert!(
         text.contains("{\"n\":10,\"name\":\"replay\",\"status\":\"skipped\""),

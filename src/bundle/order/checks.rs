@@ -92,6 +92,7 @@ impl Checks {
                 line: None,
                 seq: None,
                 detail,
+                meaning: None,
             });
         }
         Report {

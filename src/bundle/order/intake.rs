@@ -255,6 +255,7 @@ fn rejected(mut report: Report, rejection: &Rejection) -> Report {
         line: None,
         seq: None,
         detail: Some(rejection.detail.clone()),
+        meaning: None,
     });
     report
 }
