@@ -1,14 +1,17 @@
 //! Bundles: written, verified by us and by the two standalone scripts, damaged in every place.
 
 mod again;
-mod container;
 mod contents;
 mod continuity;
 mod disclosures;
-mod envelope;
 pub mod fixture;
 mod flips;
+mod hostile;
+mod legal;
+mod manners;
+mod mutations;
 mod orders;
+mod refusals;
 mod schemas;
 mod standalone;
 mod trust;

@@ -87,6 +87,7 @@ pub fn note(data: &[u8]) -> bool {
 /// JSON: what is accepted has one canonical form, which is accepted and gives the same value.
 pub fn canonical(data: &[u8]) -> bool {
     let is_payload = Payload::parse(data).is_ok();
+    assert_eq!(canonical::is_canonical(data), canonical::check(data).is_ok());
     match canonical::parse(data) {
         Ok(value) => {
             assert!(is_payload, "what fits the profile is a payload");
@@ -120,5 +121,7 @@ pub fn event(data: &[u8]) -> bool {
     };
     assert!(!format!("{event:?}").is_empty());
     assert!(Event::from_bytes(&[data, b"x"].concat()).is_err());
-    canonical::check(data).is_ok()
+    let is_canonical = canonical::is_canonical(data);
+    assert_eq!(is_canonical, canonical::check(data).is_ok());
+    is_canonical
 }

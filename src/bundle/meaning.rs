@@ -54,8 +54,8 @@ const fn members(verdict: Verdict) -> &'static str {
              what matters."
         }
         Verdict::Tampered | Verdict::Untrusted | Verdict::Fork | Verdict::Malformed => {
-            "A part of the bundle was changed or added: it is not what the enclave signed for, or nothing that happened \
-             there speaks of it."
+            "A part of the bundle was changed or added after the enclave signed it, or no event speaks of it, so it must not \
+             be relied on."
         }
     }
 }

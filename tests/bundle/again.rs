@@ -2,13 +2,15 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use fastness::bundle::disclosures::Showing;
 use fastness::bundle::export::{ExportAsk, With, bundle_path, export};
 use fastness::clock::{Clock, SystemClock};
 use fastness::disk::OsDisk;
-use fastness::domain::TenantName;
 use fastness::domain::command::{Command, StartRun};
 use fastness::domain::event::Actor;
+use fastness::domain::{Digest, TenantName};
 use fastness::engine::{Handle, ManualEngine, Setup, Trusted};
 use fastness::journal::Options;
 use fastness::output::Output;
@@ -80,19 +82,22 @@ fn live(dir: &Path) -> u64 {
     engine.ledger(&acme()).unwrap().size()
 }
 
+fn ask((from, to): (u64, u64)) -> ExportAsk {
+    ExportAsk {
+        tenant: acme(),
+        from,
+        to: Some(to),
+        with: vec![With::Artifacts, With::Logs],
+        showing: Showing::Nothing,
+    }
+}
+
 /// Each range as the file and the tar within it.
 fn exported(dir: &Path, ranges: &[(u64, u64)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (engine, _) = Handle::start(setup(dir)).unwrap();
     let output = Output::open(dir.join("output"), Arc::new(OsDisk)).unwrap();
     let files = ranges.iter().map(|(from, to)| {
-        let ask = ExportAsk {
-            tenant: acme(),
-            from: *from,
-            to: Some(*to),
-            with: vec![With::Artifacts, With::Logs],
-            showing: fastness::bundle::disclosures::Showing::Nothing,
-        };
-        let exported = export(&engine, &output, &ask).unwrap();
+        let exported = export(&engine, &output, &ask((*from, *to))).unwrap();
         let path = bundle_path(dir, exported.id);
         let file = std::fs::read(&path).unwrap();
         // Nothing of it may be used again.
@@ -151,4 +156,76 @@ fn a_range_gives_the_same_bytes_again_after_a_restart_and_from_a_projection_buil
             assert!(bundle.0 == *file, "{what}: the file of {range:?} differs");
         }
     }
+}
+
+/// Exports `range` so often with this data folder; jobs are submitted meanwhile. The digests of the tars.
+fn digests(dir: &Path, range: (u64, u64), times: usize) -> Vec<Digest> {
+    let (engine, _) = Handle::start(setup(dir)).unwrap();
+    let output = Output::open(dir.join("output"), Arc::new(OsDisk)).unwrap();
+    let over = AtomicBool::new(false);
+    let found = std::thread::scope(|scope| {
+        let submitted = scope.spawn(|| {
+            let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+            let mut submitted = 0;
+            while !over.load(Ordering::Relaxed) {
+                let command = Command::SubmitJob(Box::new(plain_job()));
+                let told = runtime.block_on(engine.submit(&acme(), &Actor::system("test"), command));
+                told.unwrap();
+                submitted += 1;
+            }
+            submitted
+        });
+        let found: Vec<Digest> = (0..times)
+            .map(|_| {
+                let exported = export(&engine, &output, &ask(range)).unwrap();
+                let tar = decompress(&std::fs::read(bundle_path(dir, exported.id)).unwrap());
+                assert_eq!(Digest::of(&tar), exported.tar_sha256);
+                std::fs::remove_dir_all(dir.join("bundles")).unwrap();
+                exported.tar_sha256
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        assert!(submitted.join().unwrap() > 0, "nothing went on meanwhile");
+        found
+    });
+    engine.stop().unwrap();
+    found
+}
+
+fn copy_folder(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), &target).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_hundred_exports_of_a_range_are_one_archive_while_jobs_go_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let (dir, copy) = (folder.path().join("data"), folder.path().join("copy"));
+    std::fs::create_dir(&dir).unwrap();
+    let size = live(&dir);
+    // Not all of it: what the range touched goes on behind its end.
+    let range = (137, size - 91);
+    let mut all = digests(&dir, range, 20);
+    for _ in 0..6 {
+        all.extend(digests(&dir, range, 5));
+    }
+    copy_folder(&dir, &copy);
+    all.extend(digests(&copy, range, 20));
+    remove_projection(&dir);
+    all.extend(digests(&dir, range, 15));
+    remove_projection(&dir);
+    std::fs::remove_dir_all(dir.join("snapshots")).unwrap();
+    all.extend(digests(&dir, range, 15));
+    assert_eq!(all.len(), 100);
+    let first = all[0];
+    let differ = all.iter().position(|digest| *digest != first);
+    assert_eq!(differ, None, "{all:?}");
 }

@@ -203,6 +203,37 @@ impl Parts {
         self.0[0].1 = dsse::sign(&statement.to_bytes().unwrap(), &export_key()).unwrap();
     }
 
+    /// The events as lines, each with its LF.
+    pub fn lines(&mut self) -> Vec<Vec<u8>> {
+        let history = self.member("history.jsonl").clone();
+        let lines = history.split_inclusive(|byte| *byte == b'\n');
+        lines.map(<[u8]>::to_vec).collect()
+    }
+
+    /// Changes the history line by line.
+    pub fn edit_lines(&mut self, edit: impl FnOnce(&mut Vec<Vec<u8>>)) {
+        let mut lines = self.lines();
+        edit(&mut lines);
+        *self.member("history.jsonl") = lines.concat();
+    }
+
+    /// Makes leaves, roots, checkpoints and manifest those of the history as it now stands, over as many events as it has:
+    /// what only one can do who holds the log key and the export key. The frontier is that of the fixture's events.
+    pub fn sign_all(&mut self, change: impl FnOnce(&mut Statement)) {
+        let predicate = self.statement().predicate;
+        let mut tree = frontier_at(predicate.first);
+        for line in self.lines() {
+            tree.push(leaf_hash(line.strip_suffix(b"\n").unwrap_or(&line)));
+        }
+        self.leaves_again();
+        let (size, root) = (tree.size(), tree.root());
+        *self.member("checkpoint") = checkpoint(&log_key(), &predicate.origin, size, &root);
+        self.sign_again(|statement| {
+            (statement.predicate.size, statement.predicate.root) = (size, root);
+            change(statement);
+        });
+    }
+
     /// Makes the leaves those of the history.
     pub fn leaves_again(&mut self) {
         let history = self.member("history.jsonl").clone();
