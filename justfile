@@ -32,7 +32,7 @@ test: _tools _test-packages _web-modules
     set -euo pipefail
     logs=target/check
     rm -rf "$logs" && mkdir -p "$logs"
-    for step in web-test fmt-check lint unit docs audit dist test-contract test-clients test-browser; do
+    for step in web-test fmt-check lint unit docs audit dist test-standalone test-contract test-clients test-browser; do
         printf '\n==> %s\n' "$step"
         begin=$SECONDS
         if ! {{ here }} "$step" 2>&1 | tee "$logs/$step.log"; then
@@ -43,8 +43,8 @@ test: _tools _test-packages _web-modules
     done
     # What the test runners themselves said at their end, together.
     printf '\n==> all steps passed in %s s\n' "$SECONDS"
-    cat "$logs"/{web-test,unit,test-contract,test-clients,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
-        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )|^(contract|clients): '
+    cat "$logs"/{web-test,unit,test-standalone,test-contract,test-clients,test-browser}.log | sed 's/\x1b\[[0-9;]*m//g' \
+        | grep -E '^(test result: |(# |ℹ )(tests|pass|fail|skipped) [0-9]+$| +(Test Files|Tests) )|^(standalone|contract|clients): '
 
 # What CI runs: the same
 check: test
@@ -112,6 +112,14 @@ test-contract: _contract-tools dist
 test-clients *clients: _contract-tools _client-modules dist
     FASTNESS_BIN={{ quote(dist_binary) }} {{ contract_python }} tests/clients/run.py {{ clients }}
 
+# A bundle of a real run, checked by programs of others: openssl, jq, tar, zstd, Python, Go; and by two builds of this one
+test-standalone: _test-packages dist
+    #!/usr/bin/env bash
+    set -euo pipefail
+    other=target/debug/fastness
+    [ ! -x "$other" ] || export FASTNESS_OTHER="$other"
+    FASTNESS_BIN={{ quote(dist_binary) }} python3 tests/standalone/run.py
+
 # The same as test-contract for longer, with a drawn seed that it prints; `--seed N` and `--examples N` say otherwise
 fuzz-contract *arguments: _contract-tools build
     FASTNESS_BIN=target/release/fastness {{ contract_python }} tests/contract/run.py \
@@ -129,11 +137,23 @@ bench-slow *arguments="w1": _web
 bench-large: _web
     BENCH_LARGE=10000000 cargo bench --locked --bench workloads -- w6
 
-# Mutation tests with printed seeds. Not cargo-fuzz: that needs a nightly compiler, and stable is all we ask for
+# Two million seeded mutations for each of the six fuzz targets; stable is all that it asks for
 fuzz: _web
     cargo test --locked --release --test main -- --ignored --nocapture fuzz
 
-# Ten minutes of load, watching memory and latency
+# The hostile bundles as files in target/hostile, for other verifiers
+hostile:
+    HOSTILE_DIR=target/hostile cargo test --locked --test main -- --ignored --nocapture the_files_of_the_hostile_bundles
+
+# After a change of the bundle's format: the table of hostile bundles and the corpus of the fuzz targets
+update-hostile:
+    UPDATE_HOSTILE=1 cargo test --locked --test main -- the_table_of_hostile_bundles the_corpus_is
+
+# One of the targets (tar, dsse, note, canonical, pack, event) with coverage; needs cargo-fuzz and a nightly compiler
+fuzz-nightly target *arguments:
+    cargo +nightly fuzz run {{ target }} {{ arguments }}
+
+# What takes long: crashes and kills under load, a million mutations of a bundle
 soak: _web
     cargo test --locked --release --test main -- --ignored --nocapture soak
 
@@ -182,9 +202,11 @@ _test-packages:
     missing=()
     # package:command that it brings
     for entry in zstd:zstd jq:jq openssl:openssl strace:strace tar:tar curl:curl python3:python3 \
-        binutils:readelf chromium:chromium; do
+        binutils:readelf chromium:chromium golang-go:go bsdutils:script; do
         command -v "${entry#*:}" >/dev/null || missing+=("${entry%%:*}")
     done
+    # Go's packages for signed notes and trees.
+    [ -e /usr/share/gocode/src/golang.org/x/mod/sumdb/note ] || missing+=(golang-golang-x-mod-dev)
     # Debian keeps what makes a virtual environment apart from Python.
     python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
     [ "${#missing[@]}" -gt 0 ] || exit 0
