@@ -1,7 +1,8 @@
 //! The measured workloads: the real server and what bounds it, in turn, in the same run. `docs/performance.md` explains.
 //!
-//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w3] [w4] [w6]`, all of them when none is named.
-//! `BENCH_ROUNDS` (9), `BENCH_JOBS` (50,000), `BENCH_LARGE` (1,000,000) and `BENCH_DIR` (where data lies) change the run.
+//! `just bench [w1] [w1-batch] [w2-single] [w2-combined] [w2-batch] [w2i] [w3] [w4] [w5] [w6]`, all of them when none is named.
+//! `BENCH_ROUNDS` (9), `BENCH_JOBS` (50,000), `BENCH_LARGE` and `BENCH_EVENTS` (1,000,000 each) and `BENCH_DIR` (where data
+//! lies) change the run.
 
 mod support;
 
@@ -37,7 +38,9 @@ const SETTLE: Duration = Duration::from_millis(1_300);
 const SYSTEMS: [System; 3] = [System::Fastness, System::HttpCeiling, System::ShapeCeiling];
 /// Jobs of W6, finished and waiting.
 const LARGE: usize = 1_000_000;
-const NAMES: [&str; 9] = [
+/// Events of W5.
+const EVENTS: usize = 1_000_000;
+const NAMES: [&str; 10] = [
     "w1",
     "w1-batch",
     "w2-single",
@@ -46,6 +49,7 @@ const NAMES: [&str; 9] = [
     "w2i",
     "w3",
     "w4",
+    "w5",
     "w6",
 ];
 
@@ -95,6 +99,9 @@ fn main() -> Result<()> {
     footprint.print();
     if is_named("w3") {
         support::fanout::run(rounds, jobs, sizes)?;
+    }
+    if is_named("w5") {
+        support::bundles::run(rounds, from_environment("BENCH_EVENTS", EVENTS)?, run.sizes)?;
     }
     if is_named("w6") {
         support::large::run(from_environment("BENCH_LARGE", LARGE)?, run.sizes)?;

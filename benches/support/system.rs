@@ -121,6 +121,12 @@ impl Server {
         Ok(number_after(&text, "VmRSS:").context("no VmRSS")? * 1024.0)
     }
 
+    /// Most resident memory it ever had, in bytes.
+    pub fn peak_bytes(&self) -> Result<f64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        Ok(number_after(&text, "VmHWM:").context("no VmHWM")? * 1024.0)
+    }
+
     /// Asks it to end, and waits.
     pub fn stop(mut self) -> Result<()> {
         drop(self.child.stdin.take());
@@ -225,7 +231,8 @@ pub fn machine_cpu() -> Result<f64> {
     Ok(busy.sum::<f64>() / TICKS_PER_SECOND)
 }
 
-fn number_after(text: &str, name: &str) -> Option<f64> {
+/// The number that stands behind a name in a file of /proc.
+pub fn number_after(text: &str, name: &str) -> Option<f64> {
     let rest = &text[text.find(name)? + name.len()..];
     rest.split_whitespace().next()?.parse().ok()
 }
