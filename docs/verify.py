@@ -3,10 +3,15 @@
 Exit codes: 0 good, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
 import base64, hashlib, itertools, json, subprocess, sys
 P, L, KIND = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493, "application/vnd.in-toto+json"
+ROOT_KIND, RESERVED = "application/vnd.fastness.root+json", ("_sd", "...")
 D, ROOT = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def check(good, code, text): return None if good else (print("FAILED:", text), sys.exit(code))
 def unbase64(text): return base64.b64decode(text, validate=True)
+def url64(data): return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+def unurl64(text):
+    data = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return check(url64(data) == text, 14, "not base64url without padding") or data
 def parse(line, name="manifest", number=1):  # canonical JSON (RFC 8785) without fractions
     value = json.loads(line, parse_int=lambda t: int(t) if len(t) < 18 and abs(int(t)) < 2**53 else 1 / 0, parse_float=lambda t: 1 / 0, parse_constant=lambda t: 1 / 0)
     same = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode(errors="replace") == line
@@ -41,6 +46,64 @@ def checkpoint(name, note, key, origin, size, root):
     found = [one[4:] for one in found if one[:4] == sha(origin.encode() + b"\n\1" + key)[:4]]
     check(found, 12, name + ": not signed by the log key") or check(signed(key, text.encode() + b"\n", found[0]), 10, name + ": bad signature")
     check(text == f"{origin}\n{size}\n{base64.b64encode(bytes.fromhex(root)).decode()}", 10, name + ": unlike the manifest")
+def reserved(value):
+    if isinstance(value, dict): return any(name in RESERVED or reserved(inner) for name, inner in value.items())
+    return isinstance(value, list) and any(map(reserved, value))
+def digests(value, seq, found):  # of each digest in an event the object that it stands in
+    if isinstance(value, dict) and "_sd" in value:
+        texts = value["_sd"]
+        check(texts and texts == sorted(set(texts)) and all(len(unurl64(t)) == 32 and (seq, t) not in found for t in texts), 14, f"event {seq}: _sd is none")
+        found.update({(seq, text): value for text in texts})
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, inner in inside: name == "_sd" or digests(inner, seq, found)
+def disclosures(said, events, shown):  # check 7
+    found, seen, last = {}, set(), (-1, "")
+    for event in events:
+        kind, payload = {"job.created": "payload", "run.created": "inputs"}.get(event["type"]), event["payload"]
+        if "disclosures" in payload: digests(payload.get(kind), event["seq"], found)
+    for i, line in enumerate(shown, 1):
+        text, seq, where = line["d"], line["seq"], f"audit/disclosures.jsonl line {i}: "
+        salt, name, value = parse(unurl64(text), where + "disclosure")
+        check(line.keys() == {"d", "seq"} and seq >= 0 and len(unurl64(salt)) == 32, 14, where + "form or salt")
+        check(name not in RESERVED and not reserved(value), 14, where + "a reserved name")
+        place = (seq, url64(sha(text.encode())))
+        check(place != last, 10, where + "there twice")
+        check(last < place, 14, where + "out of order")
+        check(place in found, 10, where + "no digest of the event belongs to it")
+        check(name not in found[place] and (id(found[place]), name) not in seen, 10, where + "its field is there already")
+        last = place
+        seen.add((id(found[place]), name))
+    check(len(found) - len(shown) == said["redaction"]["withheld"], 10, "disclosures: not as many withheld as the manifest says")
+def trust(said, files, keys):  # check 9: policy and roots agree with the manifest, with each other and with the keys
+    roots = sorted(int(n[12:].split(".")[0]) for n in files if n.endswith(".root.dsse.json"))
+    check(max(roots, default=0) == said["trustVersion"], 10, "manifest: trustVersion is not the newest root")
+    policy, before = files["audit/trust/policy"], None
+    if policy:
+        of = parse(policy[:-1], "audit/trust/policy")
+        form = of.keys() == {"approval", "format", "origin", "redaction", "tenant"} and (of["approval"], of["format"]) == ("none", 1)
+        check(form and policy[-1:] == b"\n", 14, "audit/trust/policy: not in its form")
+        same = (of["origin"], of["tenant"], of["redaction"]) == (said["origin"], said["tenant"], said["redaction"]["policy"])
+        check(same, 10, "audit/trust/policy: of another ledger, or another than the manifest names")
+    check(roots == list(range(1, len(roots) + 1)), 11, "trust: a root is missing")
+    for version in roots:
+        name = f"audit/trust/{version}.root.dsse.json"
+        envelope = parse(files[name][:-1], name)
+        payload, ids = unbase64(envelope["payload"]), [one["keyid"] for one in envelope["signatures"]]
+        root, pae = parse(payload, name), b"DSSEv1 %d %s %d " % (len(ROOT_KIND), ROOT_KIND.encode(), len(payload)) + payload
+        form = root["version"] == version and envelope["payloadType"] == ROOT_KIND and ids == sorted(set(ids)) and files[name][-1:] == b"\n"
+        check(form, 14, name + ": not in its form")
+        for by in (root, before or root):
+            known = {sha(unbase64(key["spki"])).hex(): unbase64(key["spki"])[-32:] for key in by["roles"]["root"]["keys"]}
+            good = [signed(known[one["keyid"]], pae, unbase64(one["sig"])) for one in envelope["signatures"] if one["keyid"] in known]
+            check(all(good) and len(good) >= by["roles"]["root"]["threshold"], 12, name + ": not signed by enough people")
+        before = root
+    for role, key in zip(("log", "export"), keys if before else ()):
+        check(said["origin"].startswith(f"fastness/{before['enclave']}/"), 12, "trust: the root is of another enclave")
+        own = sha(key).hex()
+        check(own in [one["keyid"] for one in before["roles"][role]["keys"]], 12, f"trust: the {role} key is not in its role")
+        revoked = [one for one in before["revocations"] if one["keyid"] == own]
+        below = next((one["below"] for one in revoked if one["origin"] == said["origin"]), 0)
+        check(not revoked or said["size"] < below, 12, f"trust: the {role} key is revoked")
 def main(bundle, *keys):
     files = members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
     log, export = (unbase64("".join(open(key).read().split("\n")[1:-2])) for key in keys)  # the last 32 bytes of an SPKI are the key
@@ -51,6 +114,7 @@ def main(bundle, *keys):
     check(good and one["keyid"] == mine and envelope["payloadType"] == KIND, 10, "manifest: bad signature, keyid or type")
     said, subjects = parse(payload)["predicate"], {one["name"]: one["digest"]["sha256"] for one in parse(payload)["subject"]}
     check(files.keys() == subjects.keys(), 10 if files.keys() - subjects.keys() else 11, f"members unlike the manifest: {files.keys() ^ subjects.keys()}")
+    check("audit/trust/policy" in files, 11, "no trust/policy")
     first, nodes, history = said["first"], [unbase64(line) for line in files["audit/frontier"].split()], files["audit/history.jsonl"].split(b"\n")
     short, leaves = files["audit/leaves"].decode().split(), [sha(b"\0", line) for line in history[:-1]]
     changed = next((f": event {first + i} (line {i + 1})" for i, (a, b) in enumerate(itertools.zip_longest(leaves, short)) if not a or a.hex()[:16] != b), "")
@@ -65,6 +129,9 @@ def main(bundle, *keys):
         while n % 2: n, leaf = n // 2, sha(b"\1", nodes.pop(), leaf)
         nodes.append(leaf)
     check(fold(nodes).hex() == said["root"] and not changed and history[-1] == b"", 10, "history: does not lead to the root")
+    disclosures(said, lines["audit/history.jsonl"], lines["audit/disclosures.jsonl"])
+    check(files["audit/disclosures.jsonl"][-1:] in (b"", b"\n"), 14, "audit/disclosures.jsonl: no LF at its end")
+    trust(said, files, (log, export))
     print(f"good: events {first} to {said['size']} of {said['origin']}, tar and all {len(files)} members as signed")
 try: main(*sys.argv[1:])
 except Exception as error: check(False, 14, f"malformed: {error!r}")

@@ -18,9 +18,9 @@ use super::fixture::{self, ORIGIN, checkpoint, export_key, log_key, refused, rep
 const PAYLOAD: &str = "{\"a\":\"planted\",\"b\":[{\"c\":1,\"d\":2}],\"e\":3}";
 
 /// A history with redacted fields, and all disclosures of it by event.
-struct Made {
-    events: Vec<Vec<u8>>,
-    disclosures: Vec<(u64, Disclosure)>,
+pub(super) struct Made {
+    pub(super) events: Vec<Vec<u8>>,
+    pub(super) disclosures: Vec<(u64, Disclosure)>,
 }
 
 fn redacted(json: &str, pointers: &[&str], seed: u8) -> (Value, Vec<Disclosure>) {
@@ -44,7 +44,7 @@ fn event(seq: u64, body: EventBody) -> Vec<u8> {
     event.to_canonical()
 }
 
-fn created(seq: u64, with: Option<u64>, payload: &Value) -> Vec<u8> {
+pub(super) fn created(seq: u64, with: Option<u64>, payload: &Value) -> Vec<u8> {
     event(
         seq,
         EventBody::JobCreated(Box::new(JobCreated {
@@ -83,7 +83,7 @@ fn run_created(seq: u64, inputs: Value) -> Vec<u8> {
 
 /// Five events: one of nobody's, a job with three redacted fields, the same job again, one of nobody's with `_sd` that has
 /// no meaning, a run with a sensitive input.
-fn made() -> Made {
+pub(super) fn made() -> Made {
     let (payload, of_job) = redacted(PAYLOAD, &["/a", "/b/0/c", "/e"], 1);
     let (inputs, of_run) = redacted("{\"root\":\"/\",\"token\":\"planted\"}", &["/token"], 2);
     let no_meaning = parse(b"{\"_sd\":\"of before redaction\"}").unwrap();
@@ -102,18 +102,18 @@ fn made() -> Made {
     Made { events, disclosures }
 }
 
-fn line(seq: u64, disclosure: &str) -> String {
+pub(super) fn line(seq: u64, disclosure: &str) -> String {
     format!("{{\"d\":\"{disclosure}\",\"seq\":{seq}}}\n")
 }
 
-fn lines(disclosures: &[(u64, Disclosure)]) -> String {
+pub(super) fn lines(disclosures: &[(u64, Disclosure)]) -> String {
     disclosures
         .iter()
         .map(|(seq, d)| line(*seq, d.as_str()))
         .collect()
 }
 
-fn bundle(events: &[Vec<u8>], shown: &str, withheld: u64) -> Vec<u8> {
+pub(super) fn bundle(events: &[Vec<u8>], shown: &str, withheld: u64) -> Vec<u8> {
     let size = events.len() as u64;
     let mut tree = Frontier::default();
     events.iter().for_each(|event| tree.push(leaf_hash(event)));

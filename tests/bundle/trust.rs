@@ -11,18 +11,18 @@ use super::fixture::{ORIGIN, Parts, export_key, frontier_at, log_key, options, o
 const ENCLAVE: &str = "00112233445566ff";
 
 /// A key that guards nothing; the seed is 32 bytes of this value.
-fn key(seed: u8) -> PrivateKey {
+pub(super) fn key(seed: u8) -> PrivateKey {
     PrivateKey::generate(&mut |bytes| bytes.fill(seed))
 }
 
-fn role(keys: &[PrivateKey], threshold: u32) -> RoleKeys {
+pub(super) fn role(keys: &[PrivateKey], threshold: u32) -> RoleKeys {
     let mut keys: Vec<PublicKey> = keys.iter().map(PrivateKey::public).collect();
     keys.sort_by_key(PublicKey::id);
     RoleKeys { keys, threshold }
 }
 
 /// Root keys 1 and 2, of which both sign; the keys of the fixture in their roles.
-fn content(version: u64) -> Root {
+pub(super) fn content(version: u64) -> Root {
     Root {
         enclave: ENCLAVE.parse().unwrap(),
         revocations: Vec::new(),
@@ -35,14 +35,14 @@ fn content(version: u64) -> Root {
     }
 }
 
-fn signed(root: Root) -> SignedRoot {
+pub(super) fn signed(root: Root) -> SignedRoot {
     let mut signed = SignedRoot::draft(root).unwrap();
     signed.sign(&key(1));
     signed.sign(&key(2));
     signed
 }
 
-fn revoking(version: u64, of: &PrivateKey, below: u64) -> SignedRoot {
+pub(super) fn revoking(version: u64, of: &PrivateKey, below: u64) -> SignedRoot {
     let revocation = Revocation {
         key: of.public().id(),
         origin: ORIGIN.to_owned(),
@@ -55,7 +55,7 @@ fn revoking(version: u64, of: &PrivateKey, below: u64) -> SignedRoot {
 }
 
 /// The bundle over events 5 to 12 with these roots, under these numbers.
-fn bundle(roots: &[(u64, Vec<u8>)]) -> Vec<u8> {
+pub(super) fn bundle(roots: &[(u64, Vec<u8>)]) -> Vec<u8> {
     let mut writer = writer(5, 12);
     for (version, document) in roots {
         writer.add_bytes(Member::Root(*version), document.clone());
@@ -66,7 +66,7 @@ fn bundle(roots: &[(u64, Vec<u8>)]) -> Vec<u8> {
     bytes
 }
 
-fn with(roots: &[SignedRoot]) -> Vec<u8> {
+pub(super) fn with(roots: &[SignedRoot]) -> Vec<u8> {
     let numbered = |root: &SignedRoot| (root.root().version, root.to_bytes());
     bundle(&roots.iter().map(numbered).collect::<Vec<_>>())
 }

@@ -1,9 +1,7 @@
-//! Bundles that contradict what is held, what may be disclosed, whom to trust, or their own history.
+//! Bundles that contradict what is held, or their own history.
 
 use fastness::bundle::{Held, HeldTip};
 use fastness::domain::Digest;
-use fastness::domain::canonical::Value;
-use fastness::domain::redaction::Disclosure;
 
 use super::super::fixture::{ORIGIN, Parts, bundle, frontier_at};
 use super::super::legal;
@@ -76,7 +74,6 @@ impl Held for Holding {
 
 pub fn cases() -> Vec<Case> {
     let mut all = continuity();
-    all.extend(disclosures());
     all.extend(replays());
     all
 }
@@ -143,37 +140,6 @@ fn continuity() -> Vec<Case> {
             "More is held than the bundle brings: the bundle is good, and importing it changes nothing.",
             at(20, Fork::No),
         ),
-    ]
-}
-
-fn disclosures() -> Vec<Case> {
-    let case = |name, wrong, disclosure: &str| {
-        let mut parts = Parts::small();
-        *parts.member("disclosures.jsonl") = format!("{{\"d\":\"{disclosure}\",\"seq\":5}}\n").into_bytes();
-        parts.sign_again(|_| {});
-        let case = Case::new(Section::Held, name, wrong, parts.file())
-            .member("disclosures.jsonl")
-            .script(Script::Leaves("what is disclosed is left to `fastness verify`"));
-        Case {
-            line: Some(1),
-            seq: Some(5),
-            ..case
-        }
-    };
-    let well_formed = Disclosure::new(&[1; 32], "a", &Value::Null);
-    vec![
-        case(
-            "disclosure-of-nothing",
-            "A disclosure is there for an event that withholds nothing.",
-            well_formed.as_str(),
-        )
-        .refused(10, 7, "no redacted fields"),
-        case(
-            "disclosure-that-is-none",
-            "A disclosure is not written as one.",
-            "x",
-        )
-        .refused(14, 7, "base64url"),
     ]
 }
 

@@ -31,7 +31,9 @@ fn run(case: &Case, dir: &Path) -> (i32, String) {
             std::fs::write(&path, pem).unwrap();
             path
         }
-        Given::Keys | Given::Held(_) | Given::Replay | Given::RequireReplay => dir.join("export.pem"),
+        Given::Keys | Given::Fingerprint(_) | Given::Held(_) | Given::Replay | Given::RequireReplay => {
+            dir.join("export.pem")
+        }
     };
     let output = Command::new("python3")
         .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.py"))
