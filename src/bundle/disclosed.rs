@@ -13,6 +13,7 @@ use super::report::{CheckName, Finding, Report, Verdict};
 use super::tar::TarError;
 use super::verify::VerifyError;
 use crate::domain::canonical::{self, Value};
+use crate::domain::event::Event;
 use crate::domain::redaction::{Disclosure, write_digest};
 use crate::limits;
 
@@ -33,13 +34,13 @@ struct Count {
 
 impl Pass<'_> {
     /// Counts the digests of an event.
-    pub(super) fn count_digests(&mut self, line: &[u8], number: u64, seq: u64) {
-        match Redacted::read(line) {
+    pub(super) fn count_digests(&mut self, event: &Event, line: u64) {
+        match Redacted::of(event) {
             Ok(redacted) => self.digests += redacted.map_or(0, |redacted| redacted.count()),
             Err(why) => {
-                let finding = Finding::new(Verdict::Malformed, why).of(Member::History);
+                let finding = Finding::new(Verdict::Malformed, why.to_string()).of(Member::History);
                 self.checks
-                    .fail(CheckName::Disclosures, finding.at_line(number).at_seq(seq));
+                    .fail(CheckName::Disclosures, finding.at_line(line).at_seq(event.seq.0));
             }
         }
     }

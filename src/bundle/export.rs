@@ -35,6 +35,8 @@ use crate::trust::PrivateKey;
 
 /// Rules from history to state that this program follows.
 const STATE_VERSION: u32 = 1;
+/// Rows of the projection taken in one read: opening one costs as much as a row, and one that is long keeps pages from being freed.
+const ROWS_PER_READ: usize = 100;
 /// The published schema of events, whose digest the manifest names.
 pub const EVENT_SCHEMA: &str = include_str!("../../bundles/schemas/event.v1.schema.json");
 
@@ -231,7 +233,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
     let carried = Carried::of(engine, output, &survey, ask)?;
-    let (counts, shown) = disclosures_of(engine, ask, size, scratch.path())?;
+    let (counts, shown) = disclosures_of(engine, ask, (size, survey.digests), scratch.path())?;
     let range = Range {
         contents: carried.contents(),
         ..range_of(&ledger, ask, (&origin, size), counts)?
@@ -277,13 +279,20 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
 fn disclosures_of(
     engine: &Handle,
     ask: &ExportAsk,
-    size: u64,
+    (size, digests): (u64, u64),
     scratch: &Path,
 ) -> Result<(Counts, PathBuf), ExportError> {
     let path = scratch.join("disclosures");
     let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
     let mut out = BufWriter::new(fs::File::create(&path).map_err(disk_error)?);
-    let counts = write_lines(engine, &ask.tenant, (ask.from, size), &ask.showing, &mut out)?;
+    let counts = match &ask.showing {
+        // There is nothing to look for.
+        Showing::Nothing => Counts {
+            shown: 0,
+            withheld: digests,
+        },
+        showing => write_lines(engine, &ask.tenant, (ask.from, size), showing, &mut out)?,
+    };
     out.flush().map_err(disk_error)?;
     Ok((counts, path))
 }
@@ -429,13 +438,17 @@ fn add_state(
         };
         match member {
             Member::Jobs => {
-                for job in &touched.jobs {
-                    line(&state.job(*job)?).map_err(disk_error)?;
+                let mut jobs = touched.jobs.iter();
+                while jobs.len() > 0 {
+                    let snapshot = state.snapshot()?;
+                    for job in jobs.by_ref().take(ROWS_PER_READ) {
+                        line(&state.job(&snapshot, *job)?).map_err(disk_error)?;
+                    }
                 }
             }
             Member::Runs => {
                 for run in &touched.runs {
-                    let row = state.run(*run)?;
+                    let row = state.run(&state.snapshot()?, *run)?;
                     orders.extend(row.as_run().and_then(|run| run.order_id));
                     line(&row).map_err(disk_error)?;
                 }

@@ -299,7 +299,7 @@ impl<'a> Pass<'a> {
             match result {
                 Err(finding) => self.checks.fail(CheckName::Lines, finding.of(Member::History)),
                 Ok(event) => {
-                    self.count_digests(&line, history.count(), event.seq.0);
+                    self.count_digests(&event, history.count());
                     self.apply(event, &line, history.count());
                 }
             }

@@ -9,7 +9,7 @@ use crate::domain::redaction::{FieldsError, Opened, Pointer, RUN_INPUTS_TYPE, re
 use crate::domain::{Digest, Seq};
 
 /// Stands in each event with redacted fields, and in few others.
-const MARK: &[u8] = b"\"disclosures\":";
+const MARK: &str = "\"disclosures\":";
 
 /// The redacted object of one event.
 #[derive(Debug)]
@@ -31,7 +31,7 @@ impl Redacted {
     /// # Errors
     /// What is wrong with its digests.
     pub(super) fn read(line: &[u8]) -> Result<Option<Self>, String> {
-        if !line.windows(MARK.len()).any(|window| window == MARK) {
+        if !std::str::from_utf8(line).is_ok_and(|text| text.contains(MARK)) {
             return Ok(None);
         }
         let event = Event::from_bytes(line).map_err(|error| error.to_string())?;
@@ -39,7 +39,7 @@ impl Redacted {
     }
 
     /// The same, of an event that is read already.
-    fn of(event: &Event) -> Result<Option<Self>, FieldsError> {
+    pub(super) fn of(event: &Event) -> Result<Option<Self>, FieldsError> {
         let (with, type_name, fields) = match &event.body {
             EventBody::JobCreated(created) => {
                 let (Some(with), Some(text)) = (created.disclosures, &created.payload) else {

@@ -152,9 +152,11 @@ impl Replay for ScratchReplay {
         self.folder.flush().map_err(|error| error.to_string())?;
         let snapshot = self.store.read().map_err(|error| error.to_string())?;
         let (all, touched) = (self.first == 0, &self.touched);
-        each_row(&snapshot, &self.tenant, file, |row| {
-            if all || touched.names(row) {
-                visit(&row.to_canonical())
+        // These rows were written by this very program, so their text is the one that a bundle holds.
+        each_record(&snapshot, &self.tenant, file, |kind, record| {
+            let is_named = || Row::from_bytes(kind, record).map(|row| touched.names(&row));
+            if all || is_named().map_err(|error| error.to_string())? {
+                visit(record)
             } else {
                 Ok(())
             }
@@ -174,7 +176,10 @@ pub fn state_digest(snapshot: &Snapshot, tenant: &TenantName) -> Result<Digest, 
         StateFile::Throttles,
         StateFile::Packs,
     ] {
-        each_row(snapshot, tenant, file, |row| {
+        each_record(snapshot, tenant, file, |kind, record| {
+            // A version before this one may have written it in fewer words.
+            let row =
+                Row::from_bytes(kind, record).map_err(|error| StoreError::Damaged(error.to_string()))?;
             hasher.update(&row.to_canonical());
             hasher.update(b"\n");
             Ok::<_, StoreError>(())
@@ -183,12 +188,12 @@ pub fn state_digest(snapshot: &Snapshot, tenant: &TenantName) -> Result<Digest, 
     Ok(hasher.finish())
 }
 
-/// Every row of one state file, in the order of its lines.
-fn each_row<E: From<StoreError>>(
+/// Every row of one state file as it was written, in the order of its lines.
+fn each_record<E: From<StoreError>>(
     snapshot: &Snapshot,
     tenant: &TenantName,
     file: StateFile,
-    mut visit: impl FnMut(&Row) -> Result<(), E>,
+    mut visit: impl FnMut(Kind, &[u8]) -> Result<(), E>,
 ) -> Result<(), E> {
     let kind = match file {
         StateFile::Jobs => Kind::Job,
@@ -204,13 +209,13 @@ fn each_row<E: From<StoreError>>(
             direction: Direction::Forward,
             limit: PAGE_ROWS,
         };
-        let rows = snapshot.rows(tenant, kind, page)?;
-        let Some((last, _)) = rows.last() else {
+        let rows = snapshot.records(tenant, kind, page)?;
+        let Some(last) = rows.last() else {
             return Ok(());
         };
-        after = Some(last.clone());
-        for (_, row) in &rows {
-            visit(row)?;
+        after = Some(last.key.clone());
+        for record in &rows {
+            visit(kind, &record.text)?;
         }
     }
 }

@@ -5,6 +5,7 @@ use std::ops::ControlFlow;
 
 use super::contents;
 use super::export::ExportError;
+use super::redacted::Redacted;
 use super::replay::Touched;
 use crate::domain::apply::apply;
 use crate::domain::event::Event;
@@ -26,6 +27,8 @@ pub(super) struct Survey {
     /// The attempt at work of jobs that started within the range.
     attempts: BTreeMap<JobId, u32>,
     bytes: u64,
+    /// Digests that stand for redacted fields.
+    pub(super) digests: u64,
 }
 
 /// The logs of one attempt, as its end names them.
@@ -49,13 +52,10 @@ pub(super) fn survey(ledger: &TenantLedger, from: u64, size: u64) -> Result<Surv
             failed = Some(ExportError::RangeTooLarge { split: seq.0 });
             return ControlFlow::Break(());
         }
-        match Event::from_bytes(bytes) {
-            Ok(event) => {
-                survey.take(&event);
-                ControlFlow::Continue(())
-            }
-            Err(error) => {
-                failed = Some(ExportError::Fold(seq.0, error.to_string()));
+        match survey.read(bytes) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(why) => {
+                failed = Some(ExportError::Fold(seq.0, why));
                 ControlFlow::Break(())
             }
         }
@@ -64,6 +64,14 @@ pub(super) fn survey(ledger: &TenantLedger, from: u64, size: u64) -> Result<Surv
 }
 
 impl Survey {
+    fn read(&mut self, bytes: &[u8]) -> Result<(), String> {
+        let event = Event::from_bytes(bytes).map_err(|error| error.to_string())?;
+        let redacted = Redacted::of(&event).map_err(|error| error.to_string())?;
+        self.digests += redacted.map_or(0, |redacted| redacted.count());
+        self.take(&event);
+        Ok(())
+    }
+
     fn take(&mut self, event: &Event) {
         self.touched.take(event);
         self.artifacts.extend(contents::artifacts(&event.body));
@@ -92,7 +100,7 @@ pub(super) struct StateAt<'a> {
 }
 
 impl StateAt<'_> {
-    /// A read of the projection, for one row or one list.
+    /// A read of the projection, for a few rows or one list.
     pub(super) fn snapshot(&self) -> Result<Snapshot, ExportError> {
         let store = self
             .engine
@@ -101,8 +109,7 @@ impl StateAt<'_> {
         Ok(store.read()?)
     }
 
-    pub(super) fn job(&self, id: JobId) -> Result<Row, ExportError> {
-        let snapshot = self.snapshot()?;
+    pub(super) fn job(&self, snapshot: &Snapshot, id: JobId) -> Result<Row, ExportError> {
         let view = snapshot.view(self.tenant);
         let view: &dyn View = &view;
         let job = view.job(id).map_err(|error| StoreError::Damaged(error.0))?;
@@ -121,8 +128,7 @@ impl StateAt<'_> {
         })?))
     }
 
-    pub(super) fn run(&self, id: RunId) -> Result<Row, ExportError> {
-        let snapshot = self.snapshot()?;
+    pub(super) fn run(&self, snapshot: &Snapshot, id: RunId) -> Result<Row, ExportError> {
         let view = snapshot.view(self.tenant);
         let view: &dyn View = &view;
         let run = view.run(id).map_err(|error| StoreError::Damaged(error.0))?;

@@ -195,11 +195,16 @@ pub(super) fn open_value<'v>(key: &[u8], value: &'v [u8]) -> Result<&'v [u8], St
 }
 
 pub(super) fn open_row(kind: Kind, key: &[u8], value: &[u8]) -> Result<Row, StoreError> {
-    let (_, content) = open_value(key, value)?
-        .split_first()
-        .ok_or_else(|| no_content(key))?;
-    Row::from_bytes(kind, content)
+    Row::from_bytes(kind, open_record(key, value)?)
         .map_err(|error| StoreError::Damaged(format!("the row under key {}: {error}", printable(key))))
+}
+
+/// The canonical text of a stored row, after its checksum was found right.
+pub(super) fn open_record<'a>(key: &[u8], value: &'a [u8]) -> Result<&'a [u8], StoreError> {
+    match open_value(key, value)?.split_first() {
+        Some((_, record)) => Ok(record),
+        None => Err(no_content(key)),
+    }
 }
 
 fn checksum(key: &[u8], content: &[u8]) -> u32 {

@@ -9,7 +9,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
 
-use super::{Value, check, write};
+use super::{Value, check, is_canonical, write};
 
 /// The canonical text of a value. Read and written with JSON alone, like [`RawValue`].
 #[derive(Clone)]
@@ -65,7 +65,11 @@ impl Serialize for CanonicalText {
 impl<'de> Deserialize<'de> for CanonicalText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let raw = Box::<RawValue>::deserialize(deserializer)?;
-        check(raw.get().as_bytes()).map_err(D::Error::custom)?;
+        let text = raw.get().as_bytes();
+        // Only what is wrong is parsed, for the reason.
+        if !is_canonical(text) {
+            check(text).map_err(D::Error::custom)?;
+        }
         Ok(CanonicalText(Arc::from(raw)))
     }
 }
