@@ -55,6 +55,9 @@ fn outcome_unknown(owed: Vec<Owed>, fatal: &Fatal) {
     leave_unanswered(owed, &SubmitError::OutcomeUnknown(fatal.0.clone()));
 }
 
+/// A flush that took less is not worth the way to another thread and back: the writer makes the next batch true itself.
+const HAND_OVER_MIN: Duration = Duration::from_micros(500);
+
 /// Who appends. Owns the journal.
 #[derive(Debug)]
 pub(super) struct Committer {
@@ -62,6 +65,8 @@ pub(super) struct Committer {
     term: Term,
     position: Position,
     shared: Arc<Shared>,
+    /// How long the last append took, with its flush.
+    took: Duration,
 }
 
 impl Committer {
@@ -71,6 +76,7 @@ impl Committer {
             position: journal.end(),
             journal,
             shared,
+            took: Duration::ZERO,
         }
     }
 
@@ -120,15 +126,15 @@ impl Committer {
                 bytes,
             });
         }
-        let flush_from_ns = self.shared.clock.monotonic_ns();
+        let from_ns = self.shared.clock.monotonic_ns();
         self.position = self
             .journal
             .append(self.term, self.position, &records)
             .map_err(|error| fatal("the journal", &error))?;
         self.shared.set_durable(self.position);
-        self.shared
-            .stats
-            .flushed(self.shared.clock.monotonic_ns() - flush_from_ns, records.len());
+        let took_ns = self.shared.clock.monotonic_ns() - from_ns;
+        self.took = Duration::from_nanos(took_ns);
+        self.shared.stats.flushed(took_ns, records.len());
         // Before anybody is answered: whoever hears that values are erased can rely on it.
         for (tenant, with) in &erased {
             let gone = self.shared.disclosures.erase(tenant, *with);
@@ -193,7 +199,7 @@ fn answer(owed: Vec<Owed>) -> Vec<Orphan> {
 pub(super) enum Commits {
     /// Within the call: at start, and in tests.
     Here(Here),
-    /// In a thread of its own, which runs [`Hatch::serve`].
+    /// In a thread of its own, which runs [`Hatch::serve`], as long as flushes are slow.
     Behind(Arc<Hatch>),
 }
 
@@ -312,25 +318,25 @@ impl Commits {
         }
     }
 
-    /// Hands the committer to a thread of its own, which is to run [`Hatch::serve`] with it.
-    pub(super) fn hand_off(&mut self) -> Option<(Arc<Hatch>, Committer)> {
-        let hatch = Arc::new(Hatch::default());
-        match std::mem::replace(self, Commits::Behind(hatch.clone())) {
+    /// Lets a thread of its own make batches true, which is to run [`Hatch::serve`].
+    pub(super) fn go_behind(self) -> (Self, Arc<Hatch>) {
+        let hatch = match self {
             Commits::Here(here) => {
+                let hatch = Hatch::new(here.committer);
                 hatch.slot().orphans = here.orphans;
-                Some((hatch, here.committer))
+                Arc::new(hatch)
             }
-            behind @ Commits::Behind(_) => {
-                *self = behind;
-                None
-            }
-        }
+            Commits::Behind(hatch) => hatch,
+        };
+        (Commits::Behind(hatch.clone()), hatch)
     }
 }
 
 /// Where the writer hands batches to the committer's thread, one at a time.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Hatch {
+    /// Held while a batch is made true.
+    committer: Mutex<Committer>,
     /// Held for a look or an assignment.
     slot: Mutex<Slot>,
     /// Told when there is something to do.
@@ -347,6 +353,8 @@ struct Slot {
     /// Segments to give up.
     release: Vec<SegmentId>,
     orphans: Vec<Orphan>,
+    /// How long the last append took, with its flush.
+    took: Duration,
     failed: Option<String>,
     ended: bool,
 }
@@ -362,6 +370,15 @@ impl Slot {
 }
 
 impl Hatch {
+    fn new(committer: Committer) -> Self {
+        Hatch {
+            committer: Mutex::new(committer),
+            slot: Mutex::default(),
+            given: Condvar::new(),
+            done: Condvar::new(),
+        }
+    }
+
     fn slot(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
@@ -371,9 +388,40 @@ impl Hatch {
             outcome_unknown(batch.owed, &fatal);
             return Err(fatal);
         }
-        self.slot().batch = Some(batch);
+        let mut slot = self.slot();
+        if slot.took < HAND_OVER_MIN {
+            drop(slot);
+            return self.work(Some(batch), &[]).map(|_| ());
+        }
+        slot.batch = Some(batch);
         self.given.notify_one();
         Ok(())
+    }
+
+    /// Makes a batch true and gives segments up. True when callers had gone that were granted something.
+    fn work(&self, batch: Option<Decided>, release: &[SegmentId]) -> Result<bool, Fatal> {
+        let mut committer = self
+            .committer
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let committed = match batch {
+            Some(batch) => committer.commit(batch),
+            None => Ok(Vec::new()),
+        };
+        let done = committed.and_then(|orphans| committer.release(release).map(|()| orphans));
+        let mut slot = self.slot();
+        slot.took = committer.took;
+        match done {
+            Ok(orphans) => {
+                let has_orphans = !orphans.is_empty();
+                slot.orphans.extend(orphans);
+                Ok(has_orphans)
+            }
+            Err(fatal) => {
+                slot.failed = Some(fatal.0.clone());
+                Err(fatal)
+            }
+        }
     }
 
     fn wait_free(&self, at_most: Duration) -> bool {
@@ -406,7 +454,7 @@ impl Hatch {
     }
 
     /// Makes true what is handed over, until the end. `look` asks the writer to look here: for orphans, or the end.
-    pub(super) fn serve(&self, mut committer: Committer, look: impl Fn()) {
+    pub(super) fn serve(&self, look: impl Fn()) {
         let mut ends = Ends {
             hatch: self,
             look: &look,
@@ -428,18 +476,9 @@ impl Hatch {
                 slot.is_busy = work.0.is_some();
                 work
             };
-            let committed = match batch {
-                Some(batch) => committer.commit(batch),
-                None => Ok(Vec::new()),
-            };
-            let done = committed.and_then(|orphans| committer.release(&release).map(|()| orphans));
-            match done {
-                Ok(orphans) => {
-                    let has_orphans = !orphans.is_empty();
-                    let mut slot = self.slot();
-                    slot.orphans.extend(orphans);
-                    slot.is_busy = false;
-                    drop(slot);
+            match self.work(batch, &release) {
+                Ok(has_orphans) => {
+                    self.slot().is_busy = false;
                     self.done.notify_all();
                     if has_orphans {
                         look();

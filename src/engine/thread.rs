@@ -51,16 +51,15 @@ impl Threads {
         checkpoints: Checkpoints,
     ) -> std::io::Result<Self> {
         let (queue, messages) = std::sync::mpsc::sync_channel(limits::QUEUE_COMMANDS_MAX);
-        let Some((hatch, committer)) = writer.commits.hand_off() else {
-            return Err(std::io::Error::other("the committer has a thread already"));
-        };
+        let (commits, hatch) = writer.commits.go_behind();
+        writer.commits = commits;
         let look = || {
             let queue = queue.clone();
             // A writer with a full queue looks anyway, before its next batch.
             move || drop(queue.try_send(Message::Look))
         };
         let (served, looked) = (hatch.clone(), look());
-        let commit = spawn("committer", move || served.serve(committer, looked))?;
+        let commit = spawn("committer", move || served.serve(looked))?;
         let (shared, released) = (writer.shared.clone(), hatch.clone());
         let archive = spawn("archiver", move || run_archiver(&shared, &released))?;
         let (shared, looked) = (writer.shared.clone(), look());
