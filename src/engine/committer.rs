@@ -168,12 +168,13 @@ impl Committer {
 
     /// Gives up segments whose events are in history.
     fn release(&mut self, segments: &[SegmentId]) -> Result<(), Fatal> {
-        // The archiver may name a segment twice: it was woken again before the first word of it arrived here.
-        let closed = self.closed();
-        for id in segments.iter().filter(|id| closed.contains(id)) {
-            self.journal
-                .release(*id)
-                .map_err(|error| Fatal(format!("the journal: {error}")))?;
+        for id in segments {
+            // The archiver may name a segment twice: it was woken again before the first word of it arrived here.
+            if self.closed().contains(id) {
+                self.journal
+                    .release(*id)
+                    .map_err(|error| Fatal(format!("the journal: {error}")))?;
+            }
         }
         Ok(())
     }
@@ -507,3 +508,6 @@ impl<L: Fn()> Drop for Ends<'_, L> {
         (self.look)();
     }
 }
+
+#[cfg(test)]
+mod tests;
