@@ -21,6 +21,7 @@ pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
 use crate::bundle::import::{self, ImportError};
 use crate::bundle::order::intake;
+use crate::bundle::replay::sweep_scratch;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -162,6 +163,7 @@ impl App {
         let output = Output::open(data.join("output"), disk.clone())?;
         let secrets = Secrets::new(data.join("secrets"), disk.clone());
         sweep_secrets(&engine, &secrets).await?;
+        sweep_scratch(&data);
         let imports = engine.clone();
         let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
         if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {

@@ -40,6 +40,16 @@ impl ScratchFolder {
     }
 }
 
+/// Removes scratch folders in a data folder that an earlier process left when it was killed: only while no other uses it.
+pub fn sweep_scratch(data: &Path) {
+    for parent in ["bundles", "scratch"].map(|name| data.join(name)) {
+        let left = OsDisk.list_dirs(&parent).unwrap_or_default();
+        for name in left.iter().filter(|name| name.starts_with("scratch-")) {
+            drop(ScratchFolder(parent.join(name)));
+        }
+    }
+}
+
 impl Drop for ScratchFolder {
     fn drop(&mut self) {
         if let Err(error) = std::fs::remove_dir_all(&self.0) {

@@ -16,6 +16,7 @@ use super::exit::{Exit, Failure, exit_of};
 use super::import::pause;
 use super::print::{self, Format};
 use super::style::{grouped, shown};
+use super::target;
 use crate::bundle::export::With;
 use crate::bundle::import::digest_of;
 use crate::domain::Digest;
@@ -39,6 +40,9 @@ pub struct Arguments {
     /// File to write; - is standard output; without it the bundle keeps its own name
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -99,6 +103,10 @@ pub struct Exported {
 /// What stood in the way.
 pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
     let server = arguments.server.clone();
+    let over = target::Over::from(arguments.force);
+    if let Some(out) = &arguments.out {
+        target::check(out, over)?;
+    }
     online(&server, async move |mut client: Client| {
         let ask = ExportAsk {
             from: arguments.from,
@@ -110,7 +118,11 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         let exported: Exported = answer.json()?;
         let out = match arguments.out {
             Some(out) => out,
-            None => own_name(&exported.name)?,
+            None => {
+                let out = own_name(&exported.name)?;
+                target::check(&out, over)?;
+                out
+            }
         };
         fetch(&mut client, &exported, &out).await?;
         if !exported.missing.is_empty() {

@@ -50,6 +50,7 @@ mod secret;
 mod serve;
 mod sse;
 mod style;
+mod target;
 mod tenant;
 mod token;
 mod trust;

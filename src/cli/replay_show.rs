@@ -30,6 +30,7 @@ pub fn serve(replayed: Replayed, files: &[PathBuf], listen: SocketAddr, format: 
     let served = runtime.block_on(async {
         let (mut interrupt, mut terminate) =
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let mut hangup = signal(SignalKind::hangup())?;
         let started = app::Replayed::start(shown, Arc::new(OsDisk), Arc::new(SystemClock::default())).await;
         let server = started.map_err(|error| {
             Failure::new(
@@ -51,6 +52,7 @@ pub fn serve(replayed: Replayed, files: &[PathBuf], listen: SocketAddr, format: 
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
+            _ = hangup.recv() => {}
         }
         server.stop().await.context("ending")?;
         Ok(Exit::Good)

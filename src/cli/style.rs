@@ -69,9 +69,11 @@ pub fn state(status: &str) -> (&'static str, Look) {
     }
 }
 
-/// Text from outside, fit for a terminal: colours stay, whatever else steers a terminal is shown as `�`.
+/// Text from outside, fit for a terminal: colours stay, whatever else steers a terminal, or turns the direction of what
+/// follows, is shown as `�`.
 pub fn shown(text: &str) -> Cow<'_, str> {
-    let harmless = |letter: char| !letter.is_control() || letter == '\t';
+    let turns = |letter| matches!(letter, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmless = |letter: char| !letter.is_control() && !turns(letter) || letter == '\t';
     if text.chars().all(harmless) {
         return Cow::Borrowed(text);
     }

@@ -14,6 +14,7 @@ use super::listing::{self, Listing};
 use super::print::{self, Format};
 use super::read;
 use super::run::{self as run_verb, key_value};
+use super::target;
 use super::work_order_view::tell;
 use crate::clock::{Clock, SystemClock};
 use crate::disk::{self, OsDisk};
@@ -69,6 +70,9 @@ pub struct Issue {
     /// File to write; - is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -93,6 +97,9 @@ pub struct Fetch {
     /// File to write; - is standard output
     #[arg(long, value_name = "FILE")]
     out: PathBuf,
+    /// Write over a file that is there
+    #[arg(long)]
+    force: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -123,6 +130,9 @@ pub struct Cancel {
     /// Of an issued order: write the signed cancellation to this file, to be carried too
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
+    /// Write over a file that is there
+    #[arg(long, requires = "out")]
+    force: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -134,6 +144,7 @@ pub struct Cancel {
 pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     match verb {
         Verb::Issue(issue) => {
+            target::check(&issue.out, issue.force.into())?;
             let server = issue.server.clone();
             let body = body_of(&issue)?;
             online(&server, async move |mut client: Client| {
@@ -154,6 +165,7 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
             Ok(Exit::Good)
         }),
         Verb::Fetch(wanted) => {
+            target::check(&wanted.out, wanted.force.into())?;
             let what = if wanted.cancellation {
                 "cancellation"
             } else {
@@ -177,6 +189,9 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
             act(&named.server, ask, format)
         }
         Verb::Cancel(cancel) => {
+            if let Some(out) = &cancel.out {
+                target::check(out, cancel.force.into())?;
+            }
             let body = json!({ "reason": cancel.reason });
             let ask = Ask::post(path_of(&cancel.id, "/cancel"), &body)?;
             online(&cancel.server, async |mut client: Client| {

@@ -260,13 +260,27 @@ fn limited(source: &Enclave, kib: u64, line: &[&str]) -> Said {
 }
 
 #[test]
+fn scratch_folders_of_a_server_that_was_killed_go_at_the_next_start() {
+    let Enclave { folder, server } = Enclave::start();
+    drop(server);
+    let left = ["bundles", "scratch"].map(|name| folder.path().join("data").join(name).join("scratch-aa"));
+    for path in &left {
+        std::fs::create_dir_all(path).unwrap();
+    }
+    let _server = Program::start(&folder.path().join("data"));
+    assert!(left.iter().all(|path| !path.exists()), "{left:?}");
+}
+
+#[test]
 fn a_disk_that_refuses_leaves_no_half_bundle_and_is_named() {
     let source = Enclave::start();
     source.submit(12);
     let out = source.text("stick.audit.tar.zst");
     let part = PathBuf::from(format!("{out}.part"));
     std::fs::write(&out, "an older bundle").unwrap();
-    let said = limited(&source, 1, &["export", "--out", &out]);
+    let kept = source.server.run(&["export", "--out", &out]);
+    kept.refuses(5, "--force writes over it");
+    let said = limited(&source, 1, &["export", "--force", "--out", &out]);
     said.refuses(1, &format!("cannot write {out}"));
     assert!(said.stderr.contains("File too large"), "{said:?}");
     assert_eq!(
@@ -289,7 +303,7 @@ fn a_disk_that_refuses_leaves_no_half_bundle_and_is_named() {
         &[whole.as_slice(), b"more"].concat(),
     ] {
         std::fs::write(&part, left).unwrap();
-        source.export("stick.audit.tar.zst", &[]);
+        source.export("stick.audit.tar.zst", &["--force"]);
         assert_eq!(
             std::fs::read(&out).unwrap(),
             whole,
