@@ -355,8 +355,12 @@ pub const BUNDLE_MANIFEST_BYTES_MAX: u64 = 64 << 20;
 pub const BUNDLE_LINE_BYTES_MAX: usize = 16 << 20;
 /// How far a member may be longer than its manifest says and still be read on, to name the place.
 pub const BUNDLE_EXCESS_BYTES_MAX: u64 = 1 << 20;
-/// How much of an archive that is already refused is still decompressed, to tell damage on the way from tampering.
-pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 16 << 30;
+/// How much of an archive that nobody known signed is still decompressed, to tell damage on the way from tampering.
+pub const BUNDLE_DRAIN_BYTES_MAX: u64 = 64 << 20;
+/// Most bundles verified at a time for callers who only ask.
+pub const BUNDLE_VERIFICATIONS_MAX: usize = 2;
+/// Longest text that a finding holds, or quotes of a bundle.
+pub const FINDING_BYTES_MAX: usize = 1_024;
 /// Largest bundle file taken in.
 pub const BUNDLE_BYTES_MAX: u64 = 64 << 30;
 /// Largest zstd window accepted.

@@ -9,6 +9,7 @@ use axum::response::Response;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::Api;
@@ -20,16 +21,20 @@ use super::request::{Id, OptionalJson, Query, header_text};
 use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Keys};
 use crate::bundle::reemit::{Wanted, reemit};
-use crate::bundle::{Options, Report, verify};
+use crate::bundle::{Options, Report, peek, verify};
 use crate::domain::command::Command;
 use crate::domain::payload::{BundleExported, BundleVerified};
 use crate::domain::{Digest, TenantName};
+use crate::limits;
 use crate::trust::PublicKey;
 
 /// Carries a foreign log key, as base64 of its SPKI PEM.
 pub const LOG_KEY_HEADER: &str = "x-fastness-log-key";
 /// Carries a foreign export key, as base64 of its SPKI PEM.
 pub const EXPORT_KEY_HEADER: &str = "x-fastness-export-key";
+
+/// Whoever verifies a bundle holds one: each may take what the largest manifest takes.
+static VERIFYING: Semaphore = Semaphore::const_new(limits::BUNDLE_VERIFICATIONS_MAX);
 
 /// What to export.
 #[derive(Debug, Default, Deserialize, ToSchema)]
@@ -173,27 +178,28 @@ async fn checked(
     request: Request,
 ) -> Result<Answer<Report>, ApiError> {
     let given = keys_of(request.headers())?;
-    let brought = Brought::take(api, query, request).await?;
+    let brought = Brought::take(api, caller, query, request).await?;
     let path = brought.path();
+    let stopping = |_| ApiError::internal("the server is stopping");
+    let _turn = VERIFYING.acquire().await.map_err(stopping)?;
     let (report, origin, sha256) = api
         .blocking(move |api| {
             let failed = |error: &dyn std::fmt::Display| ApiError::internal(error.to_string());
             let sha256 = import::digest_of(&path).map_err(|error| failed(&error))?;
-            let look = verify(&import::opener(&path), Options::none()).map_err(|error| failed(&error))?;
-            let origin = look.statement.map(|statement| statement.predicate.origin);
-            let keys = match (given, &origin) {
-                (Some(keys), _) => Some(keys),
-                (None, Some(origin)) => import::pinned(api.engine(), origin)?,
-                (None, None) => None,
-            };
-            let anchor = match (&keys, &origin) {
-                (None, Some(origin)) => import::anchor_of(api.engine(), origin)?.map(|(anchor, _)| anchor),
-                (Some(_), _) | (None, None) => None,
+            let look = peek(&import::opener(&path)).map_err(|error| failed(&error))?;
+            let origin = look.map(|statement| statement.predicate.origin);
+            let (keys, anchor) = match &origin {
+                Some(origin) => {
+                    let resolved = import::resolve(api.engine(), origin, given.as_ref())?;
+                    (resolved.keys, resolved.anchor)
+                }
+                None => (given, None),
             };
             let options = Options {
                 log_key: keys.as_ref().map(|keys| keys.log),
                 export_key: keys.map(|keys| keys.export),
-                anchor,
+                anchor: anchor.map(|(anchor, _)| anchor),
+                require_signature: true,
                 ..Options::none()
             };
             let outcome = verify(&import::opener(&path), options).map_err(|error| failed(&error))?;

@@ -43,14 +43,19 @@ pub enum Brought {
 
 impl Brought {
     /// Receives the body, or finds the upload that `?upload=` names.
-    pub async fn take(api: &Arc<Api>, mut query: Query, request: Request) -> Result<Self, ApiError> {
+    pub async fn take(
+        api: &Arc<Api>,
+        caller: &Caller,
+        mut query: Query,
+        request: Request,
+    ) -> Result<Self, ApiError> {
         let upload: Option<Digest> = query.parsed("upload")?;
         query.finish()?;
         let Some(sha256) = upload else {
             return Upload::receive(api, request.into_body()).await.map(Brought::Body);
         };
-        let turn = api.uploads.take(sha256)?;
-        let place = Place::new(api, sha256);
+        let place = Place::new(api, caller, sha256);
+        let turn = api.uploads.take(place.owned)?;
         if !tokio::fs::try_exists(&place.whole).await.unwrap_or(false) {
             let detail = format!("{sha256} was not uploaded, or not all of it");
             return Err(ApiError::field("upload_incomplete", "/query/upload", detail));
@@ -106,7 +111,7 @@ async fn taken_in(
     request: Request,
 ) -> Result<Response, ApiError> {
     let given = keys_of(request.headers())?;
-    let brought = Brought::take(api, query, request).await?;
+    let brought = Brought::take(api, caller, query, request).await?;
     let outcome = api.desk.import(&caller.actor(), &brought.path(), given).await;
     brought.judged(&outcome);
     Ok(match outcome? {

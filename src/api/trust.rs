@@ -137,9 +137,13 @@ pub struct NewPin {
     /// The origin, as its checkpoints name it.
     #[schema(example = "fastness/0123456789abcdef/default")]
     origin: String,
+    /// Let the keys take the place of those that are pinned. It is recorded that way. A root of trust is never replaced.
+    #[serde(default)]
+    replace: bool,
 }
 
-/// Pins the keys of a foreign origin, or a root of trust of its enclave. Others than those already pinned are refused.
+/// Pins the keys of a foreign origin, or a root of trust of its enclave. Others than those already pinned are refused, unless
+/// keys are to be replaced.
 #[utoipa::path(post, path = "/api/v1/trust/pins", tag = "trust", request_body = NewPin,
     responses((status = 204, description = "Pinned")))]
 pub async fn pin(
@@ -154,6 +158,7 @@ pub async fn pin(
                 export_key: pem(&export, "/exportKey")?,
                 log_key: pem(&log, "/logKey")?,
                 origin: pin.origin,
+                replace: pin.replace,
             };
             pin_keys(&api, &caller, pinned).await?;
         }

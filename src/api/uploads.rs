@@ -105,7 +105,7 @@ pub struct UploadView {
         (status = 422, description = "`digest_mismatch`"), (status = 507, description = "`storage_full`")))]
 pub async fn receive(
     State(api): State<Arc<Api>>,
-    _caller: Caller,
+    caller: Caller,
     sha256: Result<Id<Digest>, ApiError>,
     headers: HeaderMap,
     request: Request,
@@ -113,17 +113,16 @@ pub async fn receive(
     let Id(sha256) =
         sha256.map_err(|_| ApiError::field("invalid_field", "/path/sha256", "64 lower-case hex digits"))?;
     let span = Span::of(&headers, limits::BUNDLE_BYTES_MAX)?;
-    to_its_end(async move { take_range(&api, sha256, span, request).await }).await
+    to_its_end(async move { take_range(&api, Place::new(&api, &caller, sha256), span, request).await }).await
 }
 
 async fn take_range(
     api: &Arc<Api>,
-    sha256: Digest,
+    place: Place,
     span: Span,
     request: Request,
 ) -> Result<Response, ApiError> {
-    let _turn = api.uploads.take(sha256)?;
-    let place = Place::new(api, sha256);
+    let _turn = api.uploads.take(place.owned)?;
     let from = span.from.unwrap_or(0);
     let begun = place.clone();
     let is_there = api.blocking(move |api| begun.begin(api, from)).await?;
@@ -153,12 +152,12 @@ async fn take_range(
     responses((status = 200, body = UploadView)))]
 pub async fn read(
     State(api): State<Arc<Api>>,
-    _caller: Caller,
+    caller: Caller,
     sha256: Result<Id<Digest>, ApiError>,
 ) -> Result<axum::Json<UploadView>, ApiError> {
     let missing = || ApiError::not_found("upload");
     let Id(sha256) = sha256.map_err(|_| missing())?;
-    let place = Place::new(&api, sha256);
+    let place = Place::new(&api, &caller, sha256);
     let view = api.blocking(move |_| {
         let whole = length(&place.whole)?.map(|bytes| place.whole_view(bytes));
         let part = length(&place.part)?.map(|bytes| place.part_view(bytes));
@@ -172,21 +171,23 @@ pub async fn read(
     responses((status = 204, description = "Gone")))]
 pub async fn delete(
     State(api): State<Arc<Api>>,
-    _caller: Caller,
+    caller: Caller,
     sha256: Result<Id<Digest>, ApiError>,
 ) -> Result<Response, ApiError> {
     let Id(sha256) = sha256.map_err(|_| ApiError::not_found("upload"))?;
-    let _turn = api.uploads.take(sha256)?;
-    let place = Place::new(&api, sha256);
+    let place = Place::new(&api, &caller, sha256);
+    let _turn = api.uploads.take(place.owned)?;
     if !place.remove() {
         return Err(ApiError::not_found("upload"));
     }
     Ok(super::error::no_content().into_response())
 }
 
-/// Where an upload lies.
+/// Where an upload lies: under a name of its own for each person, so that it is its owner's alone.
 #[derive(Debug, Clone)]
 pub struct Place {
+    /// Digest of person and file.
+    pub owned: Digest,
     sha256: Digest,
     part: PathBuf,
     /// All of it.
@@ -194,13 +195,15 @@ pub struct Place {
 }
 
 impl Place {
-    /// The place of an upload with this digest.
-    pub fn new(api: &Api, sha256: Digest) -> Self {
+    /// The place of an upload of this person with this digest.
+    pub fn new(api: &Api, caller: &Caller, sha256: Digest) -> Self {
         let dir = folder(api);
+        let owned = Digest::of(format!("{sha256} {}", caller.actor().id).as_bytes());
         Place {
+            owned,
             sha256,
-            part: dir.join(format!("{sha256}.part")),
-            whole: dir.join(format!("{sha256}.whole")),
+            part: dir.join(format!("{owned}.part")),
+            whole: dir.join(format!("{owned}.whole")),
         }
     }
 

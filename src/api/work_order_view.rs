@@ -5,7 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::error::ApiError;
 use crate::bundle::order::evidence::{Evidence, stage};
+use crate::bundle::order::intake::IntakeError;
+use crate::bundle::order::issue::IssueError;
+use crate::bundle::order::write::WriteError;
 use crate::domain::canonical::Value;
 use crate::domain::order::{IssuedOrder, ReceivedOrder};
 use crate::domain::{Digest, EnclaveName, OrderId, PackName, RunName, TenantName, Timestamp};
@@ -196,4 +200,43 @@ pub struct TakenView {
     /// The checklist.
     #[schema(value_type = Object)]
     pub report: crate::bundle::Report,
+}
+
+impl From<IssueError> for ApiError {
+    fn from(error: IssueError) -> Self {
+        match error {
+            IssueError::Write(WriteError::Content { pointer, detail }) => {
+                ApiError::field("order_invalid", pointer, detail)
+            }
+            IssueError::Write(WriteError::Statement(error)) => {
+                ApiError::invalid("order_invalid", error.to_string())
+            }
+            IssueError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
+            IssueError::Unknown => ApiError::not_found("work order"),
+            IssueError::Command(error) => error.into(),
+            IssueError::Store(error) => error.into(),
+            IssueError::Ledger(error) => error.into(),
+            IssueError::Disk(_, error) => ApiError::storage(&error),
+            IssueError::Write(_) | IssueError::Before(_) => ApiError::internal(error.to_string()),
+        }
+    }
+}
+
+impl From<IntakeError> for ApiError {
+    fn from(error: IntakeError) -> Self {
+        match error {
+            IntakeError::Refused(report) => {
+                let detail = IntakeError::Refused(report.clone()).to_string();
+                let report = serde_json::to_value(&*report).unwrap_or_default();
+                ApiError::invalid("order_refused", detail).with_extra("report", report)
+            }
+            IntakeError::Unknown => ApiError::not_found("work order"),
+            IntakeError::Command(error) => error.into(),
+            IntakeError::Store(error) => error.into(),
+            IntakeError::Ledger(error) => error.into(),
+            IntakeError::Pins(error) => error.into(),
+            IntakeError::Disk(_, error) => ApiError::storage(&error),
+            IntakeError::Stored(..) | IntakeError::Key(_) => ApiError::internal(error.to_string()),
+        }
+    }
 }

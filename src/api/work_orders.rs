@@ -20,11 +20,13 @@ use super::idempotency::{Keyed, mark};
 use super::reading::{Asked, List, Reading, list_rows, write_hex};
 use super::request::{Id, Json, OptionalJson, Query, header_text, read_body};
 use super::work_order_view::{GivenPack, NewWorkOrder, NotStarted, TakenView, WorkOrderView};
+use crate::bundle::order::Given;
 use crate::bundle::order::evidence::{evidence, witnesses};
 use crate::bundle::order::intake::{self, IntakeError};
-use crate::bundle::order::issue::{self, IssueError};
-use crate::bundle::order::write::{NewOrder, NewRun, WriteError};
+use crate::bundle::order::issue;
+use crate::bundle::order::write::{NewOrder, NewRun};
 use crate::domain::order::{IssuedOrder, OrderState, ReceivedOrder};
+use crate::domain::payload::orders::OrdersKeyPinned;
 use crate::domain::state::Kind;
 use crate::domain::token::{Import, Scope};
 use crate::domain::{Digest, EnclaveName, OrderId, TenantName};
@@ -290,7 +292,15 @@ pub async fn take_in(
     let file = read_body(request, limits::ORDER_FILE_BYTES_MAX).await?;
     let (tenant, actor) = (caller.tenant()?, caller.actor());
     let approvers = api.context.order_approvers;
-    let taken = intake::take_in(api.engine(), (tenant, &actor), &file, key, approvers).await?;
+    let given = key.map(|key| {
+        if caller.token.scopes.contains(&Scope::Admin) {
+            Given::Pin(key)
+        } else {
+            Given::Expect(key)
+        }
+    });
+    let here = (api.engine(), api.desk.quarantine());
+    let taken = intake::take_in(here, (tenant, &actor), &file, given, approvers).await?;
     let mut not_started = None;
     if start && taken.order.state == OrderState::Imported {
         if let Err(error) = may_start(&caller) {
@@ -430,9 +440,13 @@ pub struct NewOrdersPin {
     hub: EnclaveName,
     /// SPKI PEM of the key that signs its work orders.
     orders_key: String,
+    /// Let it take the place of the one that is pinned. It is recorded that way.
+    #[serde(default)]
+    replace: bool,
 }
 
-/// Pins the key that signs the work orders of a hub. Another than the one already pinned is refused.
+/// Pins the key that signs the work orders of a hub. Another than the one already pinned is refused,
+/// unless that is to be replaced.
 #[utoipa::path(post, path = "/api/v1/trust/orders-pins", tag = "work orders", request_body = NewOrdersPin,
     responses((status = 204, description = "Pinned")))]
 pub async fn pin(
@@ -442,45 +456,13 @@ pub async fn pin(
 ) -> Result<Response, ApiError> {
     let key = PublicKey::from_pem(&pin.orders_key)
         .map_err(|error| ApiError::field("invalid_field", "/ordersKey", error.to_string()))?;
-    intake::pin(api.engine(), &caller.actor(), &pin.hub, &key).await?;
+    let pinned = OrdersKeyPinned {
+        hub: pin.hub,
+        orders_key: key
+            .to_pem()
+            .map_err(|error| ApiError::internal(error.to_string()))?,
+        replace: pin.replace,
+    };
+    intake::pin(api.engine(), &caller.actor(), pinned).await?;
     Ok(no_content().into_response())
-}
-
-impl From<IssueError> for ApiError {
-    fn from(error: IssueError) -> Self {
-        match error {
-            IssueError::Write(WriteError::Content { pointer, detail }) => {
-                ApiError::field("order_invalid", pointer, detail)
-            }
-            IssueError::Write(WriteError::Statement(error)) => {
-                ApiError::invalid("order_invalid", error.to_string())
-            }
-            IssueError::Foreign(_) => ApiError::conflict("foreign_read_only", error.to_string()),
-            IssueError::Unknown => ApiError::not_found("work order"),
-            IssueError::Command(error) => error.into(),
-            IssueError::Store(error) => error.into(),
-            IssueError::Ledger(error) => error.into(),
-            IssueError::Disk(_, error) => ApiError::storage(&error),
-            IssueError::Write(_) | IssueError::Before(_) => ApiError::internal(error.to_string()),
-        }
-    }
-}
-
-impl From<IntakeError> for ApiError {
-    fn from(error: IntakeError) -> Self {
-        match error {
-            IntakeError::Refused(report) => {
-                let detail = IntakeError::Refused(report.clone()).to_string();
-                let report = serde_json::to_value(&*report).unwrap_or_default();
-                ApiError::invalid("order_refused", detail).with_extra("report", report)
-            }
-            IntakeError::Unknown => ApiError::not_found("work order"),
-            IntakeError::Command(error) => error.into(),
-            IntakeError::Store(error) => error.into(),
-            IntakeError::Ledger(error) => error.into(),
-            IntakeError::Pins(error) => error.into(),
-            IntakeError::Disk(_, error) => ApiError::storage(&error),
-            IntakeError::Stored(..) | IntakeError::Key(_) => ApiError::internal(error.to_string()),
-        }
-    }
 }

@@ -119,6 +119,12 @@ pub(super) fn documents_of(open: Opener<'_>) -> io::Result<Documents> {
     let mut archive = Archive::open(open)?;
     let mut documents = Documents::new();
     while let Ok(Some(entry)) = archive.next_entry() {
+        // Not signed yet: what is not among the first members, or too large for one of them, is left unread.
+        if documents.len() as u64 > limits::ROOT_VERSIONS_MAX
+            || entry.size > limits::BUNDLE_MANIFEST_BYTES_MAX
+        {
+            break;
+        }
         match Member::from_name(&entry.name) {
             Some(Member::Root(version)) => {
                 if let Ok(Some(bytes)) = archive.content().whole(limits::ROOT_BYTES_MAX as u64) {

@@ -3,17 +3,19 @@
 //! Promises: one bundle at a time; the same bundle twice changes nothing; what contradicts what is held, or what waits,
 //! is kept in quarantine and never taken in; nothing is recorded as taken in before its tar is stored and flushed.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::held::{check_stored, materialise, remove_tar, store_tar};
+use super::held::{check_stored, materialise, remove_tar, store_tar, tar_path};
 use super::import::{
     ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, judge, pin, requests,
 };
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
+use super::reemit::compress;
+use super::replay::ScratchFolder;
 use super::report::Report;
 use super::roots;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
@@ -90,6 +92,8 @@ impl Desk {
         else {
             return Err(self.refuse(actor, file, judged).await?);
         };
+        // Where a root of trust says who may sign, no key is pinned beside it.
+        let keys = keys.filter(|_| judged.trust.is_none());
         let tenant = foreign_tenant(&predicate.origin, &predicate.tenant)
             .ok_or_else(|| ImportError::Origin(predicate.origin.clone()))?;
         let (engine, named) = (self.engine.clone(), tenant.clone());
@@ -117,6 +121,9 @@ impl Desk {
             let recorded = self.engine.submit(&TenantName::system(), actor, command).await;
             self.or_remove(tar_sha256, recorded.map_err(ImportError::from))
                 .await?;
+        }
+        if place == Place::Same {
+            self.restore(file, tar_sha256).await?;
         }
         self.complete(&tenant).await?;
         Ok(Taken::Imported(Box::new(Imported {
@@ -212,11 +219,12 @@ impl Desk {
         reason: String,
     ) -> Result<Box<ImportRequest>, ImportError> {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
-        let engine = self.engine.clone();
         let waiting = self.waiting().await?;
-        let waits = waiting.iter().any(|request| request.tar_sha256 == tar_sha256);
-        if waits && verdict == Verdict::Approve {
-            blocking(move || check_stored(&engine, tar_sha256)).await?;
+        let waits = waiting.iter().find(|request| request.tar_sha256 == tar_sha256);
+        if let Some(request) = waits
+            && verdict == Verdict::Approve
+        {
+            self.judge_again(actor, request).await?;
         }
         let command = BundleCommand::DecideImport {
             tar_sha256,
@@ -235,6 +243,29 @@ impl Desk {
         Ok(request)
     }
 
+    /// Judges a bundle that waits by what is known now: a key may have been revoked since it came. A bad one is refused
+    /// like any other, and waits on until a person rejects it. The roots of trust that it carries are taken in.
+    async fn judge_again(&self, actor: &Actor, request: &ImportRequest) -> Result<(), ImportError> {
+        let given = match (&request.log_key, &request.export_key) {
+            (Some(log), Some(export)) => Some(Keys {
+                log: PublicKey::from_pem(log)?,
+                export: PublicKey::from_pem(export)?,
+            }),
+            _ => None,
+        };
+        let (engine, tar_sha256) = (self.engine.clone(), request.tar_sha256);
+        let (scratch, judged) = blocking(move || {
+            let (scratch, file) = framed(&engine, tar_sha256)?;
+            let judged = judge(&engine, &file, given.as_ref())?;
+            Ok(((scratch, file), judged))
+        })
+        .await?;
+        if !judged.report.ok || judged.tar_sha256 != Some(tar_sha256) {
+            return Err(self.refuse(actor, &scratch.1, judged).await?);
+        }
+        self.take_in_roots(actor, &judged).await
+    }
+
     /// Discards what lies in quarantine under this digest. False when there is nothing.
     ///
     /// # Errors
@@ -245,18 +276,8 @@ impl Desk {
         if !blocking(move || quarantine.discard(sha256)).await? {
             return Ok(false);
         }
-        self.note_discard(actor, sha256, reason).await?;
+        note_discard(&self.engine, actor, sha256, reason).await?;
         Ok(true)
-    }
-
-    async fn note_discard(&self, actor: &Actor, sha256: Digest, reason: &str) -> Result<(), ImportError> {
-        let discarded = BundleDiscarded {
-            reason: reason.to_owned(),
-            sha256,
-        };
-        let command = Command::Bundle(Box::new(BundleCommand::RecordDiscard(discarded)));
-        self.engine.submit(&TenantName::system(), actor, command).await?;
-        Ok(())
     }
 
     /// What waits for persons.
@@ -279,6 +300,15 @@ impl Desk {
     async fn store(&self, file: &Path, tar_sha256: Digest) -> Result<(), ImportError> {
         let (engine, file) = (self.engine.clone(), file.to_owned());
         blocking(move || store_tar(&engine, &file, tar_sha256)).await
+    }
+
+    /// Stores a bundle that is held again, where its tar was lost or changed.
+    async fn restore(&self, file: &Path, tar_sha256: Digest) -> Result<(), ImportError> {
+        let engine = self.engine.clone();
+        match blocking(move || check_stored(&engine, tar_sha256)).await {
+            Err(ImportError::Stored(..)) => self.store(file, tar_sha256).await,
+            checked => checked,
+        }
     }
 
     /// Removes a stored tar again that the writer did not accept. What may have been recorded keeps its tar.
@@ -324,11 +354,44 @@ impl Desk {
         let command = Command::RecordRefusal(Box::new(refused));
         self.engine.submit(&TenantName::system(), actor, command).await?;
         for gone in kept? {
-            self.note_discard(&Actor::system("quarantine"), gone, "quarantine_full")
-                .await?;
+            note_discard(
+                &self.engine,
+                &Actor::system("quarantine"),
+                gone,
+                "quarantine_full",
+            )
+            .await?;
         }
         Ok(ImportError::Refused(Box::new(report)))
     }
+}
+
+/// Records that a file in quarantine went.
+pub(super) async fn note_discard(
+    engine: &Handle,
+    actor: &Actor,
+    sha256: Digest,
+    reason: &str,
+) -> Result<(), ImportError> {
+    let discarded = BundleDiscarded {
+        reason: reason.to_owned(),
+        sha256,
+    };
+    let command = Command::Bundle(Box::new(BundleCommand::RecordDiscard(discarded)));
+    engine.submit(&TenantName::system(), actor, command).await?;
+    Ok(())
+}
+
+/// A stored tar as the file that it could have come in, gone with the folder.
+fn framed(engine: &Handle, tar_sha256: Digest) -> Result<(ScratchFolder, PathBuf), ImportError> {
+    check_stored(engine, tar_sha256)?;
+    let dir = engine.dir().join("bundles");
+    let failed = |error| ImportError::Disk(dir.display().to_string(), error);
+    engine.disk().create_dir_all(&dir).map_err(failed)?;
+    let scratch = ScratchFolder::new(&dir, engine.clock().entropy()).map_err(failed)?;
+    let file = scratch.path().join("bundle");
+    compress(&tar_path(engine.dir(), tar_sha256), &file).map_err(failed)?;
+    Ok((scratch, file))
 }
 
 /// The newest root of trust in a bundle; none where it carries none.

@@ -45,6 +45,35 @@ pub(super) fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), Im
     Ok(())
 }
 
+/// Makes a foreign ledger complete before a bundle is held against it. One whose stored tar was lost is stored again, when
+/// `file` is it.
+pub(super) fn heal(engine: &Handle, tenant: &TenantName, file: &Path) -> Result<(), ImportError> {
+    let Err(error) = materialise(engine, tenant) else {
+        return Ok(());
+    };
+    tracing::warn!(%tenant, %error, "an imported ledger is incomplete");
+    let (Some(import), Ok(found)) = (import_row(engine, tenant)?, digest_of_tar(file)) else {
+        return Err(error);
+    };
+    if !import.bundles.iter().any(|bundle| bundle.2 == found) {
+        return Err(error);
+    }
+    store_tar(engine, file, found)?;
+    materialise(engine, tenant)
+}
+
+fn digest_of_tar(file: &Path) -> io::Result<Digest> {
+    let mut frame = FrameReader::new(io::BufReader::new(fs::File::open(file)?))?;
+    let (mut hasher, mut chunk) = (Hasher::default(), vec![0; 256 * 1024]);
+    loop {
+        let read = frame.read(&mut chunk)?;
+        if read == 0 {
+            return Ok(hasher.finish());
+        }
+        hasher.update(&chunk[..read]);
+    }
+}
+
 /// Brings the events `[first, size)` of a stored tar into a foreign ledger.
 fn fill(
     engine: &Handle,
@@ -234,18 +263,27 @@ pub fn checkpoint(
     tenant: &TenantName,
     size: Option<u64>,
 ) -> Result<Option<SignedCheckpoint>, ImportError> {
-    let bundles = import_row(engine, tenant)?.map_or_else(Vec::new, |held| held.bundles);
-    let found = bundles
-        .iter()
-        .rev()
-        .find(|bundle| size.is_none_or(|size| bundle.1 == size));
-    let Some(found) = found else { return Ok(None) };
-    let tar_sha256 = &found.2;
+    let Some(held) = import_row(engine, tenant)? else {
+        return Ok(None);
+    };
+    let mut newest_first = held.bundles.iter().rev();
+    let Some((_, end, tar_sha256)) = newest_first.find(|bundle| size.is_none_or(|size| bundle.1 == size))
+    else {
+        return Ok(None);
+    };
+    let changed = |why: String| ImportError::Stored(*tar_sha256, why);
     let text = small_member(engine, *tar_sha256, Member::Checkpoint)?;
-    let parsed = SignedCheckpoint::parse(&text);
-    let parsed = parsed.map_err(|error| ImportError::Stored(*tar_sha256, error.to_string()))?;
+    let parsed = SignedCheckpoint::parse(&text).map_err(|error| changed(error.to_string()))?;
+    let said = parsed.checkpoint();
     // A ledger that is held up to somewhere within its last bundle has no checkpoint there.
-    Ok((parsed.checkpoint().head.size == found.1).then_some(parsed))
+    if said.head.size != *end {
+        return Ok(None);
+    }
+    // It lay on a disk: it must still be that of the ledger.
+    if said.head.root != engine.ledger(tenant)?.root_at(*end)? || said.origin.to_string() != held.origin {
+        return Err(changed("its checkpoint was changed on the disk".to_owned()));
+    }
+    Ok(Some(parsed))
 }
 
 /// Stores the verified tar under its digest, flushed; checked once more on the way.

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::anchor::Anchor;
-use super::held::{HeldHere, materialise};
+use super::held::{HeldHere, heal, materialise};
 use super::manifest::Predicate;
+use super::members::Member;
 use super::replay::{ScratchFolder, ScratchReplay};
-use super::report::Report;
+use super::report::{CheckName, Finding, Report, Verdict};
 use super::roots::{self, RootsError};
 use super::verify::{Options, Replay, VerifyError, peek, verify};
 use crate::domain::command::Command;
@@ -29,7 +30,7 @@ use crate::engine::{CommandError, FoldError, Handle};
 use crate::ledger::{LedgerError, Origin};
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
-use crate::trust::{Fingerprint, PublicKey, TrustError};
+use crate::trust::{EnclaveId, Fingerprint, PublicKey, TrustError};
 
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -156,22 +157,27 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
     let predicate = peek(&opener(file))?.map(|statement| statement.predicate);
     let mut replay = None;
-    let mut keys = given.cloned();
-    let mut anchor = None;
+    let mut resolved = Resolved::default();
     if let Some(predicate) = &predicate {
-        replay = Some(replay_before(
-            engine,
-            &predicate.origin,
-            &predicate.tenant,
-            predicate.first,
-        )?);
-        if keys.is_none() {
-            keys = pinned(engine, &predicate.origin)?;
+        resolved = resolve(engine, &predicate.origin, given)?;
+        if let Some(foreign) = foreign_tenant(&predicate.origin, &predicate.tenant) {
+            heal(engine, &foreign, file)?;
         }
-        if keys.is_none() {
-            anchor = anchor_of(engine, &predicate.origin)?;
+        // Where nobody could have signed it nothing is replayed.
+        if resolved.keys.is_some() || resolved.anchor.is_some() {
+            replay = Some(replay_before(
+                engine,
+                &predicate.origin,
+                &predicate.tenant,
+                predicate.first,
+            )?);
         }
     }
+    let Resolved {
+        keys,
+        anchor,
+        stranger,
+    } = resolved;
     let held = HeldHere { engine };
     let (anchor, trust) = anchor.unzip();
     let options = Options {
@@ -181,8 +187,12 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         held: Some(&held),
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay: true,
+        require_signature: true,
     };
-    let outcome = verify(&opener(file), options)?;
+    let mut outcome = verify(&opener(file), options)?;
+    if let Some(finding) = stranger.filter(|_| outcome.report.ok) {
+        outcome.report.add(CheckName::Trust, finding);
+    }
     let state_digest = match replay {
         Some(mut replay) if outcome.report.ok => Some(replay.state_digest().map_err(ImportError::Replay)?),
         _ => None,
@@ -195,6 +205,53 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         report: outcome.report,
         roots: outcome.roots,
         trust,
+    })
+}
+
+/// What a bundle of an origin is judged by.
+#[derive(Debug, Default)]
+pub struct Resolved {
+    /// Keys that must have signed it.
+    pub keys: Option<Keys>,
+    /// The root of trust that must lead to them, with what is held of the enclave.
+    pub anchor: Option<(Anchor, Trust)>,
+    /// Why the keys given cannot be believed, where nobody vouched for any.
+    pub(super) stranger: Option<Finding>,
+}
+
+/// What a bundle of an origin is judged by: a pinned root of trust before all else, and keys given only as far as it leads
+/// to them; without a root the keys pinned by hand; without these the keys given, where the origin is named after them.
+///
+/// # Errors
+/// When it cannot be read back.
+pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Resolved, ImportError> {
+    let anchor = anchor_of(engine, origin)?;
+    if anchor.is_some() {
+        return Ok(Resolved {
+            keys: given.cloned(),
+            anchor,
+            stranger: None,
+        });
+    }
+    let pinned = pinned(engine, origin)?;
+    let Some(given) = given else {
+        return Ok(Resolved {
+            keys: pinned,
+            ..Resolved::default()
+        });
+    };
+    let enclave = EnclaveId::of(&given.log);
+    let named = origin.parse::<Origin>().ok();
+    let is_its_own = named.is_some_and(|origin| *origin.enclave() == enclave);
+    let stranger = (pinned.is_none() && !is_its_own).then(|| {
+        let why = "key_of_another_enclave: the ledger is not named after the log key given; an administrator has to pin \
+                   its keys or a root of trust";
+        Finding::new(Verdict::Untrusted, why).of(Member::Checkpoint)
+    });
+    Ok(Resolved {
+        keys: Some(given.clone()),
+        anchor: None,
+        stranger,
     })
 }
 
@@ -333,6 +390,7 @@ pub(super) async fn pin(
         export_key: keys.export.to_pem()?,
         log_key: keys.log.to_pem()?,
         origin: origin.to_owned(),
+        replace: false,
     };
     let command = Command::PinTrust(Box::new(pinned));
     match engine.submit(&TenantName::system(), actor, command).await {

@@ -22,8 +22,11 @@ pub mod intake;
 pub mod issue;
 pub mod manifest;
 mod members;
+mod refusal;
+mod signer;
 pub mod verify;
 pub mod write;
 
 pub use self::content::{ContentError, content_of};
 pub use self::members::OrderMember;
+pub use self::signer::Given;

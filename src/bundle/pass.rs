@@ -262,7 +262,12 @@ impl<'a> Pass<'a> {
     }
 
     fn frontier(&mut self, content: &mut Content<'_>, of: &Statement) -> Result<(), Stop> {
-        let bytes = content.whole(limits::NOTE_BYTES_MAX as u64)?.unwrap_or_default();
+        let Some(bytes) = content.whole(limits::NOTE_BYTES_MAX as u64)? else {
+            // Longer than that of any tree.
+            let finding = Finding::new(Verdict::Tampered, "it does not lead to prevRoot");
+            self.checks.fail(CheckName::Tree, finding.of(Member::Frontier));
+            return Ok(());
+        };
         match super::frontier::read(&bytes, of.predicate.first) {
             Ok(frontier) if frontier.root() == of.predicate.prev_root => self.frontier = Some(frontier),
             Ok(_) => {
@@ -395,6 +400,21 @@ impl<'a> Pass<'a> {
             Finding::new(Verdict::Malformed, fault).named(&self.current),
         );
         Ok(())
+    }
+
+    /// How long the archive can be at most, by the manifest that a known key signed; without one little is believed.
+    pub(super) fn bytes_declared(&self) -> u64 {
+        let Some(statement) = self.statement.as_ref().filter(|_| self.exporter.is_some()) else {
+            return limits::BUNDLE_DRAIN_BYTES_MAX;
+        };
+        let members = statement.members();
+        let declared = members.fold(0_u64, |sum, (_, _, file)| {
+            // Header and padding.
+            sum.saturating_add(file.size).saturating_add(1_024)
+        });
+        declared
+            .saturating_add(limits::BUNDLE_MANIFEST_BYTES_MAX)
+            .saturating_add(limits::BUNDLE_DRAIN_BYTES_MAX)
     }
 
     /// Closes the checklist.

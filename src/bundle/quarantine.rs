@@ -11,11 +11,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
 
 use super::import::ImportError;
+use super::report::Verdict;
 use crate::disk::{self, Access, Disk};
 use crate::domain::{Digest, Timestamp};
 use crate::limits;
@@ -61,6 +62,8 @@ pub struct Quarantine {
     disk: Arc<dyn Disk>,
     files_max: usize,
     bytes_max: u64,
+    /// One at a time changes the folder: bundles and work orders come by different ways.
+    turn: Mutex<()>,
 }
 
 impl Quarantine {
@@ -71,6 +74,7 @@ impl Quarantine {
             disk,
             files_max: limits::QUARANTINE_FILES_MAX,
             bytes_max: limits::QUARANTINE_BYTES_MAX,
+            turn: Mutex::new(()),
         }
     }
 
@@ -85,12 +89,12 @@ impl Quarantine {
                 continue;
             }
             let path = self.dir.join(&name);
-            let note = disk::read_file(self.disk.as_ref(), &path, NOTE_BYTES_MAX)
-                .map_err(|error| ImportError::Disk(path.display().to_string(), error))?;
-            match serde_json::from_slice::<Quarantined>(&note) {
+            let note = disk::read_file(self.disk.as_ref(), &path, NOTE_BYTES_MAX);
+            match note.and_then(|note| Ok(serde_json::from_slice::<Quarantined>(&note)?)) {
                 Ok(note) => found.push(note),
                 Err(error) => {
-                    tracing::warn!(path = %path.display(), %error, "a note in quarantine is damaged")
+                    tracing::warn!(path = %path.display(), %error, "a note in quarantine cannot be read");
+                    found.extend(self.unreadable(name.trim_end_matches(".json")));
                 }
             }
         }
@@ -103,6 +107,23 @@ impl Quarantine {
     /// # Errors
     /// What the disk said; the file is then not kept.
     pub fn keep(&self, file: &Path, mut note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+        let cannot = |error| ImportError::Disk(file.display().to_string(), error);
+        let mut source = fs::File::open(file).map_err(cannot)?;
+        note.bytes = source.metadata().map_err(cannot)?.len();
+        self.keep_from(&mut source, note)
+    }
+
+    /// The same for a file that is in memory.
+    ///
+    /// # Errors
+    /// Those of [`Quarantine::keep`].
+    pub fn keep_bytes(&self, file: &[u8], note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+        let bytes = file.len() as u64;
+        self.keep_from(&mut &*file, Quarantined { bytes, ..note })
+    }
+
+    fn keep_from(&self, source: &mut dyn Read, note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.disk
             .create_dir_all(&self.dir)
             .map_err(|error| self.failed(error))?;
@@ -110,19 +131,19 @@ impl Quarantine {
         if kept.iter().any(|other| other.sha256 == note.sha256) {
             return Ok(Vec::new());
         }
-        let cannot = |error| ImportError::Disk(file.display().to_string(), error);
-        note.bytes = fs::metadata(file).map_err(cannot)?.len();
         self.sweep(&kept)?;
         let gone = self.make_room(kept, note.bytes)?;
         let path = self.dir.join(note.sha256.to_string());
-        if let Err(error) = self.copy(file, &path) {
+        let text = crate::domain::canonical::to_canonical(&note);
+        let written = self.copy(source, &path).and_then(|()| {
+            disk::replace_file(self.disk.as_ref(), &self.note_path(note.sha256), &text)
+                .map_err(|error| self.failed(error))
+        });
+        if let Err(error) = written {
             // A full disk gets its room back; what is left is swept by the next.
             let _ = self.sweep(&self.list()?);
             return Err(error);
         }
-        let text = crate::domain::canonical::to_canonical(&note);
-        disk::replace_file(self.disk.as_ref(), &self.note_path(note.sha256), &text)
-            .map_err(|error| self.failed(error))?;
         Ok(gone)
     }
 
@@ -131,6 +152,11 @@ impl Quarantine {
     /// # Errors
     /// What the disk said.
     pub fn discard(&self, sha256: Digest) -> Result<bool, ImportError> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        self.remove_kept(sha256)
+    }
+
+    fn remove_kept(&self, sha256: Digest) -> Result<bool, ImportError> {
         // The note first: a file without one is not kept.
         match self.disk.remove(&self.note_path(sha256)) {
             Ok(()) => {}
@@ -144,6 +170,24 @@ impl Quarantine {
         Ok(true)
     }
 
+    /// What is told of a file whose note cannot be read; it is among the first to go.
+    fn unreadable(&self, name: &str) -> Option<Quarantined> {
+        let sha256 = name.parse().ok()?;
+        let bytes = fs::metadata(self.dir.join(name)).map_or(0, |facts| facts.len());
+        Some(Quarantined {
+            at: Timestamp::from_ms(0),
+            by: "unknown".to_owned(),
+            bytes,
+            detail: "its note cannot be read".to_owned(),
+            exit_code: Verdict::Malformed.exit_code(),
+            first: None,
+            kind: "malformed".to_owned(),
+            origin: None,
+            sha256,
+            size: None,
+        })
+    }
+
     /// Lets the oldest go until there is room for one more of this size.
     fn make_room(&self, kept: Vec<Quarantined>, bytes: u64) -> Result<Vec<Digest>, ImportError> {
         let mut total: u64 = kept.iter().map(|note| note.bytes).sum();
@@ -154,7 +198,7 @@ impl Quarantine {
                 break;
             }
             tracing::warn!(sha256 = %oldest.sha256, "quarantine is full: the oldest bundle in it goes");
-            self.discard(oldest.sha256)?;
+            self.remove_kept(oldest.sha256)?;
             count -= 1;
             total -= oldest.bytes;
             gone.push(oldest.sha256);
@@ -173,9 +217,8 @@ impl Quarantine {
         Ok(())
     }
 
-    fn copy(&self, file: &Path, to: &Path) -> Result<(), ImportError> {
+    fn copy(&self, source: &mut dyn Read, to: &Path) -> Result<(), ImportError> {
         let cannot = |error| ImportError::Disk(to.display().to_string(), error);
-        let mut source = fs::File::open(file).map_err(cannot)?;
         let beside = to.with_extension("new");
         let out = self.disk.open(&beside, Access::Create).map_err(cannot)?;
         out.set_len(0).map_err(cannot)?;
@@ -268,6 +311,25 @@ mod tests {
         assert_eq!(left, [Digest::of(b"d"), Digest::of(b"123456789")]);
         let files = fs::read_dir(folder.path().join("quarantine")).unwrap().count();
         assert_eq!(files, 4, "two files, two notes");
+    }
+
+    #[test]
+    fn a_note_that_cannot_be_read_is_shown_as_such_and_can_be_discarded() {
+        let folder = tempfile::tempdir().unwrap();
+        let (quarantine, keep) = quarantine(folder.path());
+        keep(&quarantine, 1, b"a");
+        keep(&quarantine, 2, b"b");
+        let path = quarantine.note_path(Digest::of(b"a"));
+        for damaged in [vec![b' '; NOTE_BYTES_MAX as usize + 1], b"{".to_vec()] {
+            fs::write(&path, damaged).unwrap();
+            let list = quarantine.list().unwrap();
+            let details: Vec<&str> = list.iter().map(|note| note.detail.as_str()).collect();
+            assert_eq!(details, ["its note cannot be read", "container"]);
+            assert_eq!((list[0].sha256, list[0].bytes), (Digest::of(b"a"), 1));
+        }
+        keep(&quarantine, 3, b"c");
+        assert!(quarantine.discard(Digest::of(b"a")).unwrap());
+        assert_eq!(quarantine.list().unwrap().len(), 2);
     }
 
     #[test]

@@ -95,7 +95,7 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
 }
 
 /// Puts a tar into a frame of its own, flushed.
-fn compress(tar: &std::path::Path, out: &std::path::Path) -> io::Result<()> {
+pub(super) fn compress(tar: &std::path::Path, out: &std::path::Path) -> io::Result<()> {
     let mut source = fs::File::open(tar)?;
     let file = fs::File::create(out)?;
     let mut frame = FrameWriter::new(BufWriter::with_capacity(1 << 20, file))?;

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use super::meaning::meaning;
 use super::members::Member;
+use crate::limits;
 
 /// What kind of failure, and with it the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -210,14 +211,24 @@ pub(super) struct Finding {
     pub(super) detail: String,
 }
 
+/// Cuts what a bundle says to what a finding holds of it, at a character.
+fn clip(mut text: String) -> String {
+    if text.len() > limits::FINDING_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(limits::FINDING_BYTES_MAX));
+        text.push('…');
+    }
+    text
+}
+
 impl Finding {
+    /// The detail may quote what the bundle says: here, and nowhere else, it is cut.
     pub(super) fn new(verdict: Verdict, detail: impl Into<String>) -> Self {
         Finding {
             verdict,
             member: None,
             line: None,
             seq: None,
-            detail: detail.into(),
+            detail: clip(detail.into()),
         }
     }
 
@@ -230,7 +241,7 @@ impl Finding {
 
     pub(super) fn named(self, member: &str) -> Self {
         Finding {
-            member: Some(member.to_owned()),
+            member: Some(clip(member.to_owned())),
             ..self
         }
     }
@@ -334,5 +345,25 @@ fn row(name: CheckName, entry: Entry) -> Check {
         seq,
         detail,
         meaning,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_bundle_says_is_cut_at_a_character() {
+        let long = "é".repeat(limits::FINDING_BYTES_MAX);
+        let finding = Finding::new(Verdict::Malformed, long).named(&"x".repeat(70_000));
+        assert_eq!(finding.detail.len(), limits::FINDING_BYTES_MAX + '…'.len_utf8());
+        assert!(finding.detail.starts_with("éé") && finding.detail.ends_with("é…"));
+        assert!(
+            finding
+                .member
+                .is_some_and(|name| name.len() < 2 * limits::FINDING_BYTES_MAX)
+        );
+        let short = "é".repeat(limits::FINDING_BYTES_MAX / 2);
+        assert_eq!(Finding::new(Verdict::Fork, short.clone()).detail, short);
     }
 }

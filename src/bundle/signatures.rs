@@ -26,7 +26,11 @@ impl Pass<'_> {
                 .map_or("no export key was given", |finding| &finding.detail)
                 .to_owned();
             fail(self, Verdict::Untrusted, &why);
-            return Ok(());
+            return if self.options.require_signature {
+                Err(Stop::Found)
+            } else {
+                Ok(())
+            };
         };
         if let Some(key) = self.export_keys.iter().find(|key| envelope.is_signed_by(key)) {
             let right = of_key(key);

@@ -17,7 +17,6 @@ use super::report::Report;
 use super::tar::TarError;
 use crate::domain::Digest;
 use crate::domain::event::Event;
-use crate::limits;
 use crate::trust::{Fingerprint, PublicKey};
 
 /// What a verification may rely on.
@@ -35,6 +34,8 @@ pub struct Options<'a> {
     pub replay: Option<&'a mut dyn Replay>,
     /// Whether a replay that cannot be made is a failure.
     pub require_replay: bool,
+    /// Whether an archive whose manifest nobody known signed is left unread, where no key is known at all.
+    pub require_signature: bool,
 }
 
 impl Options<'_> {
@@ -178,7 +179,7 @@ pub fn verify(open: Opener<'_>, options: Options<'_>) -> Result<Outcome, VerifyE
         }
         // Damage on the way is told from tampering by the frame's checksum, which stands at the end.
         Err(Stop::Found) => {
-            if let Err(error) = archive.drain(limits::BUNDLE_DRAIN_BYTES_MAX) {
+            if let Err(error) = archive.drain(pass.bytes_declared()) {
                 pass.fault(TarError::Read(error))?;
             }
         }

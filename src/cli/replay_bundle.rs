@@ -236,6 +236,7 @@ impl Chain {
             anchor: basis.anchor.clone(),
             held,
             require_replay: self.replay.is_some(),
+            require_signature: false,
             replay: self.replay.as_mut().map(|replay| replay as &mut dyn Replay),
         };
         let outcome = verify(&opener(file), options).with_context(|| file.display().to_string())?;

@@ -278,6 +278,7 @@ pub fn check(file: &Path, basis: &Basis, require_replay: bool) -> Result<Outcome
         held: None,
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay,
+        require_signature: false,
     };
     verify(&open, options).with_context(|| file.display().to_string())
 }

@@ -183,6 +183,11 @@ pub struct ReceivedOrder {
 }
 
 impl ReceivedOrder {
+    /// Whether it says anything of an order of this hub: a cancellation of an order that never came binds its own hub alone.
+    pub fn binds(&self, hub: &EnclaveName) -> bool {
+        self.imported.is_some() || self.hub == *hub
+    }
+
     /// How many approvals are still missing.
     pub fn approvals_missing(&self) -> u32 {
         let given = u32::try_from(self.approvals.len()).unwrap_or(u32::MAX);

@@ -24,6 +24,7 @@ mod sessions;
 mod stream_readers;
 mod streams;
 mod transfers;
+mod vouched;
 mod webhook_delivery;
 mod webhook_faults;
 mod webhooks;

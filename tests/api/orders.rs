@@ -349,8 +349,8 @@ fn refused_files_lie_in_quarantine_and_each_attempt_is_an_event() {
     let kept = files(&pair.plant.folder().join("quarantine"));
     assert_eq!(
         kept.len(),
-        5,
-        "the same good file with another key is one of them"
+        10,
+        "each with its note; the same good file with another key is one of them"
     );
     assert_eq!(told(&pair.plant), vec!["workorder.refused"; 5]);
     let refused = pair

@@ -190,7 +190,8 @@ fn uploads_are_bounded_and_those_that_stand_still_are_collected() {
         202,
         "one that has begun goes on"
     );
-    let stale = target.folder().join("uploads").join(format!("{}.part", name(5)));
+    let owned = Digest::of(format!("{} admin", name(5)).as_bytes());
+    let stale = target.folder().join("uploads").join(format!("{owned}.part"));
     let idle = std::time::Duration::from_millis(limits::BUNDLE_UPLOAD_IDLE_MS_MAX + 60_000);
     let file = std::fs::File::options().write(true).open(&stale).unwrap();
     file.set_modified(std::time::SystemTime::now() - idle).unwrap();

@@ -304,6 +304,7 @@ fn keys_of_other_roles_and_other_hubs_sign_no_orders() {
     ];
     let options = Options {
         orders_key: Some(orders_key().public()),
+        no_key: None,
         other_keys: &others,
         here: Some((&here, Timestamp::from_ms(NOW))),
         held: Some(Held::Nothing),

@@ -263,6 +263,7 @@ impl World {
                 export_key: format!("key {}", random.below(2)),
                 log_key: "key".to_owned(),
                 origin: format!("origin/{}", random.below(2)),
+                replace: false,
             })),
         }
     }

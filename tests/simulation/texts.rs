@@ -194,6 +194,7 @@ fn administrators_are_held_to_the_same() {
             export_key: key.to_owned(),
             log_key: "key".to_owned(),
             origin: origin.to_owned(),
+            replace: false,
         }))
     };
     for (command, expected) in [

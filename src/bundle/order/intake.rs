@@ -4,19 +4,23 @@
 //! made by one command, so that a crash leaves it started or not. A cancellation that was recorded is carried through.
 
 use std::io::{self, Read};
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use super::issue::{here, read_letter, store_letter, unread};
 use super::manifest::{OrderPredicate, Statement};
+use super::refusal::{first_failure, refuse, rejected};
+use super::signer::{Given, Signer, signer};
 use super::verify::{Held, Options, Outcome, verify};
 use crate::bundle::import::{self, ImportError};
-use crate::bundle::report::{Check, Report, Status, Verdict};
-use crate::disk;
+use crate::bundle::quarantine::Quarantine;
+use crate::bundle::report::{Report, Verdict};
+use crate::bundle::roots::{self, RootsError};
 use crate::domain::command::{Command, HubCancel, OrderCommand, OrderContent, OrderNovelty, Reply};
 use crate::domain::event::Actor;
 use crate::domain::order::{OrderState, ReceivedOrder};
-use crate::domain::payload::orders::{OrdersKeyPinned, WorkorderImported, WorkorderRefused};
+use crate::domain::payload::orders::{OrdersKeyPinned, WorkorderImported};
 use crate::domain::rejection::{Code, Rejection};
 use crate::domain::state::{Kind, View};
 use crate::domain::{Digest, EnclaveName, OrderId, TenantName, Timestamp};
@@ -54,19 +58,12 @@ pub enum IntakeError {
     /// A pinned key cannot be read.
     #[error(transparent)]
     Key(#[from] TrustError),
-    /// The pins of the hub's ledger cannot be read.
+    /// What is held or pinned of the hub cannot be read, a pin was refused, or the quarantine cannot be written.
     #[error(transparent)]
     Pins(#[from] ImportError),
     /// A file.
     #[error("{0}: {1}")]
     Disk(&'static str, #[source] io::Error),
-}
-
-fn first_failure(report: &Report) -> String {
-    report
-        .first_failure()
-        .map(ToString::to_string)
-        .unwrap_or_default()
 }
 
 /// What was taken in.
@@ -82,31 +79,43 @@ pub struct Taken {
     pub report: Report,
 }
 
-/// Verifies an order, or a cancellation, and takes it in. With `given`, this key is pinned for the hub; without, the pinned
-/// one must be there. `approvers` persons have to approve before it starts. Awaits the writer.
+/// Verifies an order, or a cancellation, and takes it in. Who must have signed it is for `signer` to say. `approvers`
+/// persons have to approve before it starts. Awaits the writer.
 ///
 /// # Errors
 /// [`IntakeError::Refused`] carries the checklist; the file is then in quarantine.
 pub async fn take_in(
-    engine: &Handle,
+    (engine, quarantine): (&Handle, &Arc<Quarantine>),
     (tenant, actor): (&TenantName, &Actor),
     file: &Bytes,
-    given: Option<PublicKey>,
+    given: Option<Given>,
     approvers: u32,
 ) -> Result<Taken, IntakeError> {
     let _turn = ONE_AT_A_TIME.lock().await;
     let (shared, whose, bytes) = (engine.clone(), tenant.clone(), file.clone());
-    let judged = off_the_runtime(move || judge(&shared, &whose, &bytes, given)).await?;
+    let (judged, to_pin) = off_the_runtime(move || judge(&shared, &whose, &bytes, given)).await?;
     let order_id = judged.order_id();
     let report = judged.report.clone();
-    let refuse = async |report| Err(refuse(engine, (tenant, actor), file, order_id, report).await?);
+    let about = (
+        order_id,
+        judged.statement.as_ref().map(|one| one.origin().to_owned()),
+    );
+    let refuse = async |report| {
+        let about = about.clone();
+        Err(refuse((engine, quarantine), (tenant, actor), file, about, report).await?)
+    };
     let (Some(statement), Some(tar_sha256), Some(key_id), true) =
         (judged.statement, judged.tar_sha256, judged.key_id, report.ok)
     else {
         return refuse(report).await;
     };
-    if let Some(key) = given {
-        pin(engine, actor, statement.hub(), &key).await?;
+    if let Some(key) = to_pin {
+        let pinned = OrdersKeyPinned {
+            hub: statement.hub().clone(),
+            orders_key: key.to_pem()?,
+            replace: false,
+        };
+        pin(engine, actor, pinned).await?;
     }
     store_letter(engine, tar_sha256, file)
         .map_err(|error| IntakeError::Disk("storing the work order", error))?;
@@ -165,7 +174,7 @@ fn recorded(
 }
 
 /// Runs what blocks and computes on a thread that may.
-async fn off_the_runtime<T: Send + 'static>(
+pub(super) async fn off_the_runtime<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, IntakeError> + Send + 'static,
 ) -> Result<T, IntakeError> {
     let done = tokio::task::spawn_blocking(work).await;
@@ -178,37 +187,34 @@ pub fn opener(file: &Bytes) -> impl Fn() -> io::Result<Box<dyn Read>> + use<> {
     move || Ok(Box::new(io::Cursor::new(file.clone())))
 }
 
-/// Verifies with the key given or pinned, against what is held here.
+/// Verifies against what is known of the hub and held here. Gives a key that is to be pinned as well.
 fn judge(
     engine: &Handle,
     tenant: &TenantName,
     file: &Bytes,
-    given: Option<PublicKey>,
-) -> Result<Outcome, IntakeError> {
+    given: Option<Given>,
+) -> Result<(Outcome, Option<PublicKey>), IntakeError> {
     let unreadable = |error| IntakeError::Disk("reading the work order", error);
     let open = opener(file);
     let look = verify(&open, &Options::default()).map_err(unreadable)?;
-    let mut key = given;
+    let signer = match &look.claims.hub {
+        Some(hub) => signer(engine, hub, look.claims.key_id, given)?,
+        None => Signer::default(),
+    };
     let mut other_keys = Vec::new();
     let mut held = None;
     if let Some(statement) = &look.statement {
-        if key.is_none() {
-            key = pinned(engine, statement.hub())?;
-        }
-        let origin = match statement {
-            Statement::Order(order, _) => &order.origin,
-            Statement::Cancellation(cancel, _) => &cancel.origin,
-        };
-        if let Some(keys) = import::pinned(engine, origin)? {
+        if let Some(keys) = import::pinned(engine, statement.origin())? {
             other_keys.push((keys.export.id().digest(), "export"));
             other_keys.push((keys.log.id().digest(), "log"));
         }
-        held = find(engine, statement.order_id())?;
+        held = find(engine, statement.order_id(), statement.hub())?;
     }
     let here = here(engine);
     let now = Timestamp::from_ms(engine.clock().wall_ms());
     let options = Options {
-        orders_key: key,
+        orders_key: signer.key,
+        no_key: signer.why.as_deref(),
         other_keys: &other_keys,
         here: here.as_ref().map(|here| (here, now)),
         held: Some(match &held {
@@ -217,11 +223,17 @@ fn judge(
             Some(_) => Held::Elsewhere,
         }),
     };
-    verify(&open, &options).map_err(unreadable)
+    let outcome = verify(&open, &options).map_err(unreadable)?;
+    Ok((outcome, signer.to_pin))
 }
 
-/// The order of this id that one of our own tenants took in.
-fn find(engine: &Handle, id: OrderId) -> Result<Option<(TenantName, ReceivedOrder)>, IntakeError> {
+/// The order of this id that one of our own tenants took in. A cancellation by another hub, of an order that never came, says
+/// nothing of this hub's.
+fn find(
+    engine: &Handle,
+    id: OrderId,
+    hub: &EnclaveName,
+) -> Result<Option<(TenantName, ReceivedOrder)>, IntakeError> {
     let snapshot = engine.read().map_err(unread)?;
     for tenant in engine.tenants()? {
         if tenant.is_foreign() {
@@ -230,78 +242,28 @@ fn find(engine: &Handle, id: OrderId) -> Result<Option<(TenantName, ReceivedOrde
         let view = snapshot.view(&tenant);
         let view: &dyn View = &view;
         let order = view.received_order(id);
-        if let Some(order) = order.map_err(|error| StoreError::Damaged(error.0))? {
+        let order = order.map_err(|error| StoreError::Damaged(error.0))?;
+        if let Some(order) = order.filter(|order| order.binds(hub)) {
             return Ok(Some((tenant, order)));
         }
     }
     Ok(None)
 }
 
-/// A good file that the writer did not accept: it came too late, or another came between.
-fn rejected(mut report: Report, rejection: &Rejection) -> Report {
-    let verdict = match rejection.code {
-        Code::OrderFork | Code::OrderExpired | Code::OrderCancelled | Code::IllegalTransition => {
-            Verdict::Fork
-        }
-        _ => Verdict::Malformed,
-    };
-    report.ok = false;
-    report.exit_code = verdict.exit_code();
-    report.checks.push(Check {
-        n: u8::try_from(report.checks.len() + 1).unwrap_or(u8::MAX),
-        name: "acceptance",
-        status: Status::Failed,
-        member: None,
-        line: None,
-        seq: None,
-        detail: Some(rejection.detail.clone()),
-        meaning: None,
-    });
-    report
-}
-
-async fn refuse(
-    engine: &Handle,
-    (tenant, actor): (&TenantName, &Actor),
-    file: &Bytes,
-    order_id: Option<OrderId>,
-    report: Report,
-) -> Result<IntakeError, IntakeError> {
-    let sha256 = Digest::of(file);
-    let dir = engine.dir().join("quarantine");
-    let kept = engine
-        .disk()
-        .create_dir_all(&dir)
-        .and_then(|()| disk::replace_file(engine.disk().as_ref(), &dir.join(sha256.to_string()), file));
-    kept.map_err(|error| IntakeError::Disk("keeping the refused file", error))?;
-    let refused = WorkorderRefused {
-        detail: first_failure(&report),
-        exit_code: i32::from(report.exit_code),
-        order_id,
-        sha256,
-    };
-    let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
-    engine.submit(tenant, actor, command).await?;
-    Ok(IntakeError::Refused(Box::new(report)))
-}
-
-/// Pins the key that signs the orders of a hub.
+/// Pins the key that signs the orders of a hub. A refusal is recorded.
 ///
 /// # Errors
-/// Another key is pinned; the writer did not accept the event.
-pub async fn pin(
-    engine: &Handle,
-    actor: &Actor,
-    hub: &EnclaveName,
-    key: &PublicKey,
-) -> Result<(), IntakeError> {
-    let pinned = OrdersKeyPinned {
-        hub: hub.clone(),
-        orders_key: key.to_pem()?,
-    };
+/// Another key is pinned and is not to be replaced; the writer did not accept the event.
+pub async fn pin(engine: &Handle, actor: &Actor, pinned: OrdersKeyPinned) -> Result<(), IntakeError> {
     let command = Command::Order(Box::new(OrderCommand::PinKey(pinned)));
-    engine.submit(&TenantName::system(), actor, command).await?;
-    Ok(())
+    match engine.submit(&TenantName::system(), actor, command).await {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let error = RootsError::Command(error);
+            let noted = roots::note_refusal(engine, actor, "pin", None, error).await;
+            Err(ImportError::Roots(noted).into())
+        }
+    }
 }
 
 /// The key pinned for the orders of a hub.
@@ -346,12 +308,20 @@ pub async fn start(
 fn stored_content(engine: &Handle, order: &ReceivedOrder) -> Result<OrderContent, IntakeError> {
     let unusable = |why: String| IntakeError::Stored(order.tar_sha256, why);
     let file = read_letter(engine, order.tar_sha256).map_err(|error| unusable(error.to_string()))?;
+    let unreadable = |error| IntakeError::Disk("reading the work order", error);
+    let open = opener(&Bytes::from(file));
+    let look = verify(&open, &Options::default()).map_err(unreadable)?;
+    let signer = signer(engine, &order.hub, look.claims.key_id, None)?;
     let options = Options {
-        orders_key: pinned(engine, &order.hub)?,
+        orders_key: signer.key,
+        no_key: signer.why.as_deref(),
         ..Options::default()
     };
-    let outcome = verify(&opener(&Bytes::from(file)), &options)
-        .map_err(|error| IntakeError::Disk("reading the work order", error))?;
+    let outcome = verify(&open, &options).map_err(unreadable)?;
+    // Its key was revoked, or another took its place, since it came.
+    if outcome.report.exit_code == Verdict::Untrusted.exit_code() {
+        return Err(IntakeError::Refused(Box::new(outcome.report)));
+    }
     if !outcome.report.ok {
         return Err(unusable(first_failure(&outcome.report)));
     }

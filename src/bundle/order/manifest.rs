@@ -226,6 +226,14 @@ impl Statement {
         }
     }
 
+    /// The ledger at the hub that knows it.
+    pub fn origin(&self) -> &str {
+        match self {
+            Statement::Order(order, _) => &order.origin,
+            Statement::Cancellation(cancel, _) => &cancel.origin,
+        }
+    }
+
     /// For whom it is.
     pub fn enclaves(&self) -> &[EnclaveName] {
         match self {

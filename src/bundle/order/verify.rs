@@ -25,6 +25,8 @@ use crate::trust::PublicKey;
 pub struct Options<'a> {
     /// The hub's key for orders.
     pub orders_key: Option<PublicKey>,
+    /// Why there is none, where that is known.
+    pub no_key: Option<&'a str>,
     /// Keys of the hub that are for something else, with what: named when one of them signed.
     pub other_keys: &'a [(Digest, &'static str)],
     /// Which enclave this is, and what time; none: whether it is for us is not judged.
@@ -57,6 +59,30 @@ pub struct Outcome {
     pub tar_sha256: Option<Digest>,
     /// SHA-256 of the SPKI of the key that signed.
     pub key_id: Option<Digest>,
+    /// Hub and key as the file claims them, whatever else is wrong with it.
+    pub claims: Claims,
+}
+
+/// What a file says of where it comes from: to find the key that it must be signed by, and for nothing else.
+#[derive(Debug, Clone, Default)]
+pub struct Claims {
+    /// The hub.
+    pub hub: Option<EnclaveName>,
+    /// SHA-256 of the SPKI of the key.
+    pub key_id: Option<Digest>,
+}
+
+impl Claims {
+    fn of(envelope: &Envelope) -> Self {
+        let statement: Option<serde_json::Value> = serde_json::from_slice(&envelope.payload).ok();
+        let hub = statement
+            .as_ref()
+            .and_then(|value| value.pointer("/predicate/hub"));
+        Claims {
+            hub: hub.and_then(|hub| hub.as_str()?.parse().ok()),
+            key_id: Some(envelope.key_id),
+        }
+    }
 }
 
 /// Whether the file that `open` opens is meant to be an order, or a cancellation of one: by its first member's name.
@@ -84,6 +110,7 @@ pub fn verify(open: Opener<'_>, options: &Options<'_>) -> io::Result<Outcome> {
         current: OrderMember::Manifest.to_string(),
         statement: None,
         key_id: None,
+        claims: Claims::default(),
         members: BTreeMap::new(),
     };
     let mut tar_sha256 = None;
@@ -104,6 +131,7 @@ pub fn verify(open: Opener<'_>, options: &Options<'_>) -> io::Result<Outcome> {
         content,
         tar_sha256,
         key_id: pass.key_id,
+        claims: pass.claims,
     })
 }
 
@@ -128,6 +156,7 @@ struct Pass<'a> {
     current: String,
     statement: Option<Statement>,
     key_id: Option<Digest>,
+    claims: Claims,
     /// What was read.
     members: BTreeMap<OrderMember, Vec<u8>>,
 }
@@ -199,6 +228,7 @@ impl Pass<'_> {
             Ok(envelope) => envelope,
             Err(error) => return self.stop(CheckName::Manifest, Verdict::Malformed, &error.to_string()),
         };
+        self.claims = Claims::of(&envelope);
         self.signature(&envelope)?;
         match Statement::parse(&envelope.payload) {
             Ok(statement) => {
@@ -219,7 +249,8 @@ impl Pass<'_> {
 
     fn signature(&mut self, envelope: &Envelope) -> Result<(), Stop> {
         let Some(key) = self.options.orders_key else {
-            let detail = "no orders key was given, and none is pinned for this hub";
+            let unknown = "no orders key was given, and none is pinned for this hub";
+            let detail = self.options.no_key.unwrap_or(unknown);
             let finding = Finding::new(Verdict::Untrusted, detail).named(&self.current);
             self.checks.fail(CheckName::Manifest, finding);
             return Ok(());
@@ -318,6 +349,11 @@ impl Pass<'_> {
         };
         if !statement.enclaves().contains(here) {
             let detail = format!("it is not for this enclave, {here}");
+            self.checks
+                .fail(CheckName::Addressee, Finding::new(Verdict::Untrusted, detail));
+        }
+        if statement.hub() == here {
+            let detail = "it was issued by this enclave itself";
             self.checks
                 .fail(CheckName::Addressee, Finding::new(Verdict::Untrusted, detail));
         }

@@ -87,6 +87,9 @@ pub struct Pin {
     /// SPKI PEM of the key that signs its work orders
     #[arg(long, value_name = "PEM")]
     orders_key: Option<PathBuf>,
+    /// Let the keys take the place of those that are pinned; it is recorded that way
+    #[arg(long, conflicts_with = "fingerprint")]
+    replace: bool,
     #[command(flatten)]
     server: Server,
 }
@@ -198,14 +201,19 @@ fn pin(pin: Pin, format: Format) -> Result<Exit> {
         facts.push(("fingerprint", fingerprint.to_string()));
     }
     // Only the origin is in it where the key of a hub alone is pinned.
-    let ledger = (body.len() > 1).then_some(body);
+    let is_of_ledger = body.len() > 1;
+    if pin.replace {
+        body.insert("replace".to_owned(), true.into());
+    }
+    let ledger = is_of_ledger.then_some(body);
     let orders = pin.orders_key.as_deref().map(read::public_key).transpose()?;
     let hub = match &orders {
         None => None,
         Some(key) => {
             said.insert("ordersKeyId".to_owned(), key.id().to_string().into());
             facts.push(("orders key", key.id().to_string()));
-            Some(serde_json::json!({"hub": hub_of(&pin.origin)?, "ordersKey": key.to_pem()?}))
+            let hub = hub_of(&pin.origin)?;
+            Some(serde_json::json!({"hub": hub, "ordersKey": key.to_pem()?, "replace": pin.replace}))
         }
     };
     online(&pin.server, async |mut client: Client| {

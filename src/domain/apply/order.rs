@@ -65,7 +65,10 @@ impl Fold<'_> {
     }
 
     fn order_imported(&mut self, payload: &WorkorderImported) -> Result<(), ApplyError> {
-        self.refuse_existing(&Key::ReceivedOrder(payload.order_id))?;
+        let before = self.with(|view| view.received_order(payload.order_id))?;
+        if before.is_some_and(|before| before.binds(&payload.hub)) {
+            return Err(self.illegal("an order of this id is held"));
+        }
         let mark = self.mark();
         self.put_order(ReceivedOrder {
             approvals: Vec::new(),
@@ -133,7 +136,8 @@ impl Fold<'_> {
             reason: payload.reason.clone(),
             tar_sha256: payload.tar_sha256,
         };
-        let Some(mut order) = self.with(|view| view.received_order(id))? else {
+        let before = self.with(|view| view.received_order(id))?;
+        let Some(mut order) = before.filter(|before| before.binds(&payload.hub)) else {
             // A cancellation that came before its order: the order is then refused when it comes.
             if payload.tar_sha256.is_none() {
                 return Err(self.illegal("there is no such order"));
@@ -200,7 +204,9 @@ impl Fold<'_> {
 
     fn orders_key_pinned(&mut self, payload: &OrdersKeyPinned) -> Result<(), ApplyError> {
         let key = Key::OrdersPin(payload.hub.clone());
-        self.refuse_existing(&key)?;
+        if !payload.replace {
+            self.refuse_existing(&key)?;
+        }
         let pin = OrdersPin {
             hub: payload.hub.clone(),
             orders_key: payload.orders_key.clone(),

@@ -86,14 +86,20 @@ impl Draft<'_> {
         ] {
             check_text(pointer, text, limits::TEXT_BYTES_MAX)?;
         }
-        if let Some(held) = self.read(|view| view.pin(&pin.origin))? {
+        let held = self.read(|view| view.pin(&pin.origin))?;
+        if let Some(held) = &held {
             if held.log_key == pin.log_key && held.export_key == pin.export_key {
                 return Ok(Reply::Done);
             }
-            let detail = format!("other keys are pinned for {}", pin.origin);
-            return Err(Rejection::new(Code::PinConflict, detail).into());
+            if !pin.replace {
+                let detail = format!("other keys are pinned for {}", pin.origin);
+                return Err(Rejection::new(Code::PinConflict, detail).into());
+            }
         }
-        self.record(EventBody::TrustPinned(pin.clone()))
+        self.record(EventBody::TrustPinned(TrustPinned {
+            replace: held.is_some(),
+            ..pin.clone()
+        }))
     }
 
     pub(super) fn import_bundle(&mut self, import: &BundleImported) -> Result<Reply, Refusal> {

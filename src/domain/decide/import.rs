@@ -145,6 +145,7 @@ impl Draft<'_> {
                 export_key: export_key.clone(),
                 log_key: log_key.clone(),
                 origin: request.origin.clone(),
+                replace: false,
             })?;
         }
         self.record(EventBody::BundleImported(BundleImported {

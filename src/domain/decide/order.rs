@@ -87,7 +87,8 @@ impl Draft<'_> {
         content: &OrderContent,
     ) -> Result<Reply, Refusal> {
         let id = imported.order_id;
-        if let Some(held) = self.read(|view| view.received_order(id))? {
+        let held = self.read(|view| view.received_order(id))?;
+        if let Some(held) = held.filter(|held| held.binds(&imported.hub)) {
             if held.imported.is_some() && held.tar_sha256 == imported.tar_sha256 {
                 return Ok(Reply::Order(Box::new(held), OrderNovelty::Existing));
             }
@@ -271,6 +272,7 @@ impl Draft<'_> {
         by_hub: Option<&HubCancel>,
     ) -> Result<Reply, Refusal> {
         let held = self.read(|view| view.received_order(id))?;
+        let held = held.filter(|held| by_hub.is_none_or(|by| held.binds(&by.hub)));
         if let (Some(order), Some(hub)) = (&held, by_hub)
             && (order.hub != hub.hub || order.tar_sha256 != hub.order_sha256)
         {
@@ -337,8 +339,12 @@ impl Draft<'_> {
     fn pin_orders_key(&mut self, pin: &OrdersKeyPinned) -> Result<Reply, Refusal> {
         check_text("/ordersKey", &pin.orders_key, limits::TEXT_BYTES_MAX)?;
         match self.read(|view| view.orders_pin(&pin.hub))? {
-            None => self.record(EventBody::OrdersKeyPinned(pin.clone())),
+            None => self.record(EventBody::OrdersKeyPinned(OrdersKeyPinned {
+                replace: false,
+                ..pin.clone()
+            })),
             Some(held) if held.orders_key == pin.orders_key => Ok(Reply::Done),
+            Some(_) if pin.replace => self.record(EventBody::OrdersKeyPinned(pin.clone())),
             Some(_) => {
                 let detail = format!("another orders key is pinned for {}", pin.hub);
                 Err(Rejection::new(Code::PinConflict, detail).into())

@@ -140,5 +140,8 @@ payload!(
         hub: EnclaveName,
         /// SPKI PEM.
         orders_key: String,
+        /// True when it takes the place of another that was pinned.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replace: bool,
     }
 );

@@ -14,6 +14,9 @@ payload!(
         log_key: String,
         /// The origin, as its checkpoints name it.
         origin: String,
+        /// True when they take the place of others that were pinned.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        replace: bool,
     }
 );
 

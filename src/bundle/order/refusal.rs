@@ -1,0 +1,84 @@
+//! What becomes of a file that is refused: it lies in quarantine, and the refusal is an event.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::intake::{IntakeError, off_the_runtime};
+use crate::bundle::desk;
+use crate::bundle::quarantine::{Quarantine, Quarantined};
+use crate::bundle::report::{Check, Report, Status, Verdict};
+use crate::domain::command::{Command, OrderCommand};
+use crate::domain::event::Actor;
+use crate::domain::payload::orders::WorkorderRefused;
+use crate::domain::rejection::{Code, Rejection};
+use crate::domain::{Digest, OrderId, TenantName, Timestamp};
+use crate::engine::Handle;
+
+/// The first failed check, in words.
+pub(super) fn first_failure(report: &Report) -> String {
+    report
+        .first_failure()
+        .map(ToString::to_string)
+        .unwrap_or_default()
+}
+
+/// A good file that the writer did not accept: it came too late, or another came between.
+pub(super) fn rejected(mut report: Report, rejection: &Rejection) -> Report {
+    let verdict = match rejection.code {
+        Code::OrderFork | Code::OrderExpired | Code::OrderCancelled | Code::IllegalTransition => {
+            Verdict::Fork
+        }
+        _ => Verdict::Malformed,
+    };
+    report.ok = false;
+    report.exit_code = verdict.exit_code();
+    report.checks.push(Check {
+        n: u8::try_from(report.checks.len() + 1).unwrap_or(u8::MAX),
+        name: "acceptance",
+        status: Status::Failed,
+        member: None,
+        line: None,
+        seq: None,
+        detail: Some(rejection.detail.clone()),
+        meaning: None,
+    });
+    report
+}
+
+/// Keeps a refused file in quarantine and notes it. The event comes in any case.
+pub(super) async fn refuse(
+    (engine, quarantine): (&Handle, &Arc<Quarantine>),
+    (tenant, actor): (&TenantName, &Actor),
+    file: &Bytes,
+    (order_id, origin): (Option<OrderId>, Option<String>),
+    report: Report,
+) -> Result<IntakeError, IntakeError> {
+    let sha256 = Digest::of(file);
+    let note = Quarantined {
+        at: Timestamp::from_ms(engine.clock().wall_ms()),
+        by: actor.id.clone(),
+        bytes: file.len() as u64,
+        detail: first_failure(&report),
+        exit_code: report.exit_code,
+        first: None,
+        kind: report.kind().to_owned(),
+        origin,
+        sha256,
+        size: None,
+    };
+    let refused = WorkorderRefused {
+        detail: note.detail.clone(),
+        exit_code: i32::from(report.exit_code),
+        order_id,
+        sha256,
+    };
+    let (quarantine, bytes) = (quarantine.clone(), file.clone());
+    let kept = off_the_runtime(move || Ok(quarantine.keep_bytes(&bytes, note)?)).await;
+    let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
+    engine.submit(tenant, actor, command).await?;
+    for gone in kept? {
+        desk::note_discard(engine, &Actor::system("quarantine"), gone, "quarantine_full").await?;
+    }
+    Ok(IntakeError::Refused(Box::new(report)))
+}
