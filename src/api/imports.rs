@@ -359,7 +359,8 @@ pub async fn read(
 /// needed takes the bundle in.
 #[utoipa::path(post, path = "/api/v1/imports/{id}/approve", tag = "bundles", params(("id" = String, Path)),
     request_body = Reason, responses((status = 200, body = ImportView),
-        (status = 409, description = "`self_approval`, `already_approved`, `illegal_transition`, `not_continuous`")))]
+        (status = 409, description = "`self_approval`, `already_approved`, `illegal_transition`, `not_continuous`"),
+        (status = 422, description = "`bundle_refused` with the `report`: by what is known now it is not good")))]
 pub async fn approve(
     State(api): State<Arc<Api>>,
     caller: Caller,

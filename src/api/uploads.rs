@@ -36,6 +36,9 @@ use crate::bundle::import::digest_of;
 use crate::domain::Digest;
 use crate::limits;
 
+/// One upload begins at a time: they are counted first.
+static BEGINNING: Mutex<()> = Mutex::new(());
+
 /// Uploads that a request has in hand.
 #[derive(Debug, Default)]
 pub struct Uploads(Arc<Mutex<BTreeSet<Digest>>>);
@@ -215,6 +218,7 @@ impl Place {
         if length(&self.whole)?.is_some() {
             return Ok(true);
         }
+        let _turn = BEGINNING.lock().unwrap_or_else(PoisonError::into_inner);
         let received = length(&self.part)?;
         if from > 0 && received != Some(from) {
             return Err(wrong_offset(received.unwrap_or(0)));

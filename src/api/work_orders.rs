@@ -272,7 +272,8 @@ async fn letter(api: &Arc<Api>, tar_sha256: Digest, name: String) -> Result<Resp
     Ok((headers, bytes).into_response())
 }
 
-/// Verifies a work order, or the cancellation of one, sent as it is, and takes it in. A key given is pinned for its hub. With
+/// Verifies a work order, or the cancellation of one, sent as it is, and takes it in. A key given is pinned for its hub,
+/// with the scope `orch:admin` and where nothing else says who signs there; else it must be the one that counts. With
 /// `start` its runs are made at once, where nothing stands in the way.
 #[utoipa::path(post, path = "/api/v1/work-orders/import", tag = "work orders",
     params(("start" = Option<bool>, Query)),

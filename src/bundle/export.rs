@@ -34,7 +34,7 @@ use crate::store::StoreError;
 use crate::trust::PrivateKey;
 
 /// Rules from history to state that this program follows.
-const STATE_VERSION: u32 = 1;
+pub(super) const STATE_VERSION: u32 = 1;
 /// Rows of the projection taken in one read: opening one costs as much as a row, and one that is long keeps pages from being freed.
 const ROWS_PER_READ: usize = 100;
 /// The published schema of events, whose digest the manifest names.

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use super::anchor::Anchor;
+use super::export::STATE_VERSION;
 use super::held::{HeldHere, heal, materialise};
 use super::manifest::Predicate;
 use super::members::Member;
@@ -192,6 +193,14 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
     let mut outcome = verify(&opener(file), options)?;
     if let Some(finding) = stranger.filter(|_| outcome.report.ok) {
         outcome.report.add(CheckName::Trust, finding);
+    }
+    if let Some(version) = predicate.as_ref().map(|predicate| predicate.state_version)
+        && version != STATE_VERSION
+        && outcome.report.ok
+    {
+        let detail = format!("stateVersion is {version}, only {STATE_VERSION} is known here");
+        let finding = Finding::new(Verdict::Malformed, detail).of(Member::Manifest);
+        outcome.report.add(CheckName::Replay, finding);
     }
     let state_digest = match replay {
         Some(mut replay) if outcome.report.ok => Some(replay.state_digest().map_err(ImportError::Replay)?),

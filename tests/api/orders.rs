@@ -139,7 +139,7 @@ impl Pair {
     }
 }
 
-fn bundle_parts(file: &[u8]) -> Vec<(String, Vec<u8>)> {
+pub fn bundle_parts(file: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut tar = TarReader::new(FrameReader::new(file).unwrap());
     let mut parts = Vec::new();
     while let Some(entry) = tar.next_entry().unwrap() {
@@ -150,7 +150,7 @@ fn bundle_parts(file: &[u8]) -> Vec<(String, Vec<u8>)> {
     parts
 }
 
-fn bundle_file(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
+pub fn bundle_file(parts: &[(String, Vec<u8>)]) -> Vec<u8> {
     let mut tar = TarWriter::new(FrameWriter::new(Vec::new()).unwrap());
     for (name, content) in parts {
         tar.begin(name, content.len() as u64).unwrap();
@@ -590,6 +590,8 @@ fn an_order_that_could_never_start_is_refused_when_it_comes() {
     assert_eq!(refused["report"]["exitCode"], 14, "{refused}");
     assert!(text(&refused["detail"]).contains("acceptance"), "{refused}");
     assert_eq!(told(&pair.plant), ["workorder.refused"]);
+    let stored = files(&pair.plant.folder().join("orders"));
+    assert!(stored.is_empty(), "it lies in quarantine alone: {stored:?}");
     let (id, file) = pair.issue(&pair.body(&[&long], &runs(40)));
     pair.import(&file).expect(201);
     let started = pair.act(&id, "start").expect(200);

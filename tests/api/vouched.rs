@@ -11,6 +11,7 @@ use fastness::trust::{PrivateKey, PublicKey, Revocation, Role, RoleKeys, Root, S
 use serde_json::{Value, json};
 
 use super::imports::{export, import, noted, submit};
+use super::orders::{bundle_file, bundle_parts};
 use crate::support::appliance::{Ask, Reply, TestAppliance};
 
 const PACK: &str = "\
@@ -456,4 +457,19 @@ fn an_upload_is_its_owners_alone() {
     put(&bob).expect(201);
     assert_eq!(ask("DELETE", &bob), 204);
     assert_eq!(ask("GET", &ada), 200);
+}
+
+#[test]
+fn a_bundle_of_rules_that_are_not_known_here_is_refused() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    submit(&source, 2);
+    let mut parts = bundle_parts(&export(&source, &json!({})).1);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let payload = String::from_utf8(payload).unwrap();
+    let other = payload.replace("\"stateVersion\":1,", "\"stateVersion\":99,");
+    assert_ne!(payload, other);
+    parts[0].1 = fastness::bundle::dsse::sign(other.as_bytes(), &source.engine.keys().export()).unwrap();
+    let detail = refused_with(&import(&target, &target.admin, &source, &bundle_file(&parts)), 14);
+    assert!(detail.contains("stateVersion is 99"), "{detail}");
 }

@@ -360,6 +360,14 @@ fn what_a_hub_may_not_ask_for_is_refused_though_it_signed_it() {
         "duplicate",
     );
     refuses(
+        "an id of another kind",
+        &at_plant(&restated(|order, _| {
+            order.order_id = "0190d7c4-0000-4000-8000-000000000000".parse().unwrap();
+        })),
+        14,
+        "no UUIDv7",
+    );
+    refuses(
         "a pack that is not there",
         &at_plant(&restated(|order, _| order.runs[0].pack = "none".parse().unwrap())),
         11,

@@ -138,7 +138,7 @@ pub async fn take_in(
     };
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
-            return refuse(rejected(report, &rejection)).await;
+            return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
         }
         other => other?,
     };

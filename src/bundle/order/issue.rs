@@ -203,6 +203,14 @@ pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) ->
     disk::replace_file(disk, &path, bytes)
 }
 
+/// Removes a stored file that no event names.
+pub(super) fn remove_letter(engine: &Handle, tar_sha256: Digest) {
+    let path = letter_path(engine.dir(), tar_sha256);
+    if let Err(error) = engine.disk().remove(&path) {
+        tracing::warn!(path = %path.display(), %error, "the file of a refused work order was left behind");
+    }
+}
+
 /// A stored file.
 ///
 /// # Errors

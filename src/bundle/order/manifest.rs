@@ -293,6 +293,9 @@ impl OrderPredicate {
             (&self.origin, &self.tenant),
             &self.enclaves,
         )?;
+        if self.order_id.to_string().as_bytes().get(14) != Some(&b'7') {
+            return senseless("orderId is no UUIDv7");
+        }
         if self.persons.len() > limits::ORDER_PERSONS_MAX {
             return senseless(format!("more than {} persons", limits::ORDER_PERSONS_MAX));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::intake::{IntakeError, off_the_runtime};
+use super::issue::remove_letter;
 use crate::bundle::desk;
 use crate::bundle::quarantine::{Quarantine, Quarantined};
 use crate::bundle::report::{Check, Report, Status, Verdict};
@@ -23,8 +24,14 @@ pub(super) fn first_failure(report: &Report) -> String {
         .unwrap_or_default()
 }
 
-/// A good file that the writer did not accept: it came too late, or another came between.
-pub(super) fn rejected(mut report: Report, rejection: &Rejection) -> Report {
+/// A good file that the writer did not accept: it came too late, or another came between. Nothing names what was
+/// stored of it.
+pub(super) fn rejected(
+    (engine, stored): (&Handle, Digest),
+    mut report: Report,
+    rejection: &Rejection,
+) -> Report {
+    remove_letter(engine, stored);
     let verdict = match rejection.code {
         Code::OrderFork | Code::OrderExpired | Code::OrderCancelled | Code::IllegalTransition => {
             Verdict::Fork
