@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use fastness::clock::ManualClock;
+use fastness::clock::{ManualClock, SystemClock};
 use fastness::disk::{Access, Disk, DiskFile, OsDisk};
 use fastness::domain::command::{Command, CreateToken};
 use fastness::domain::event::Actor;
@@ -156,6 +156,8 @@ impl Bench {
         });
         let mut setup = setup(folder.path(), &clock);
         setup.disk = Arc::new(GatedDisk(gate.clone()));
+        // Flushes are timed.
+        setup.clock = Arc::new(SystemClock::default());
         let (engine, _) = Handle::start(setup).unwrap();
         Bench {
             engine,
