@@ -10,9 +10,12 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+
+use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 /// How a file is opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +34,10 @@ pub enum Access {
 pub trait Disk: Send + Sync + std::fmt::Debug {
     /// Opens a file.
     fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>>;
+    /// Opens a plain file for reading; a link is not followed, and nothing else is waited for.
+    fn open_plain(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        self.open(path, Access::Read)
+    }
     /// Atomically replaces `to`. Certain after [`Disk::sync_dir`].
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes a file; a missing one is an error of kind `NotFound`.
@@ -59,6 +66,10 @@ pub trait DiskFile: Send + Sync + std::fmt::Debug {
     fn set_len(&self, len: u64) -> io::Result<()>;
     /// Current length in bytes.
     fn len(&self) -> io::Result<u64>;
+    /// Who may read and write it, where the disk knows such a thing.
+    fn mode(&self) -> io::Result<Option<u32>> {
+        Ok(None)
+    }
     /// True when the file holds no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)
@@ -140,6 +151,20 @@ impl Disk for OsDisk {
         Ok(Arc::new(OsFile(options.open(path)?)))
     }
 
+    fn open_plain(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+        let odd = || io::Error::other("it is no plain file");
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
+        let file = match fs::OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => return Err(odd()),
+            other => other?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(odd());
+        }
+        Ok(Arc::new(OsFile(file)))
+    }
+
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         fs::rename(from, to)
     }
@@ -208,5 +233,9 @@ impl DiskFile for OsFile {
 
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
+    }
+
+    fn mode(&self) -> io::Result<Option<u32>> {
+        Ok(Some(self.0.metadata()?.permissions().mode()))
     }
 }

@@ -18,6 +18,7 @@ mod graphs;
 mod lanes;
 mod leases;
 mod ledger_time;
+mod own_keys;
 mod projector;
 mod ready;
 mod recover;

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::active::Active;
 use super::floor::read_floor;
 use super::fold::{self, FoldError};
+use super::own_keys::{self, KeysError};
 use super::request::SubmitError;
 use super::shared::Shared;
 use super::snapshot;
@@ -87,6 +88,9 @@ pub enum StartError {
     /// What redacted fields stand for: names the file.
     #[error(transparent)]
     Disclosures(#[from] DisclosuresError),
+    /// The keys folder is not the one that the ledger knows.
+    #[error(transparent)]
+    Keys(#[from] KeysError),
     /// The first writes failed.
     #[error(transparent)]
     Writer(#[from] Fatal),
@@ -164,6 +168,7 @@ pub(super) fn open(
         newest,
         folded,
     } = raised;
+    own_keys::check(&shared)?;
     erase_again(&shared)?;
     let mut writer = Writer::new(place.clock, Box::new(journal), shared, active, newest);
     let lost = local_leases(running);

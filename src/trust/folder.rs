@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use super::key::Secret;
+use super::plain::{Others, check_distinct, read_key_file};
 use super::rotation::{self, Retired};
 use super::{EnclaveId, PrivateKey, PublicKey, TrustError};
 use crate::disk::{self, Disk};
@@ -292,8 +293,10 @@ fn read_all(disk: &dyn Disk, dir: &Path) -> Result<Read, TrustError> {
         .list(dir)
         .map_err(|source| storage("list the folder", dir, source))?;
     let (mut existing, mut retired) = ([None, None, None], [Vec::new(), Vec::new(), Vec::new()]);
+    let mut all = Vec::new();
     for role in OwnRole::ALL {
         let key = read_private(disk, &private_path(dir, role))?;
+        all.extend(key.iter().map(|key| (role, key.public())));
         retired[role as usize] = rotation::read_retired(disk, dir, role, &present)?;
         if key.is_none()
             && let Some(witness) = witness_of(role, &present)
@@ -305,6 +308,17 @@ fn read_all(disk: &dyn Disk, dir: &Path) -> Result<Read, TrustError> {
         }
         existing[role as usize] = key;
     }
+    // Within a role a replaced key may be the present one too, see `rotation`; that is judged there.
+    for role in OwnRole::ALL {
+        let others = |key: &&PublicKey| !all.contains(&(role, **key));
+        let before: Vec<_> = retired[role as usize]
+            .iter()
+            .filter(others)
+            .map(|key| (role, *key))
+            .collect();
+        all.extend(before);
+    }
+    check_distinct(&all)?;
     Ok((existing, retired))
 }
 
@@ -336,10 +350,10 @@ fn host_secret(
 ) -> Result<Secret, TrustError> {
     let path = dir.join(HOST_SECRET);
     let derived = log.derive(IDEMPOTENCY_LABEL);
-    let text = match disk::read_file(disk, &path, limits::KEY_FILE_BYTES_MAX) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound && retired.is_empty() => return Ok(derived),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let text = match read_key_file(disk, &path, Others::Nothing)? {
+        Some(text) => text,
+        None if retired.is_empty() => return Ok(derived),
+        None => {
             let first = retired
                 .first()
                 .map(|key| rotation::retired_name(OwnRole::Log, 1, key));
@@ -348,7 +362,6 @@ fn host_secret(
                 witness: dir.join(first.unwrap_or_default()),
             });
         }
-        Err(source) => return Err(storage("read", &path, source)),
     };
     // Before the first replacement it can only be what it was made from.
     match Secret::from_text(&text) {
@@ -370,10 +383,8 @@ fn create_dir(disk: &dyn Disk, dir: &Path) -> Result<(), TrustError> {
 
 fn read_private(disk: &dyn Disk, path: &Path) -> Result<Option<PrivateKey>, TrustError> {
     use ed25519_dalek::pkcs8::spki::der::zeroize::Zeroizing;
-    let bytes = match disk::read_file(disk, path, limits::KEY_FILE_BYTES_MAX) {
-        Ok(bytes) => Zeroizing::new(bytes),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(storage("read", path, source)),
+    let Some(bytes) = read_key_file(disk, path, Others::Nothing)?.map(Zeroizing::new) else {
+        return Ok(None);
     };
     let key = std::str::from_utf8(&bytes)
         .map_err(|_| TrustError::PrivateKeyText)
@@ -417,10 +428,8 @@ fn public_is_there(
 }
 
 pub(super) fn read_public(disk: &dyn Disk, path: &Path) -> Result<Option<PublicKey>, TrustError> {
-    let text = match disk::read_file(disk, path, limits::KEY_FILE_BYTES_MAX) {
-        Ok(bytes) => bytes,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(source) => return Err(storage("read", path, source)),
+    let Some(text) = read_key_file(disk, path, Others::Read)? else {
+        return Ok(None);
     };
     std::str::from_utf8(&text)
         .map_err(|_| TrustError::PublicKeyText)
@@ -585,7 +594,9 @@ mod tests {
             }
             // What a crash inside the next write leaves behind.
             if let Some(next) = order.get(kept) {
-                fs::write(dir.path().join(format!("{next}.new")), "torn").unwrap();
+                let torn = dir.path().join(format!("{next}.new"));
+                fs::write(&torn, "torn").unwrap();
+                fs::set_permissions(&torn, fs::Permissions::from_mode(0o600)).unwrap();
             }
             let again = open(dir.path(), 50).unwrap();
             assert_eq!(

@@ -13,6 +13,7 @@ mod fingerprint;
 mod folder;
 mod key;
 mod note_key;
+mod plain;
 mod root;
 mod root_error;
 mod rotation;
@@ -81,6 +82,15 @@ pub enum TrustError {
     /// A key that was replaced stands in the place of the present one.
     #[error("{} is the key that {} says was replaced; restore the key that took its place", private.display(), retired.display())]
     RetiredKeyInPlace { private: PathBuf, retired: PathBuf },
+    /// Others could have read or written it.
+    #[error(
+        "{} has mode {mode:04o}: nobody but its owner may write a key, or read a private one; see that nobody did, then chmod 600",
+        path.display()
+    )]
+    LooseMode { path: PathBuf, mode: u32 },
+    /// One key for two uses.
+    #[error("the keys folder has one key in two places, {0} and {1}; restore it from the backup")]
+    KeyInTwoPlaces(&'static str, &'static str),
     /// A replacement failed before, and what it left is not known.
     #[error(
         "a key could not be replaced, and what that left is not known; restart the server, which finds out"

@@ -25,7 +25,12 @@ fn openssl(dir: &Path, arguments: &[&str]) -> String {
 fn openssl_reads_our_keys_and_verifies_our_signatures() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    let keys = KeyFolder::open_or_create(&OsDisk, dir, &mut |bytes| bytes.fill(42)).unwrap();
+    let mut fill = 41;
+    let mut random = |bytes: &mut [u8]| {
+        fill += 1;
+        bytes.fill(fill);
+    };
+    let keys = KeyFolder::open_or_create(&OsDisk, dir, &mut random).unwrap();
     let public = openssl(dir, &["pkey", "-in", "log.pem", "-pubout"]);
     assert_eq!(public, fs::read_to_string(dir.join("log.pub.pem")).unwrap());
     assert_eq!(PublicKey::from_pem(&public).unwrap(), keys.log().public());

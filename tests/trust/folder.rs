@@ -342,3 +342,86 @@ fn the_start_after_a_crash_may_be_cut_short_too() {
         }
     }
 }
+
+/// What is wrong with a folder; the folder is as before then.
+fn refusal(dir: &Path) -> String {
+    let before = files(dir);
+    let refused = open(dir, &mut 200).unwrap_err().to_string();
+    assert_eq!(files(dir), before);
+    refused
+}
+
+#[test]
+fn one_key_in_two_places_is_refused() {
+    let pairs = [("log", "export"), ("export", "orders"), ("orders", "log")];
+    for (from, to) in pairs {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), &mut 0).unwrap();
+        for ending in ["pem", "pub.pem"] {
+            let path = |role: &str| dir.path().join(format!("{role}.{ending}"));
+            fs::copy(path(from), path(to)).unwrap();
+        }
+        let refused = refusal(dir.path());
+        assert!(refused.contains("one key in two places"), "{refused}");
+    }
+    // A replaced one of another role, too.
+    let dir = tempfile::tempdir().unwrap();
+    let mut next = 0;
+    let keys = open(dir.path(), &mut next).unwrap();
+    keys.rotate(&OsDisk, OwnRole::Log, &mut drawn(&mut next)).unwrap();
+    let old = first_retired(dir.path());
+    let name = old
+        .file_name()
+        .unwrap()
+        .to_str()
+        .unwrap()
+        .replace("log.1", "export.1");
+    fs::copy(&old, dir.path().join(name)).unwrap();
+    let refused = refusal(dir.path());
+    assert!(refused.contains("one key in two places"), "{refused}");
+}
+
+#[test]
+fn keys_that_others_can_reach_are_refused() {
+    for (name, mode, is_good) in [
+        ("log.pem", 0o600, true),
+        ("log.pem", 0o400, true),
+        ("log.pem", 0o640, false),
+        ("export.pem", 0o604, false),
+        ("orders.pem", 0o666, false),
+        ("log.pub.pem", 0o644, true),
+        ("log.pub.pem", 0o664, false),
+        ("host.secret", 0o644, false),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut next = 0;
+        let keys = open(dir.path(), &mut next).unwrap();
+        keys.rotate(&OsDisk, OwnRole::Log, &mut drawn(&mut next)).unwrap();
+        let path = dir.path().join(name);
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        if is_good {
+            open(dir.path(), &mut 200).unwrap();
+        } else {
+            let refused = refusal(dir.path());
+            assert!(refused.contains(&format!("has mode {mode:04o}")), "{refused}");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_plain_file_is_no_key_and_nothing_is_waited_for() {
+    for name in ["log.pem", "export.pub.pem"] {
+        let dir = tempfile::tempdir().unwrap();
+        open(dir.path(), &mut 0).unwrap();
+        let (path, kept) = (dir.path().join(name), dir.path().join("elsewhere"));
+        fs::rename(&path, &kept).unwrap();
+        std::os::unix::fs::symlink(&kept, &path).unwrap();
+        let refused = open(dir.path(), &mut 200).unwrap_err().to_string();
+        assert!(refused.contains("no plain file"), "{refused}");
+        fs::remove_file(&path).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(&path).status().unwrap();
+        assert!(made.success());
+        let refused = open(dir.path(), &mut 200).unwrap_err().to_string();
+        assert!(refused.contains("no plain file"), "{refused}");
+    }
+}

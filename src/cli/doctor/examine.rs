@@ -8,12 +8,11 @@ use std::sync::Arc;
 use super::Finding;
 use super::ledgers;
 use crate::cli::style::grouped;
-use crate::disk::{self, Access, Disk};
+use crate::disk::{Access, Disk};
 use crate::domain::leaf_hash;
 use crate::engine::{Layout, read_floor};
 use crate::journal::{self, Batch, CheckError, Floor, OpenError, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
-use crate::limits;
 use crate::store::{Snapshot, Store, StoreError};
 use crate::trust::{Inspected, KeyFolder, TrustError};
 
@@ -45,7 +44,7 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<Inspec
     let dir = data.join("keys");
     for name in ["log.pem", "export.pem", "log.pub.pem", "export.pub.pem"] {
         let path = dir.join(name);
-        if let Err(error) = disk::read_file(disk, &path, limits::KEY_FILE_BYTES_MAX) {
+        if let Err(error) = disk.open_plain(&path) {
             found.push(Finding::damaged("keys", error.to_string()).at(&path, None));
             return None;
         }
@@ -67,6 +66,7 @@ fn keys(disk: &dyn Disk, data: &Path, found: &mut Vec<Finding>) -> Option<Inspec
             let finding = Finding::damaged("keys", error.to_string());
             found.push(match &error {
                 TrustError::BrokenFile { path, .. } | TrustError::Io { path, .. } => finding.at(path, None),
+                TrustError::LooseMode { path, .. } => finding.at(path, None),
                 TrustError::MismatchedKeys { public, .. } => finding.at(public, None),
                 TrustError::MissingPrivateKey { missing, .. } => finding.at(missing, None),
                 TrustError::OtherRetiredKey(path) => finding.at(path, None),

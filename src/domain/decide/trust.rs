@@ -6,7 +6,7 @@ use crate::domain::command::{ChangeTrust, Reply};
 use crate::domain::event::EventBody;
 use crate::domain::payload::trust::{KeyRevoked, KeyRotated, RootAccepted, RootPinned, TrustRefused};
 use crate::domain::rejection::{Code, Refusal, Rejection};
-use crate::domain::trust::Trust;
+use crate::domain::trust::{RetiredKey, Trust};
 use crate::limits;
 
 impl Draft<'_> {
@@ -58,9 +58,18 @@ impl Draft<'_> {
     }
 
     fn note_rotation(&mut self, rotated: &KeyRotated) -> Result<Reply, Refusal> {
-        let replaced = self.trust(&rotated.enclave)?.replaced(&rotated.role);
-        if rotated.number <= replaced {
-            return Ok(Reply::Done);
+        let held = self.trust(&rotated.enclave)?;
+        let replaced = held.replaced(&rotated.role);
+        let is_it = |key: &&RetiredKey| key.role == rotated.role && key.number == rotated.number;
+        if let Some(known) = held.retired.iter().find(is_it) {
+            if (known.id, known.to) == (rotated.from, rotated.to) {
+                return Ok(Reply::Done);
+            }
+            let detail = format!(
+                "key {} of the role {} was recorded as another one",
+                rotated.number, rotated.role
+            );
+            return Err(Rejection::new(Code::NotContinuous, detail).into());
         }
         if rotated.number != replaced + 1 {
             let detail = format!(

@@ -33,7 +33,11 @@ impl Bench {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(1_769_860_800_000, 7));
         let disk = Arc::new(OsDisk);
-        let mut random = |bytes: &mut [u8]| bytes.fill(9);
+        let mut fill = 8;
+        let mut random = |bytes: &mut [u8]| {
+            fill += 1;
+            bytes.fill(fill);
+        };
         let keys = KeyFolder::open_or_create(disk.as_ref(), &folder.path().join("keys"), &mut random);
         let setup = Setup {
             dir: folder.path().to_owned(),
