@@ -20,6 +20,7 @@ mod lines;
 
 use std::collections::BTreeMap;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 
@@ -155,6 +156,7 @@ impl Disclosures {
                 let len = file.len()?;
                 let end = Lines::new(file.as_ref(), len).end_before(size)?;
                 if end < len {
+                    wipe(file.as_ref(), end..len)?;
                     file.set_len(end)?;
                     file.sync()?;
                 }
@@ -239,7 +241,7 @@ impl Disclosures {
     /// What is kept with an event.
     ///
     /// # Errors
-    /// What the disk said. A line that was damaged is not found.
+    /// What the disk said. A line that was damaged is not found, nor is what was in a file that is gone.
     pub fn get(&self, tenant: &TenantName, with: Seq) -> Result<Found, DisclosuresError> {
         let dir = self.dir.join(tenant.as_str());
         self.look_up(tenant, &dir)?;
@@ -248,13 +250,16 @@ impl Disclosures {
             return Ok(Found::default());
         };
         let find = || -> io::Result<Found> {
-            let file = self.disk.open(&path, Access::Read)?;
-            let len = len.map_or_else(|| file.len(), Ok)?;
             let mut found = Found::default();
+            let Some(file) = self.existing(&path, Access::Read)? else {
+                return Ok(found);
+            };
+            let len = len.map_or_else(|| file.len(), Ok)?;
             Lines::new(file.as_ref(), len).of_event(with, &mut |_, text| {
-                match Disclosure::parse(text) {
-                    Ok((disclosure, _)) => found.disclosures.push(disclosure),
-                    Err(_) => found.erased += 1,
+                match text.map(Disclosure::parse) {
+                    Some(Ok((disclosure, _))) => found.disclosures.push(disclosure),
+                    Some(Err(_)) => found.erased += 1,
+                    None => {}
                 }
                 Ok(())
             })?;
@@ -263,8 +268,8 @@ impl Disclosures {
         find().map_err(DisclosuresError::disk("read", &path))
     }
 
-    /// Writes over what is kept with an event, and flushes. What is erased already stays as it is. Called by the writer, and
-    /// at start.
+    /// Writes over what is kept with an event, and flushes; also over each line there that cannot be read, since it could be
+    /// one of them. What is erased already stays as it is. Called by the writer, and at start.
     ///
     /// # Errors
     /// What the disk said; the erasure is to be done again at the next start.
@@ -276,20 +281,32 @@ impl Disclosures {
             return Ok(());
         };
         let erase = || -> io::Result<()> {
-            let file = self.disk.open(&path, Access::Write)?;
+            let Some(file) = self.existing(&path, Access::Write)? else {
+                return Ok(());
+            };
             let len = len.map_or_else(|| file.len(), Ok)?;
             let mut over: Vec<(u64, Vec<u8>)> = Vec::new();
-            Lines::new(file.as_ref(), len).of_event(with, &mut |at, text| {
-                if !lines::is_erased(text) {
-                    let mut line = Vec::new();
-                    write_line(with, &"~".repeat(text.len()), &mut line);
-                    over.push((at, line));
+            Lines::new(file.as_ref(), len).of_event(with, &mut |place, text| {
+                if text.is_none_or(|text| !lines::is_erased(text)) {
+                    let bytes = (place.end - place.start) as usize;
+                    over.push((place.start, lines::blank(with, bytes)));
                 }
                 Ok(())
             })?;
             overwrite(file.as_ref(), &over)
         };
         erase().map_err(DisclosuresError::disk("erase in", &path))
+    }
+
+    /// A file that should be there. Without it there is nothing to show and nothing to erase.
+    fn existing(&self, path: &Path, access: Access) -> io::Result<Option<Arc<dyn DiskFile>>> {
+        match self.disk.open(path, access) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                tracing::error!(path = %path.display(), "a file of disclosures is gone");
+                Ok(None)
+            }
+            other => other.map(Some),
+        }
     }
 
     /// Makes the files of a tenant known.
@@ -339,6 +356,16 @@ fn place(files: Option<&Files>, dir: &Path, with: Seq) -> Option<(PathBuf, Optio
     let first = files.firsts.get(behind.checked_sub(1)?)?;
     let is_last = behind == files.firsts.len();
     Some((path_of(dir, *first), is_last.then_some(files.last_bytes)))
+}
+
+/// Writes over what is cut: half of it may be a value that was being erased.
+fn wipe(file: &dyn DiskFile, place: Range<u64>) -> io::Result<()> {
+    let blank = vec![b'~'; limits::DISCLOSURE_READ_BYTES];
+    for at in place.clone().step_by(blank.len()) {
+        let bytes = (place.end - at).min(blank.len() as u64);
+        file.write_at(&blank[..bytes as usize], at)?;
+    }
+    file.sync()
 }
 
 fn overwrite(file: &dyn DiskFile, over: &[(u64, Vec<u8>)]) -> io::Result<()> {

@@ -1,8 +1,10 @@
 //! The lines of one file: how one is written and read, and how those of an event are found.
 //!
-//! A line that its checksum does not fit is passed over: it is damaged, or half of it was erased when the power went.
+//! A line that its checksum does not fit is passed over: it is damaged, or half of it was erased when the power went. Only
+//! an erasure does not pass it over: nothing but its place says whose it was.
 
 use std::io;
+use std::ops::Range;
 
 use crate::disk::DiskFile;
 use crate::domain::Seq;
@@ -13,13 +15,28 @@ const SUM_DIGITS: usize = 8;
 const FRAME_BYTES: usize = SUM_DIGITS + 1 + 20 + 1 + 1;
 const LINE_BYTES_MAX: usize = limits::DISCLOSURE_BYTES_MAX + FRAME_BYTES;
 
-/// Takes the place of a line and its disclosure.
-pub(super) type Visitor<'a> = &'a mut dyn FnMut(u64, &str) -> io::Result<()>;
+/// Takes the place of a line, without its LF, and its disclosure; none for one that cannot be read.
+pub(super) type Visitor<'a> = &'a mut dyn FnMut(Range<u64>, Option<&str>) -> io::Result<()>;
 
 /// Appends a line.
 pub(super) fn write_line(with: Seq, text: &str, out: &mut Vec<u8>) {
     let rest = format!("{} {text}", with.0);
     out.extend_from_slice(format!("{:08x} {rest}\n", crc32c::crc32c(rest.as_bytes())).as_bytes());
+}
+
+/// What is written over `bytes` bytes, LF not counted, of a line that cannot be read: where they suffice, a line of which the
+/// disclosure is erased.
+pub(super) fn blank(with: Seq, bytes: usize) -> Vec<u8> {
+    let (mut line, mut none) = (Vec::new(), Vec::new());
+    write_line(with, "", &mut none);
+    match bytes.checked_sub(none.len() - 1) {
+        Some(rest) => {
+            write_line(with, &"~".repeat(rest), &mut line);
+            line.pop();
+        }
+        None => line.resize(bytes, b'~'),
+    }
+    line
 }
 
 /// Reads a line without its LF. None when it is not as it was written.
@@ -55,7 +72,7 @@ impl<'f> Lines<'f> {
         }
     }
 
-    /// Visits the lines kept with an event.
+    /// Visits the lines kept with an event, and whatever cannot be read between its neighbours that can.
     pub(super) fn of_event(&mut self, with: Seq, visit: Visitor<'_>) -> io::Result<()> {
         let mut at = self.first_from(with)?;
         while at < self.len {
@@ -63,8 +80,11 @@ impl<'f> Lines<'f> {
             let line = self.bytes(at, end)?;
             match read_line(&line) {
                 Some((other, _)) if other > with => break,
-                Some((other, text)) if other == with => visit(at, text)?,
-                Some(_) | None => {}
+                Some((other, text)) if other == with => visit(at..end, Some(text))?,
+                Some(_) => {}
+                // What is longer than any line does not end with an LF: the byte where it was cut is part of it.
+                None if end < self.len && self.bytes(end, end + 1)? != b"\n" => visit(at..end + 1, None)?,
+                None => visit(at..end, None)?,
             }
             at = end + 1;
         }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 
 use super::*;
 use crate::disk::OsDisk;
+use crate::domain::Digest;
 use crate::domain::canonical::Value;
 
 fn tenant() -> TenantName {
@@ -156,6 +157,123 @@ fn an_erased_value_is_nowhere_in_the_files_and_the_others_stay() {
     check(&again, 26..60, 3_000);
     disclosures.erase(&tenant(), Seq(27)).unwrap();
     disclosures.erase(&"other".parse().unwrap(), Seq(27)).unwrap();
+}
+
+/// One of a value that shares nothing with that of any other.
+fn unlike(seq: u64, number: u64) -> Kept {
+    let piece = |at: u64| Digest::of(format!("{seq} {number} {at}").as_bytes()).to_string();
+    let mut salt = [0; 32];
+    salt[..8].copy_from_slice(&seq.to_be_bytes());
+    salt[8..16].copy_from_slice(&number.to_be_bytes());
+    let value = Value::String((0..6).map(piece).collect());
+    Kept {
+        disclosure: Disclosure::new(&salt, "token", &value),
+        with: Seq(seq),
+    }
+}
+
+fn all_unlike(seq: u64) -> Vec<Disclosure> {
+    (0..count_of(seq))
+        .map(|number| unlike(seq, number).disclosure)
+        .collect()
+}
+
+fn fill_unlike(disclosures: &Disclosures, events: std::ops::Range<u64>) {
+    for seq in events {
+        let batch: Vec<_> = (0..count_of(seq))
+            .map(|number| (tenant(), unlike(seq, number)))
+            .collect();
+        disclosures.append(&batch).unwrap();
+    }
+}
+
+#[track_caller]
+fn check_unlike(disclosures: &Disclosures, events: std::ops::Range<u64>) {
+    for seq in events {
+        let found = disclosures.get(&tenant(), Seq(seq)).unwrap();
+        assert_eq!(found.disclosures, all_unlike(seq), "event {seq}");
+    }
+}
+
+/// Whether a piece of a value is left. The first 80 characters of a disclosure are salt and name, which are alike here.
+fn is_left(file: &[u8], disclosure: &Disclosure) -> bool {
+    let mut pieces = disclosure.as_str().as_bytes()[80..].windows(40).step_by(13);
+    pieces.any(|piece| file.windows(piece.len()).any(|window| window == piece))
+}
+
+#[test]
+fn an_erasure_that_was_torn_is_completed_wherever_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let disclosures = open(folder.path());
+    fill_unlike(&disclosures, 0..30);
+    let path = folder.path().join(format!("disclosures/acme/{:020}.sd", 1));
+    for with in [25, 29] {
+        let before = std::fs::read(&path).unwrap();
+        let gone = disclosures.get(&tenant(), Seq(with)).unwrap().disclosures;
+        disclosures.erase(&tenant(), Seq(with)).unwrap();
+        let after = std::fs::read(&path).unwrap();
+        let changed: Vec<usize> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+        for at in changed.iter().step_by(11) {
+            // What came to the disk is the first part, or the last.
+            for torn in [
+                [&after[..*at], &before[*at..]].concat(),
+                [&before[..*at], &after[*at..]].concat(),
+            ] {
+                std::fs::write(&path, &torn).unwrap();
+                let again = open(folder.path());
+                again.cut(&tenant(), Seq(30)).unwrap();
+                again.erase(&tenant(), Seq(with)).unwrap();
+                let file = std::fs::read(&path).unwrap();
+                for disclosure in &gone {
+                    assert!(!is_left(&file, disclosure), "event {with}, torn at {at}");
+                }
+                check_unlike(&again, 0..25);
+                check_unlike(&again, 26..29);
+            }
+        }
+        std::fs::write(&path, &after).unwrap();
+    }
+}
+
+#[test]
+fn a_line_that_cannot_be_read_is_erased_with_the_event_that_it_could_be_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let disclosures = open(folder.path());
+    fill_unlike(&disclosures, 0..30);
+    let path = folder.path().join(format!("disclosures/acme/{:020}.sd", 1));
+    let whole = std::fs::read(&path).unwrap();
+    let gone = disclosures.get(&tenant(), Seq(25)).unwrap().disclosures;
+    let text = String::from_utf8(whole.clone()).unwrap();
+    let begin = text.find(gone[0].as_str()).unwrap() - 12;
+    let end = text.find(gone[1].as_str()).unwrap() + gone[1].as_str().len();
+    for at in begin..=end {
+        for byte in [b'\n', b'~', whole[at] ^ 1] {
+            let mut bytes = whole.clone();
+            bytes[at] = byte;
+            std::fs::write(&path, &bytes).unwrap();
+            let again = open(folder.path());
+            for _ in 0..2 {
+                again.erase(&tenant(), Seq(25)).unwrap();
+            }
+            let file = std::fs::read(&path).unwrap();
+            assert_eq!(file.len(), whole.len());
+            for disclosure in &gone {
+                assert!(!is_left(&file, disclosure), "{byte} at {at}");
+            }
+            check_unlike(&again, 0..25);
+            check_unlike(&again, 27..30);
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_gone_has_nothing_to_show_or_erase() {
+    let folder = tempfile::tempdir().unwrap();
+    let disclosures = open(folder.path());
+    fill(&disclosures, 0..9, 60);
+    std::fs::remove_file(folder.path().join(format!("disclosures/acme/{:020}.sd", 1))).unwrap();
+    assert_eq!(disclosures.get(&tenant(), Seq(5)).unwrap(), Found::default());
+    disclosures.erase(&tenant(), Seq(5)).unwrap();
 }
 
 #[test]
