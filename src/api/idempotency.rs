@@ -12,6 +12,8 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 
 use super::Api;
+use super::auth::Caller;
+use super::binding::Binding;
 use super::error::ApiError;
 use super::request::{parse_whole, read_body};
 use crate::domain::apply::apply;
@@ -53,14 +55,14 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Keyed<T> {
 }
 
 impl<T> Keyed<T> {
-    /// The key of the request for `route`, when it has one.
+    /// The key of a caller's request for a route, when it has one.
     ///
     /// # Errors
     /// Keys in header and body.
-    pub fn key(
+    pub async fn key(
         &self,
-        api: &Api,
-        route: &str,
+        api: &Arc<Api>,
+        (caller, route): (&Caller, &str),
         in_body: Option<&str>,
     ) -> Result<Option<Idempotency>, ApiError> {
         if self.header.is_some() && in_body.is_some() {
@@ -68,17 +70,9 @@ impl<T> Keyed<T> {
             return Err(ApiError::field("invalid_field", "/idempotencyKey", detail));
         }
         let key = self.header.as_deref().or(in_body);
-        Ok(key.map(|key| bind(api, route, key, &self.whole)))
-    }
-}
-
-/// Binds a key to a route and to the body that it came with.
-pub fn bind(api: &Api, route: &str, key: &str, body: &Intake) -> Idempotency {
-    let secret = api.engine().keys().idempotency();
-    Idempotency {
-        body: secret.authenticate(&[route.as_bytes(), b"\n", &body.bytes()].concat()),
-        key: key.to_owned(),
-        route: route.to_owned(),
+        let Some(key) = key else { return Ok(None) };
+        let binding = Binding::find(api, caller, Some(&self.whole)).await?;
+        Ok(Some(binding.bind(route, key, &self.whole)))
     }
 }
 

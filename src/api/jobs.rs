@@ -244,7 +244,9 @@ pub async fn replay(
     asked: Keyed<Reason>,
 ) -> Result<Response, ApiError> {
     let Id(job) = id.map_err(|_| ApiError::not_found("job"))?;
-    let idempotency = asked.key(&api, &format!("jobs/{job}/replay"), None)?;
+    let idempotency = asked
+        .key(&api, (&caller, &format!("jobs/{job}/replay")), None)
+        .await?;
     let command = Command::ReplayJob {
         job,
         reason: reason_of(asked.body.reason, &headers),

@@ -10,6 +10,7 @@ mod artifacts;
 mod assets;
 mod attempts;
 mod auth;
+mod binding;
 mod body;
 mod bundle_content;
 mod bundles;

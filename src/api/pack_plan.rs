@@ -35,7 +35,7 @@ pub struct PlanView {
     /// The longest chain of steps that wait for each other.
     #[schema(value_type = Vec<String>)]
     critical_path: Vec<StepName>,
-    /// Inputs after defaults were filled in.
+    /// Inputs after defaults were filled in, without those that are sensitive.
     #[schema(value_type = Object)]
     inputs: BTreeMap<String, Value>,
     #[schema(value_type = String)]

@@ -103,7 +103,9 @@ pub async fn start(
     caller: Caller,
     new: Keyed<NewRun>,
 ) -> Result<Response, ApiError> {
-    let idempotency = new.key(&api, "pack-runs", new.body.idempotency_key.as_deref())?;
+    let idempotency = new
+        .key(&api, (&caller, "pack-runs"), new.body.idempotency_key.as_deref())
+        .await?;
     let new = new.body;
     if let Some(correlation_id) = &new.correlation_id {
         check_label("/correlationId", correlation_id)?;

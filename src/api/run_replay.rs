@@ -60,7 +60,9 @@ pub async fn replay_at(
     asked: Keyed<Replay>,
 ) -> Result<Response, ApiError> {
     let Id(run) = id.map_err(|_| ApiError::not_found("run"))?;
-    let idempotency = asked.key(api, &format!("{place}/{run}/replay"), None)?;
+    let idempotency = asked
+        .key(api, (caller, &format!("{place}/{run}/replay")), None)
+        .await?;
     let choice = match (&asked.body.steps, asked.body.failed) {
         (Some(steps), false) => Choice::Named(steps.clone()),
         (None, true) => Choice::NotCompleted,

@@ -187,7 +187,9 @@ pub async fn start(
     caller: Caller,
     new: Keyed<NewGraph>,
 ) -> Result<Response, ApiError> {
-    let idempotency = new.key(&api, "runs", new.body.idempotency_key.as_deref())?;
+    let idempotency = new
+        .key(&api, (&caller, "runs"), new.body.idempotency_key.as_deref())
+        .await?;
     let new = new.body;
     if let Some(correlation_id) = &new.correlation_id {
         check_label("/correlationId", correlation_id)?;

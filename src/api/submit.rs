@@ -12,8 +12,9 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::auth::Caller;
+use super::binding::Binding;
 use super::error::{ApiError, Problem, created};
-use super::idempotency::{Keyed, bind, mark};
+use super::idempotency::{Keyed, mark};
 use super::job_shapes::{ConcurrencyShape, RetryShape};
 use super::job_view::JobView;
 use super::jobs::alone;
@@ -196,7 +197,7 @@ pub async fn submit(
     caller: Caller,
     new: Keyed<NewJob>,
 ) -> Result<Response, ApiError> {
-    let key = new.key(&api, ROUTE, new.body.key())?;
+    let key = new.key(&api, (&caller, ROUTE), new.body.key()).await?;
     let command = Command::SubmitJob(Box::new(new.body.into_submit(new.whole, key)?));
     api.make_job(&caller, command).await
 }
@@ -277,9 +278,9 @@ impl SubmittedItem {
 }
 
 /// One item of a batch, with its own key.
-fn item_command(api: &Api, item: &RawValue) -> Result<Command, ApiError> {
+fn item_command(binding: &Binding, item: &RawValue) -> Result<Command, ApiError> {
     let (new, whole) = parse_whole::<NewJob>(item.get().as_bytes())?;
-    let key = new.key().map(|key| bind(api, ROUTE, key, &whole));
+    let key = new.key().map(|key| binding.bind(ROUTE, key, &whole));
     Ok(Command::SubmitJob(Box::new(new.into_submit(whole, key)?)))
 }
 
@@ -295,11 +296,12 @@ pub async fn submit_batch(
         let detail = format!("at most {} items", limits::BATCH_ITEMS_MAX);
         return Err(ApiError::field("too_large", "/items", detail));
     }
+    let binding = Binding::find(&api, &caller, None).await?;
     let mut commands = Vec::with_capacity(new.items.len());
     let mut places = Vec::with_capacity(new.items.len());
     let mut results: Vec<Option<Result<(Job, bool), ApiError>>> = Vec::with_capacity(new.items.len());
     for (index, item) in new.items.iter().enumerate() {
-        match item_command(&api, item) {
+        match item_command(&binding, item) {
             Ok(command) => {
                 commands.push(command);
                 places.push(index);

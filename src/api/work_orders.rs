@@ -46,7 +46,9 @@ pub async fn issue(
     caller: Caller,
     new: Keyed<NewWorkOrder>,
 ) -> Result<Response, ApiError> {
-    let idempotency = new.key(&api, "work-orders", new.body.idempotency_key.as_deref())?;
+    let idempotency = new
+        .key(&api, (&caller, "work-orders"), new.body.idempotency_key.as_deref())
+        .await?;
     let tenant = caller.tenant()?.clone();
     let order = asked_for(&api, &tenant, new.body).await?;
     let whose = tenant.clone();

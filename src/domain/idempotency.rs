@@ -1,7 +1,7 @@
 //! Idempotency keys: the same request, sent twice, is done once.
 //!
-//! A key is bound to a tenant, a route and the body it came with. It is recorded with what it made, so it lives exactly as
-//! long, survives restarts, and is rebuilt with everything else.
+//! A key is bound to a tenant, a person, a route and the body it came with, without the values of redacted fields. It is
+//! recorded with what it made, so it lives exactly as long, survives restarts, and is rebuilt with everything else.
 
 use serde::{Deserialize, Serialize};
 

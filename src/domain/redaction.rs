@@ -19,7 +19,9 @@ mod policy;
 mod reserved;
 
 pub use self::disclosure::{Disclosure, DisclosureError, Opened, SALT_BYTES, read_digest, write_digest};
-pub use self::fields::{FieldsError, Salts, Seed, Shown, disclose, look, put_digests, redact, references};
+pub use self::fields::{
+    FieldsError, Salts, Seed, Shown, blank, disclose, look, put_digests, redact, references,
+};
 pub use self::pointer::{Pointer, PointerError};
 pub use self::policy::{FULL, INTAKE, OPERATIONAL, Policy, RUN_INPUTS_TYPE, Rule, STEP_TYPE};
 pub use self::reserved::reserved_name;

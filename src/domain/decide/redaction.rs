@@ -18,8 +18,8 @@ use crate::domain::payload::redaction::{
     DisclosureErased, DisclosureRead, RedactionPolicyDeleted, RedactionPolicySet,
 };
 use crate::domain::redaction::{
-    DIGESTS, Disclosure, FULL, INTAKE, Kept, OPERATIONAL, Pointer, Rule, Sensitive, look, put_digests,
-    read_digest, redact, reserved_name, write_digest,
+    DIGESTS, Disclosure, FULL, FieldsError, INTAKE, Kept, OPERATIONAL, Pointer, Rule, Sensitive, look,
+    put_digests, read_digest, redact, reserved_name, write_digest,
 };
 use crate::domain::rejection::{Code, Refusal, Rejection};
 use crate::domain::run::Run;
@@ -82,10 +82,16 @@ impl Draft<'_> {
             Payload::Text(_) => return Err(no_fields(named.is_empty()).into()),
         };
         let mut value = parse(text.as_str().as_bytes()).map_err(|_| no_fields(named.is_empty()))?;
-        let mut pointers: BTreeSet<Pointer> = by_policy;
-        // What a policy names need not be in each payload.
-        pointers.retain(|pointer| look(&value, pointer).is_ok());
-        pointers.extend(named.iter().cloned());
+        let mut pointers: BTreeSet<Pointer> = named.clone();
+        for pointer in by_policy {
+            match look(&value, &pointer) {
+                // What a policy names need not be in each payload; what is there must not be let through.
+                Err(FieldsError::Nothing(_)) => {}
+                Ok(()) | Err(_) => {
+                    pointers.insert(pointer);
+                }
+            }
+        }
         if pointers.is_empty() {
             return Ok((request.payload.clone(), None));
         }

@@ -18,7 +18,7 @@ use crate::domain::{JobId, StepName, Timestamp};
 pub struct Plan {
     /// The longest chain of steps that wait for each other, first to last; of equally long ones that of the first steps.
     pub critical_path: Vec<StepName>,
-    /// Inputs after defaults were filled in.
+    /// Inputs after defaults were filled in, without those that are sensitive.
     pub inputs: BTreeMap<String, Value>,
     /// Every step, such that each stands behind all it needs; side by side they are in the order of the source.
     pub order: Vec<Placed>,
@@ -81,7 +81,7 @@ impl PackSpec {
     /// # Errors
     /// As a start of the run: inputs that are missing, unknown or of the wrong type.
     pub fn plan(&self, given: &BTreeMap<String, Value>) -> Result<Plan, Rejection> {
-        let inputs = resolve_inputs(self, given)?;
+        let mut inputs = resolve_inputs(self, given)?;
         let graph = self.graph();
         // A parsed pack has no cycle; of one that came otherwise nothing can be told.
         let indexes = graph.order().unwrap_or_default();
@@ -97,6 +97,7 @@ impl PackSpec {
             id: self.steps[*index as usize].id.clone(),
         });
         let order = order.collect();
+        inputs.retain(|name, _| self.inputs.get(name).is_some_and(|input| !input.sensitive));
         Ok(Plan {
             critical_path: self.longest_chain(&graph, &depths),
             inputs,

@@ -112,6 +112,21 @@ pub fn redact(
     Ok(made)
 }
 
+/// Puts `null` in the place of each field that is there: what is left says nothing of their values.
+pub fn blank(value: &mut Value, pointers: &BTreeSet<Pointer>) {
+    for pointer in pointers {
+        if look(value, pointer).is_err() {
+            continue;
+        }
+        let Some((name, way)) = pointer.parts().split_last() else {
+            continue;
+        };
+        if let Some(Value::Object(members)) = walk(value, way) {
+            members.insert(name.clone(), Value::Null);
+        }
+    }
+}
+
 /// Adds digests to those of an object.
 pub fn put_digests(members: &mut BTreeMap<String, Value>, digests: impl IntoIterator<Item = Digest>) {
     let mut texts: BTreeSet<String> = digests.into_iter().map(|digest| write_digest(&digest)).collect();
