@@ -208,6 +208,9 @@ impl From<IssueError> for ApiError {
             IssueError::Write(WriteError::Content { pointer, detail }) => {
                 ApiError::field("order_invalid", pointer, detail)
             }
+            IssueError::Write(WriteError::SensitiveInput { ref pointer, .. }) => {
+                ApiError::field("sensitive_input", pointer.clone(), error.to_string())
+            }
             IssueError::Write(WriteError::Statement(error)) => {
                 ApiError::invalid("order_invalid", error.to_string())
             }

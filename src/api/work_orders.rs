@@ -47,7 +47,11 @@ pub async fn issue(
     new: Keyed<NewWorkOrder>,
 ) -> Result<Response, ApiError> {
     let idempotency = new
-        .key(&api, (&caller, "work-orders"), new.body.idempotency_key.as_deref())
+        .key(
+            &api,
+            (&caller, "work-orders"),
+            new.body.idempotency_key.as_deref(),
+        )
         .await?;
     let tenant = caller.tenant()?.clone();
     let order = asked_for(&api, &tenant, new.body).await?;

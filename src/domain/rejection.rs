@@ -104,6 +104,8 @@ codes! {
     InvalidInput = "invalid_input", Invalid;
     /// A sensitive field that is no field of the payload.
     SensitiveField = "sensitive_field", Invalid;
+    /// An input of a work order that its pack calls sensitive.
+    SensitiveInput = "sensitive_input", Invalid;
     /// A payload outside the canonical profile, which has no fields that could be taken out.
     SensitiveText = "sensitive_text", Invalid;
     /// A name that redaction uses.

@@ -4,8 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastness::bundle::tar::{TarReader, TarWriter};
 use fastness::bundle::transport::{FrameReader, FrameWriter};
-use fastness::domain::command::{Command, OrderCommand};
+use fastness::domain::command::{Command, OrderCommand, OrderContent, OrderRun, RegisterPack};
+use fastness::domain::event::Actor;
+use fastness::domain::order::AskedRun;
+use fastness::domain::payload::orders::WorkorderImported;
 use fastness::domain::token::Scope;
+use fastness::domain::{OrderId, Timestamp};
 use serde_json::{Value, json};
 
 use crate::support::appliance::{Ask, Reply, TestAppliance, files};
@@ -749,4 +753,66 @@ fn secrets_that_an_order_needs_may_be_set_until_it_starts() {
         .send(&set.header("content-type", "application/octet-stream"));
     assert!(set.status < 300, "{}", set.json());
     assert_eq!(pair.act(&id, "start").expect(200)["state"], "reported");
+}
+
+const GUARDED: &str = "\
+apiVersion: fastness/v1
+kind: Pack
+metadata: {name: guarded}
+spec:
+  inputs: {token: {type: string, sensitive: true}}
+  steps:
+    - {id: people, gate: approval}
+";
+
+#[test]
+fn an_order_with_a_sensitive_input_is_neither_issued_nor_taken_in() {
+    let pair = pair();
+    let runs = json!([{"pack": "guarded", "inputs": {"token": "hunter2"}}]);
+    let body = pair.body(&[GUARDED], &runs).to_string();
+    let refused = pair.hub.post("/api/v1/work-orders", body);
+    assert_eq!(refused.problem(422), "sensitive_input");
+    assert_eq!(refused.json()["errors"][0]["pointer"], "/runs/0/inputs/token");
+    assert!(!String::from_utf8_lossy(&refused.body).contains("hunter2"));
+    assert!(!pair.hub.folder().join("orders").exists());
+    // As a hub of before would have written it.
+    let spec = fastness::domain::pack::PackSpec::parse(GUARDED.as_bytes()).unwrap();
+    let name: fastness::domain::RunName = "guarded".parse().unwrap();
+    let content = OrderContent {
+        runs: vec![OrderRun {
+            inputs: [(
+                "token".to_owned(),
+                fastness::domain::canonical::Value::String("hunter2".to_owned()),
+            )]
+            .into(),
+            name: name.clone(),
+            pack: spec.name.clone(),
+        }],
+        packs: vec![RegisterPack {
+            plan_hash: fastness::domain::pack::plan_hash(&spec),
+            source: GUARDED.to_owned(),
+            spec,
+        }],
+    };
+    let digest = fastness::domain::Digest::of(b"x");
+    let imported = WorkorderImported {
+        approvers: 0,
+        expires_at: None,
+        hub: enclave(&pair.hub).parse().unwrap(),
+        key_id: digest,
+        order_id: OrderId::derive(Timestamp::from_ms(1), 1, 0),
+        origin: "fastness/0123456789abcdef/default".to_owned(),
+        persons: Vec::new(),
+        runs: vec![AskedRun {
+            inputs: Some(digest),
+            name,
+            pack: content.packs[0].spec.name.clone(),
+        }],
+        tar_sha256: digest,
+    };
+    let command = Command::Order(Box::new(OrderCommand::Import(imported, content)));
+    let (tenant, actor) = ("default".parse().unwrap(), Actor::system("test"));
+    let taken = pair.plant.engine.submit(&tenant, &actor, command);
+    let refused = pair.plant.runtime.block_on(taken).unwrap_err();
+    assert!(refused.to_string().starts_with("sensitive_input"), "{refused}");
 }

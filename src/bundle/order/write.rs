@@ -12,6 +12,7 @@ use crate::bundle::manifest::Subject;
 use crate::bundle::tar::{TarError, TarWriter};
 use crate::bundle::transport::FrameWriter;
 use crate::domain::canonical::Value;
+use crate::domain::command::OrderContent;
 use crate::domain::order::{AskedRun, CarriedPack};
 use crate::domain::{Digest, EnclaveName, OrderId, PackName, RunName, TenantName, Timestamp};
 use crate::limits;
@@ -70,6 +71,14 @@ pub enum WriteError {
         pointer: String,
         /// What is wrong with it.
         detail: String,
+    },
+    /// An input that its pack calls sensitive: an order carries inputs as they are, and events name them by digest.
+    #[error("the input {name} is sensitive, and a work order cannot keep it out of the record")]
+    SensitiveInput {
+        /// Where it stands in what was asked for.
+        pointer: String,
+        /// Its name.
+        name: String,
     },
     /// The statement could not be signed.
     #[error("manifest: {0}")]
@@ -138,8 +147,22 @@ pub fn order(sender: &Sender, id: OrderId, new: &NewOrder, key: &PrivateKey) -> 
         tenant: sender.tenant.clone(),
     };
     let statement = Statement::Order(Box::new(predicate.clone()), subject).checked()?;
-    content_of(&predicate, &members).map_err(|error| at(place_of(new, error.member), error))?;
+    let content = content_of(&predicate, &members).map_err(|error| at(place_of(new, error.member), error))?;
+    check_inputs(new, &content)?;
     seal(statement, &members, key)
+}
+
+fn check_inputs(new: &NewOrder, content: &OrderContent) -> Result<(), WriteError> {
+    for (index, run) in new.runs.iter().enumerate() {
+        let pack = content.packs.iter().find(|pack| pack.spec.name == run.pack);
+        if let Some(name) = pack.and_then(|pack| pack.spec.sensitive_of(&run.inputs)) {
+            return Err(WriteError::SensitiveInput {
+                pointer: format!("/runs/{index}/inputs/{name}"),
+                name: name.to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Where in what was asked for the trouble lies.

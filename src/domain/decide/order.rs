@@ -105,6 +105,7 @@ impl Draft<'_> {
         if imported.expires_at.is_some_and(|end| end <= self.stamp.at) {
             return Err(Rejection::new(Code::OrderExpired, "the time of the order is over").into());
         }
+        check_inputs(content)?;
         self.try_start(imported, content)?;
         self.emit_order(id, EventBody::WorkorderImported(Box::new(imported.clone())))?;
         self.reply_order(id)
@@ -370,6 +371,21 @@ impl Draft<'_> {
     fn reply_order(&self, id: OrderId) -> Result<Reply, Refusal> {
         Ok(Reply::Order(Box::new(self.order_row(id)?), OrderNovelty::Changed))
     }
+}
+
+/// An order carries inputs as they are, and events name them by digest: nothing in it can be redacted or erased.
+fn check_inputs(content: &OrderContent) -> Result<(), Rejection> {
+    for run in &content.runs {
+        let pack = content.packs.iter().find(|pack| pack.spec.name == run.pack);
+        if let Some(name) = pack.and_then(|pack| pack.spec.sensitive_of(&run.inputs)) {
+            let detail = format!(
+                "the run {}: the input {name} is sensitive, and a work order cannot keep it out of the record",
+                run.name
+            );
+            return Err(Rejection::new(Code::SensitiveInput, detail));
+        }
+    }
+    Ok(())
 }
 
 fn illegal(order: &ReceivedOrder, wish: &str) -> Refusal {

@@ -48,6 +48,12 @@ impl PackSpec {
     pub fn step(&self, id: &StepName) -> Option<&StepSpec> {
         self.steps.iter().find(|step| step.id == *id)
     }
+
+    /// The first of these inputs that is sensitive.
+    pub fn sensitive_of<'i>(&self, inputs: &'i BTreeMap<String, Value>) -> Option<&'i str> {
+        let is_sensitive = |name: &&String| self.inputs.get(*name).is_some_and(|input| input.sensitive);
+        inputs.keys().find(is_sensitive).map(String::as_str)
+    }
 }
 
 /// SHA-256 of the canonical bytes of the definition. Whoever holds the event `pack.registered` finds it again with
