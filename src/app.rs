@@ -20,8 +20,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
 use crate::bundle::import::{self, ImportError};
+use crate::bundle::kept;
 use crate::bundle::order::intake;
-use crate::bundle::replay::sweep_scratch;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -163,7 +163,7 @@ impl App {
         let output = Output::open(data.join("output"), disk.clone())?;
         let secrets = Secrets::new(data.join("secrets"), disk.clone());
         sweep_secrets(&engine, &secrets).await?;
-        sweep_scratch(&data);
+        settle_bundles(&engine).await?;
         let imports = engine.clone();
         let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
         if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
@@ -385,6 +385,16 @@ pub fn probe_store(path: &Path) -> Result<(), crate::store::StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk::OsDisk);
     let store = Store::open(&disk, path)?;
     store.read()?.position().map(drop)
+}
+
+/// What a crash left of exports. Where it cannot be removed, everything is served all the same.
+async fn settle_bundles(engine: &Handle) -> Result<(), AppError> {
+    let engine = engine.clone();
+    let settled = tokio::task::spawn_blocking(move || kept::settle(&engine)).await;
+    if let Err(error) = settled.map_err(|error| Fatal(error.to_string()))? {
+        tracing::error!(%error, "what was left in the folder of bundles is not removed");
+    }
+    Ok(())
 }
 
 /// The first start makes a tenant and one token with every right. The secret is written before the token is made, so a

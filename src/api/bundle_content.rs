@@ -18,6 +18,7 @@ use super::auth::Caller;
 use super::bundles::find;
 use super::error::ApiError;
 use super::ranges::{Content, not_modified};
+use super::redaction::may_show;
 use super::request::Id;
 use crate::bundle::export;
 use crate::domain::command::{BundleCommand, Command};
@@ -25,7 +26,8 @@ use crate::domain::payload::bundles::BundleDownloaded;
 use crate::domain::{Digest, TenantName};
 use crate::limits;
 
-/// The file of a bundle; with `Range` a part of it, and with `If-Range` only of the same bytes.
+/// The file of a bundle; with `Range` a part of it, and with `If-Range` only of the same bytes. One that shows redacted fields
+/// needs the scope `orch:admin` as well.
 #[utoipa::path(get, path = "/api/v1/bundles/{id}/content", tag = "bundles", params(("id" = String, Path)),
     responses((status = 200, body = Vec<u8>, content_type = "application/zstd"),
         (status = 206, description = "The range asked for"), (status = 304, description = "Not modified"),
@@ -49,6 +51,9 @@ async fn open(
     (method, headers): (&Method, &HeaderMap),
 ) -> Result<Response, ApiError> {
     let found = find(api, caller, id).await?;
+    if found.shows_values() {
+        may_show(caller)?;
+    }
     let path = export::bundle_path(api.engine().dir(), found.id);
     let file = api.blocking(move |_| match File::open(&path) {
         Ok(file) => Ok(Some(file)),

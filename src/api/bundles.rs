@@ -20,6 +20,7 @@ use super::imports::Brought;
 use super::request::{Id, OptionalJson, Query, header_text};
 use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Keys};
+use crate::bundle::kept;
 use crate::bundle::reemit::{Wanted, reemit};
 use crate::bundle::{Options, Report, peek, verify};
 use crate::domain::command::Command;
@@ -232,7 +233,7 @@ pub async fn find(
 }
 
 fn bundles_of(api: &Api, tenant: &TenantName) -> Result<Vec<Exported>, ApiError> {
-    export::list(api.engine(), tenant).map_err(|error| ApiError::internal(error.to_string()))
+    kept::list(api.engine(), tenant).map_err(|error| ApiError::internal(error.to_string()))
 }
 
 /// The keys that a request brings: both of an origin, or none.
@@ -282,9 +283,9 @@ impl From<ExportError> for ApiError {
             ExportError::Roots(error) => error.into(),
             ExportError::NoPolicy(_) => ApiError::field("unknown_policy", "/redaction", error.to_string()),
             ExportError::Disclosures(error) => error.into(),
-            ExportError::Missing(_) | ExportError::Fold(..) | ExportError::Write(_) => {
-                ApiError::internal(error.to_string())
-            }
+            ExportError::ErasedMeanwhile => ApiError::conflict("erased_meanwhile", error.to_string()),
+            ExportError::Missing(_) => ApiError::disclosure_missing(error.to_string()),
+            ExportError::Fold(..) | ExportError::Write(_) => ApiError::internal(error.to_string()),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use axum::Json as Answer;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::header;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use futures_util::stream;
@@ -22,7 +22,8 @@ use super::error::ApiError;
 use super::jobs::Reason;
 use super::request::OptionalJson;
 use crate::bundle::disclosures::{Showing, write_lines};
-use crate::bundle::export::{ExportError, remove_disclosing};
+use crate::bundle::export::ExportError;
+use crate::bundle::kept::remove_disclosing;
 use crate::bundle::replay::ScratchFolder;
 use crate::disclosures::DisclosuresError;
 use crate::domain::canonical::CanonicalText;
@@ -33,11 +34,18 @@ use crate::domain::{Hasher, JobId, RunId, Seq, TenantName};
 use crate::engine::whole;
 use crate::limits;
 
+impl ApiError {
+    /// Values of redacted fields that should be here are not: the folder of disclosures is damaged.
+    pub fn disclosure_missing(detail: impl Into<String>) -> Self {
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "disclosure_missing", detail)
+    }
+}
+
 impl From<DisclosuresError> for ApiError {
     fn from(error: DisclosuresError) -> Self {
         match error {
             DisclosuresError::Disk { cause, .. } => ApiError::storage(&cause),
-            DisclosuresError::Odd { .. } => ApiError::internal(error.to_string()),
+            DisclosuresError::Odd { .. } => ApiError::disclosure_missing(error.to_string()),
         }
     }
 }
@@ -104,7 +112,7 @@ impl Api {
         let (as_of, redacted, kept_with) = self.record_redaction((&tenant, &actor), command).await?;
         let value = self.blocking(move |api| {
             let disclosures = api.engine().disclosures();
-            whole(disclosures, &tenant, kept_with, &redacted).map_err(ApiError::internal)
+            whole(disclosures, &tenant, kept_with, &redacted).map_err(ApiError::disclosure_missing)
         });
         let value = value.await?.to_raw();
         Ok(Answer(Disclosed {

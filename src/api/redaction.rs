@@ -115,17 +115,28 @@ impl Api {
         policy: Option<String>,
     ) -> Result<Showing, ApiError> {
         let shows = policy.as_deref().is_some_and(|name| name != OPERATIONAL);
-        if shows && !caller.token.scopes.contains(&Scope::Admin) {
-            let detail = format!(
-                "to show redacted fields needs the scope {}",
-                Scope::Admin.as_str()
-            );
-            return Err(ApiError::forbidden("scope_required", detail));
+        if shows {
+            may_show(caller)?;
         }
         let tenant = caller.tenant()?.clone();
         self.blocking(move |api| Ok(Showing::find(api.engine(), &tenant, policy.as_deref())?))
             .await
     }
+}
+
+/// Whether a caller may see redacted fields.
+///
+/// # Errors
+/// Without the scope of administrators.
+pub fn may_show(caller: &Caller) -> Result<(), ApiError> {
+    if caller.token.scopes.contains(&Scope::Admin) {
+        return Ok(());
+    }
+    let detail = format!(
+        "to show redacted fields needs the scope {}",
+        Scope::Admin.as_str()
+    );
+    Err(ApiError::forbidden("scope_required", detail))
 }
 
 /// Gives a policy its rules. The policy `intake` is applied to the payloads of jobs from now on; what was recorded stays.

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::contents::Carried;
 use super::disclosures::{Counts, Showing, write_lines};
-use super::import::{ImportError, digest_of};
+use super::import::ImportError;
+use super::kept::keep;
 use super::manifest::{Redaction, file_name};
 use super::members::Member;
 use super::reemit::StoredBundle;
@@ -79,6 +80,9 @@ pub struct ExportAsk {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Exported {
+    /// Events of the ledger when what it shows of redacted fields was looked up; none where it shows none, and in older notes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub as_of: Option<u64>,
     /// Length of the file.
     pub bytes: u64,
     /// SHA-256 of the file: which very bytes a part of it was taken from.
@@ -108,6 +112,16 @@ pub struct Exported {
     pub tenant: TenantName,
 }
 
+impl Exported {
+    /// Whether redacted fields are in it. Notes of imported ledgers from before it was noted are taken to show some.
+    pub fn shows_values(&self) -> bool {
+        match &self.redaction {
+            Some(redaction) => redaction.shown > 0,
+            None => self.tenant.is_foreign(),
+        }
+    }
+}
+
 /// Why nothing was exported.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
@@ -135,6 +149,9 @@ pub enum ExportError {
         "disclosures of event {0} are not there, and were not erased: the folder of disclosures is damaged"
     )]
     Missing(u64),
+    /// What is to be shown was erased while the bundle was written.
+    #[error("redacted fields of the range were erased while the bundle was written; export it again")]
+    ErasedMeanwhile,
     /// Disclosures cannot be read.
     #[error(transparent)]
     Disclosures(#[from] DisclosuresError),
@@ -233,6 +250,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
         .map_err(|error| ExportError::Disk(dir.display().to_string(), error))?;
     let survey = survey(&ledger, ask.from, size)?;
     let carried = Carried::of(engine, output, &survey, ask)?;
+    let as_of = ledger.size();
     let (counts, shown) = disclosures_of(engine, ask, (size, survey.digests), scratch.path())?;
     let range = Range {
         contents: carried.contents(),
@@ -256,6 +274,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     let path = scratch.path().join("bundle");
     let written = writer.write_file(&export, disk, &path)?;
     keep(engine, &path, |bytes, file_sha256| Exported {
+        as_of: (counts.shown > 0).then_some(as_of),
         bytes,
         file_sha256: Some(file_sha256),
         first: ask.from,
@@ -284,7 +303,7 @@ fn disclosures_of(
 ) -> Result<(Counts, PathBuf), ExportError> {
     let path = scratch.join("disclosures");
     let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
-    let mut out = BufWriter::new(fs::File::create(&path).map_err(disk_error)?);
+    let mut out = BufWriter::new(create_private(&path).map_err(disk_error)?);
     let counts = match &ask.showing {
         // There is nothing to look for.
         Showing::Nothing => Counts {
@@ -295,6 +314,17 @@ fn disclosures_of(
     };
     out.flush().map_err(disk_error)?;
     Ok((counts, path))
+}
+
+/// A new file that only its owner reads.
+pub(super) fn create_private(path: &Path) -> io::Result<fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .mode(0o600)
+        .open(path)
 }
 
 fn add_file(writer: &mut BundleWriter<'_>, member: Member, path: PathBuf) -> Result<(), ExportError> {
@@ -344,76 +374,6 @@ fn add_tree(
         Ok(Box::new(HistoryReader::new(history.clone(), from, size)) as Box<dyn Read>)
     }))?;
     Ok(())
-}
-
-/// Gives a bundle that was written its place, and a note beside it.
-pub(super) fn keep(
-    engine: &Handle,
-    path: &Path,
-    exported: impl FnOnce(u64, Digest) -> Exported,
-) -> Result<Exported, ExportError> {
-    let dir = engine.dir().join("bundles");
-    let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
-    let bytes = fs::metadata(path).map_err(disk_error)?.len();
-    let file_sha256 = digest_of(path).map_err(disk_error)?;
-    let exported = exported(bytes, file_sha256);
-    let disk = engine.disk().as_ref();
-    let id = exported.id;
-    disk.rename(path, &bundle_path(engine.dir(), id))
-        .map_err(disk_error)?;
-    let note = crate::domain::canonical::to_canonical(&exported);
-    crate::disk::replace_file(disk, &dir.join(format!("{id}.json")), &note).map_err(disk_error)?;
-    Ok(exported)
-}
-
-/// What was exported of a tenant, by id.
-///
-/// # Errors
-/// When the folder cannot be read.
-pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
-    let dir = engine.dir().join("bundles");
-    let mut found = Vec::new();
-    for name in engine.disk().list(&dir)? {
-        if !name.ends_with(".json") {
-            continue;
-        }
-        let bytes = crate::disk::read_file(engine.disk().as_ref(), &dir.join(&name), 1 << 16)?;
-        if let Ok(exported) = serde_json::from_slice::<Exported>(&bytes)
-            && exported.tenant == *tenant
-        {
-            found.push(exported);
-        }
-    }
-    Ok(found)
-}
-
-/// Removes the bundles of a tenant that show redacted fields and reach beyond an event: what was erased must not be found in
-/// them. What has left is out of reach.
-///
-/// # Errors
-/// What the disk said.
-pub fn remove_disclosing(engine: &Handle, tenant: &TenantName, with: u64) -> io::Result<usize> {
-    let dir = engine.dir().join("bundles");
-    let disk = engine.disk().as_ref();
-    let mut removed = 0;
-    for exported in list(engine, tenant)? {
-        let shows = exported.redaction.is_some_and(|redaction| redaction.shown > 0);
-        if !shows || exported.size <= with {
-            continue;
-        }
-        let id = exported.id;
-        for path in [bundle_path(engine.dir(), id), dir.join(format!("{id}.json"))] {
-            match disk.remove(&path) {
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                other => other?,
-            }
-        }
-        removed += 1;
-    }
-    if removed > 0 {
-        disk.sync_dir(&dir)?;
-    }
-    Ok(removed)
 }
 
 fn add_state(

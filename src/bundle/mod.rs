@@ -23,6 +23,7 @@ pub mod frontier;
 mod held;
 mod history;
 pub mod import;
+pub mod kept;
 mod locate;
 pub mod manifest;
 mod meaning;

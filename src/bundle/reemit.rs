@@ -5,12 +5,16 @@ use std::io::{self, BufWriter, Read, Write};
 
 use serde::Serialize;
 
-use super::export::{ExportError, Exported, With, keep};
+use super::export::{ExportError, Exported, With, create_private};
 use super::held::{check_stored, tar_path};
-use super::import::import_row;
+use super::import::{import_row, opener};
+use super::kept::keep;
 use super::manifest::file_name;
+use super::members::Member;
 use super::replay::ScratchFolder;
 use super::transport::FrameWriter;
+use super::verify::{VerifyError, peek};
+use crate::domain::payload::ExportedRedaction;
 use crate::domain::{Digest, TenantName};
 use crate::engine::Handle;
 
@@ -77,8 +81,10 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
     let scratch = ScratchFolder::new(&dir, engine.clock().entropy()).map_err(disk_error)?;
     let path = scratch.path().join("bundle");
     compress(&tar_path(engine.dir(), id), &path).map_err(disk_error)?;
+    let redaction = redaction_of(&path)?;
     let root = engine.ledger(&wanted.tenant)?.root_at(bundle.to)?;
     keep(engine, &path, |bytes, file_sha256| Exported {
+        as_of: None,
         bytes,
         file_sha256: Some(file_sha256),
         first: bundle.from,
@@ -86,7 +92,7 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
         missing: Vec::new(),
         name: file_name(&held.origin, bundle.from, bundle.to),
         origin: held.origin.clone(),
-        redaction: None,
+        redaction,
         root,
         size: bundle.to,
         tar_sha256: id,
@@ -94,10 +100,26 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
     })
 }
 
+/// What a bundle says that it shows of redacted fields.
+fn redaction_of(path: &std::path::Path) -> Result<Option<ExportedRedaction>, ExportError> {
+    let unread = |error: VerifyError| ExportError::Disk(path.display().to_string(), io::Error::other(error));
+    let statement = peek(&opener(path)).map_err(unread)?;
+    Ok(statement.map(|statement| {
+        let shown = statement
+            .members()
+            .find(|(member, ..)| *member == Member::Disclosures);
+        ExportedRedaction {
+            shown: shown.and_then(|(_, _, file)| file.lines).unwrap_or_default(),
+            policy: statement.predicate.redaction.policy.clone(),
+            withheld: statement.predicate.redaction.withheld,
+        }
+    }))
+}
+
 /// Puts a tar into a frame of its own, flushed.
 pub(super) fn compress(tar: &std::path::Path, out: &std::path::Path) -> io::Result<()> {
     let mut source = fs::File::open(tar)?;
-    let file = fs::File::create(out)?;
+    let file = create_private(out)?;
     let mut frame = FrameWriter::new(BufWriter::with_capacity(1 << 20, file))?;
     let mut piece = vec![0; 256 * 1024];
     loop {

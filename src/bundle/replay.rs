@@ -19,6 +19,9 @@ use crate::store::{Direction, Page, Snapshot, Store, StoreError};
 /// Rows read at a time.
 const PAGE_ROWS: usize = 1_000;
 
+/// How the names of scratch folders begin.
+const SCRATCH: &str = "scratch-";
+
 /// A folder that is removed with its owner.
 #[derive(Debug)]
 pub struct ScratchFolder(PathBuf);
@@ -29,7 +32,7 @@ impl ScratchFolder {
     /// # Errors
     /// What the disk said.
     pub fn new(parent: &Path, entropy: u64) -> io::Result<Self> {
-        let path = parent.join(format!("scratch-{entropy:016x}"));
+        let path = parent.join(format!("{SCRATCH}{entropy:016x}"));
         OsDisk.create_dir_all(&path)?;
         Ok(ScratchFolder(path))
     }
@@ -40,14 +43,18 @@ impl ScratchFolder {
     }
 }
 
-/// Removes scratch folders in a data folder that an earlier process left when it was killed: only while no other uses it.
-pub fn sweep_scratch(data: &Path) {
-    for parent in ["bundles", "scratch"].map(|name| data.join(name)) {
-        let left = OsDisk.list_dirs(&parent).unwrap_or_default();
-        for name in left.iter().filter(|name| name.starts_with("scratch-")) {
-            drop(ScratchFolder(parent.join(name)));
+/// Removes the scratch folders below `parent` that a crash left behind. At start alone: one that is in use would go too.
+///
+/// # Errors
+/// What the disk said.
+pub fn sweep_scratch(parent: &Path) -> io::Result<()> {
+    for name in OsDisk.list_dirs(parent)? {
+        if name.starts_with(SCRATCH) {
+            tracing::info!(name, "a scratch folder that was left behind is removed");
+            std::fs::remove_dir_all(parent.join(name))?;
         }
     }
+    Ok(())
 }
 
 impl Drop for ScratchFolder {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
@@ -243,6 +244,7 @@ impl<'a> Download<'a> {
     fn open(&self, at: u64) -> io::Result<File> {
         let mut file = File::options()
             .create(true)
+            .mode(0o600)
             .write(true)
             .truncate(false)
             .open(&self.part)?;

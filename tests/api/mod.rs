@@ -30,6 +30,7 @@ mod webhook_faults;
 mod webhooks;
 mod websocket;
 mod websocket_frames;
+mod withheld;
 mod worker_output;
 mod workers;
 

@@ -52,6 +52,7 @@ pub struct TestAppliance {
     approvals: u32,
     server: Option<Server>,
     folder: Option<TempDir>,
+    disk: Arc<dyn Disk>,
 }
 
 impl TestAppliance {
@@ -72,6 +73,12 @@ impl TestAppliance {
         TestAppliance::first(tempfile::tempdir().unwrap(), (Bounds::default(), PACE), approvals)
     }
 
+    /// One whose engine writes through a disk of the test.
+    pub fn on_disk(disk: Arc<dyn Disk>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        TestAppliance::open_on(disk, folder, (Bounds::default(), PACE), 0).with_first_tenant()
+    }
+
     /// Another one with the keys of this: the same enclave by name, with another history.
     pub fn twin(&self) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -88,10 +95,13 @@ impl TestAppliance {
     }
 
     fn first(folder: TempDir, patience: (Bounds, Pace), approvals: u32) -> Self {
-        let mut appliance = TestAppliance::open(folder, patience, approvals);
-        appliance.create_tenant("default");
-        appliance.admin = appliance.token("admin", Scope::ALL, &["default"]);
-        appliance
+        TestAppliance::open_on(Arc::new(OsDisk), folder, patience, approvals).with_first_tenant()
+    }
+
+    fn with_first_tenant(mut self) -> Self {
+        self.create_tenant("default");
+        self.admin = self.token("admin", Scope::ALL, &["default"]);
+        self
     }
 
     /// Stops everything and starts it again in the same folder.
@@ -105,14 +115,14 @@ impl TestAppliance {
         self.engine.stop().unwrap();
         meanwhile(self.folder());
         let (folder, approvals) = (self.folder.take().unwrap(), self.approvals);
-        let mut again = TestAppliance::open(folder, (Bounds::default(), PACE), approvals);
+        let disk = self.disk.clone();
+        let mut again = TestAppliance::open_on(disk, folder, (Bounds::default(), PACE), approvals);
         again.admin.clone_from(&self.admin);
         again
     }
 
-    fn open(folder: TempDir, (bounds, pace): (Bounds, Pace), approvals: u32) -> Self {
+    fn open_on(disk: Arc<dyn Disk>, folder: TempDir, (bounds, pace): (Bounds, Pace), approvals: u32) -> Self {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let disk = Arc::new(OsDisk);
         let mut random = |bytes: &mut [u8]| clock.fill_random(bytes);
         let keys =
             KeyFolder::open_or_create(disk.as_ref(), &folder.path().join("keys"), &mut random).unwrap();
@@ -125,7 +135,7 @@ impl TestAppliance {
             journal: Options::default(),
         };
         let (engine, _) = Handle::start(setup).unwrap();
-        let output = Output::open(folder.path().join("output"), disk).unwrap();
+        let output = Output::open(folder.path().join("output"), disk.clone()).unwrap();
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
@@ -145,7 +155,6 @@ impl TestAppliance {
                 })
             };
             let secrets = Secrets::new(folder.path().join("secrets"), Arc::new(OsDisk));
-            let disk: Arc<dyn Disk> = Arc::new(OsDisk);
             let webhooks = Webhooks::open(&engine, &disk, &folder.path().join("webhooks")).unwrap();
             let context = ApiContext::new(engine.clone(), output.clone(), (secrets, webhooks), address)
                 .with_outlet(outlet.clone(), pace)
@@ -166,6 +175,7 @@ impl TestAppliance {
             approvals,
             server: Some(server),
             folder: Some(folder),
+            disk,
         }
     }
 

@@ -1,0 +1,218 @@
+//! Bundles that were written and are kept in `DIR/bundles`: `<id>.audit.tar.zst`, and a note beside it, `<id>.json`.
+//!
+//! Promises: what is listed is there whole; what shows redacted fields is removed when one of them is erased, also when it was
+//! still being written. A crash in between is made up for by [`settle`], at the next start.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::export::{ExportError, Exported, bundle_path};
+use super::import::digest_of;
+use super::replay::sweep_scratch;
+use crate::disk::{Disk, read_file, replace_file};
+use crate::domain::canonical::to_canonical;
+use crate::domain::event::{Event, EventBody};
+use crate::domain::state::{Kind, Row};
+use crate::domain::{Digest, Seq, TenantName};
+use crate::engine::Handle;
+use crate::limits;
+use crate::store::{Direction, Page, StoreError};
+
+/// Guards the folder of bundles; held while one takes its place, and while some are removed.
+static FOLDER: Mutex<()> = Mutex::new(());
+
+const BUNDLE_ENDING: &str = ".audit.tar.zst";
+const NOTE_ENDING: &str = ".json";
+const NOTE_BYTES_MAX: u64 = 1 << 16;
+
+fn guard() -> MutexGuard<'static, ()> {
+    FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives a bundle that was written its place, and a note beside it.
+///
+/// # Errors
+/// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written.
+pub(super) fn keep(
+    engine: &Handle,
+    path: &Path,
+    exported: impl FnOnce(u64, Digest) -> Exported,
+) -> Result<Exported, ExportError> {
+    let dir = engine.dir().join("bundles");
+    let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
+    let bytes = fs::metadata(path).map_err(disk_error)?.len();
+    let file_sha256 = digest_of(path).map_err(disk_error)?;
+    let exported = exported(bytes, file_sha256);
+    let disk = engine.disk().as_ref();
+    let _guard = guard();
+    // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
+    if let Some(as_of) = exported.as_of
+        && exported.shows_values()
+        && erased_since(engine, &exported, as_of)?
+    {
+        return Err(ExportError::ErasedMeanwhile);
+    }
+    let id = exported.id;
+    disk.rename(path, &bundle_path(engine.dir(), id))
+        .map_err(disk_error)?;
+    let note = to_canonical(&exported);
+    replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
+    Ok(exported)
+}
+
+/// Whether something that a bundle may show was erased by an event from `as_of` on.
+fn erased_since(engine: &Handle, exported: &Exported, as_of: u64) -> Result<bool, ExportError> {
+    let ledger = engine.ledger(&exported.tenant)?;
+    let (mut erased, mut failed) = (false, None);
+    ledger.scan(Seq(as_of), Seq(ledger.size()), &mut |seq, bytes| {
+        match Event::from_bytes(bytes).map(|event| event.body) {
+            Ok(EventBody::DisclosureErased(payload)) => erased |= payload.disclosures.0 < exported.size,
+            Ok(_) => {}
+            Err(error) => failed = Some(ExportError::Fold(seq.0, error.to_string())),
+        }
+        if erased || failed.is_some() {
+            ControlFlow::Break(())
+        } else {
+            ControlFlow::Continue(())
+        }
+    })?;
+    failed.map_or(Ok(erased), Err)
+}
+
+/// What was exported of a tenant, by id.
+///
+/// # Errors
+/// When the folder cannot be read.
+pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
+    let mut found = all(engine)?;
+    found.retain(|exported| exported.tenant == *tenant);
+    Ok(found)
+}
+
+fn all(engine: &Handle) -> io::Result<Vec<Exported>> {
+    let dir = engine.dir().join("bundles");
+    let mut found = Vec::new();
+    for name in engine.disk().list(&dir)? {
+        if !name.ends_with(NOTE_ENDING) {
+            continue;
+        }
+        let bytes = match read_file(engine.disk().as_ref(), &dir.join(&name), NOTE_BYTES_MAX) {
+            // Removed since it was listed.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other?,
+        };
+        found.extend(serde_json::from_slice::<Exported>(&bytes));
+    }
+    Ok(found)
+}
+
+/// Removes the bundles of a tenant that show redacted fields and reach beyond an event: what was erased must not be found in
+/// them. What has left is out of reach.
+///
+/// # Errors
+/// What the disk said.
+pub fn remove_disclosing(engine: &Handle, tenant: &TenantName, with: u64) -> io::Result<usize> {
+    let _guard = guard();
+    let mut gone = list(engine, tenant)?;
+    gone.retain(|exported| exported.shows_values() && exported.size > with);
+    remove(engine, &gone)
+}
+
+fn remove(engine: &Handle, gone: &[Exported]) -> io::Result<usize> {
+    let dir = engine.dir().join("bundles");
+    let disk = engine.disk().as_ref();
+    for exported in gone {
+        let id = exported.id;
+        // The note goes last: as long as it is there, this is done again.
+        for path in [
+            bundle_path(engine.dir(), id),
+            dir.join(format!("{id}{NOTE_ENDING}")),
+        ] {
+            match disk.remove(&path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                other => other?,
+            }
+        }
+    }
+    if !gone.is_empty() {
+        disk.sync_dir(&dir)?;
+    }
+    Ok(gone.len())
+}
+
+/// Removes what a crash left in the folder of bundles: scratch folders, bundles that are not listed, and such as show what was
+/// erased since. At start alone. Blocks.
+///
+/// # Errors
+/// What the disk said; the projection cannot be read.
+pub fn settle(engine: &Handle) -> Result<(), ExportError> {
+    let _guard = guard();
+    let dir = engine.dir().join("bundles");
+    let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
+    let disk = engine.disk().as_ref();
+    sweep_scratch(&dir).map_err(disk_error)?;
+    sweep_scratch(&engine.dir().join("scratch")).map_err(disk_error)?;
+    remove_unlisted(disk, &dir).map_err(disk_error)?;
+    let mut gone = Vec::new();
+    for exported in all(engine).map_err(disk_error)? {
+        if exported.shows_values() && was_erased(engine, &exported)? {
+            gone.push(exported);
+        }
+    }
+    remove(engine, &gone).map_err(disk_error)?;
+    Ok(())
+}
+
+/// Removes files that have no note, and notes that were not finished.
+fn remove_unlisted(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let names = disk.list(dir)?;
+    let listed: BTreeSet<&str> = names
+        .iter()
+        .filter_map(|name| name.strip_suffix(NOTE_ENDING))
+        .collect();
+    for name in &names {
+        let is_left = match name.strip_suffix(BUNDLE_ENDING) {
+            Some(id) => !listed.contains(id),
+            None => name.ends_with(".json.new"),
+        };
+        if is_left {
+            tracing::info!(name, "what an export left when the server ended is removed");
+            disk.remove(&dir.join(name))?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether something that a bundle may show was erased after it was looked up; by the projection.
+fn was_erased(engine: &Handle, exported: &Exported) -> Result<bool, ExportError> {
+    let Some(as_of) = exported.as_of else {
+        return Ok(false);
+    };
+    let unread = |error: crate::engine::SubmitError| StoreError::Failed(error.to_string());
+    let snapshot = engine.read().map_err(unread)?;
+    let mut after: Option<Vec<u8>> = None;
+    loop {
+        let page = Page {
+            after: after.as_deref(),
+            direction: Direction::Forward,
+            limit: limits::PAGE_ITEMS_MAX,
+        };
+        let rows = snapshot.rows(&exported.tenant, Kind::Erasure, page)?;
+        for (tail, row) in &rows {
+            let Row::Erasure(erasure) = row else { continue };
+            let with = <[u8; 8]>::try_from(tail.as_slice()).map(u64::from_be_bytes);
+            let with = with.map_err(|_| StoreError::Damaged("the key of an erasure".to_owned()))?;
+            if with < exported.size && erasure.seq.0 >= as_of {
+                return Ok(true);
+            }
+        }
+        match rows.last() {
+            Some((last, _)) => after = Some(last.clone()),
+            None => return Ok(false),
+        }
+    }
+}
