@@ -13,9 +13,9 @@ use super::auth::Caller;
 use super::error::ApiError;
 use crate::domain::canonical::{Intake, Value, write};
 use crate::domain::idempotency::Idempotency;
-use crate::domain::redaction::{INTAKE, Pointer, Policy, blank};
+use crate::domain::redaction::{Pointer, Policy, blank};
 use crate::domain::state::View;
-use crate::domain::{PackName, PolicyName, TenantName};
+use crate::domain::{PackName, TenantName};
 
 /// Names the form of what is authenticated.
 const FORM: &[u8] = b"fastness request v2";
@@ -29,7 +29,7 @@ pub struct Binding {
     tenant: TenantName,
     person: String,
     /// What the tenant takes out of payloads.
-    policy: Option<Policy>,
+    policy: Option<Arc<Policy>>,
     /// What the pack of the request calls sensitive.
     inputs: BTreeSet<String>,
 }
@@ -40,20 +40,16 @@ impl Binding {
     /// # Errors
     /// What the projection said.
     pub async fn find(api: &Arc<Api>, caller: &Caller, body: Option<&Intake>) -> Result<Self, ApiError> {
-        let pack = body.and_then(pack_of);
-        let read = api.read(caller.tenant()?, move |reading| {
-            let view = reading.view();
-            let policy = match INTAKE.parse::<PolicyName>() {
-                Ok(name) => view.policy(&name)?,
-                Err(_) => None,
-            };
-            let inputs = match pack {
-                Some((name, version)) => sensitive_inputs(view.as_ref(), &name, version)?,
-                None => BTreeSet::new(),
-            };
-            Ok((policy, inputs))
-        });
-        let (policy, inputs) = read.await?;
+        let inputs = match body.and_then(pack_of) {
+            Some((name, version)) => {
+                let read = api.read(caller.tenant()?, move |reading| {
+                    sensitive_inputs(reading.view().as_ref(), &name, version)
+                });
+                read.await?
+            }
+            None => BTreeSet::new(),
+        };
+        let policy = api.engine().intake_policy(caller.tenant()?);
         Ok(Binding {
             api: api.clone(),
             tenant: caller.tenant()?.clone(),

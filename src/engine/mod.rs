@@ -5,7 +5,7 @@
 //! batches, each at a stated `asOf`. It must never wait for a subscriber, a worker or the network.
 //!
 //! Reading order: `request`, `trips`, `writer`, `committer`, `projector`, `thread`; then `trial`, `graphs`, `active`, `ready`, `lanes`, `leases`, `workers`,
-//! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`, `rotation`; `shared`, `auth`, `feed`.
+//! `worker_calls`, `ledger_time`; `recover`, `fold`, `snapshot`, `checkpoints`, `rotation`; `shared`, `auth`, `intake`, `feed`.
 
 mod active;
 mod auth;
@@ -15,6 +15,7 @@ mod feed;
 mod floor;
 mod fold;
 mod graphs;
+mod intake;
 mod lanes;
 mod leases;
 mod ledger_time;
@@ -47,6 +48,7 @@ use crate::disclosures::Disclosures;
 use crate::disk::Disk;
 use crate::domain::command::{Command, Reply};
 use crate::domain::event::Actor;
+use crate::domain::redaction::Policy;
 use crate::domain::rejection::Rejection;
 use crate::domain::token::Token;
 use crate::domain::{JobId, TenantName, TokenId};
@@ -210,6 +212,11 @@ impl Handle {
     /// The token with this id, as it stands now.
     pub fn token_by_id(&self, id: TokenId) -> Option<Arc<Token>> {
         self.shared.auth.by_id(id)
+    }
+
+    /// What a tenant takes out of payloads as they come in, as decided last. Does not wait for the projection.
+    pub fn intake_policy(&self, tenant: &TenantName) -> Option<Arc<Policy>> {
+        self.shared.intake.find(tenant)
     }
 
     /// What is committed from now on.

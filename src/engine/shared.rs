@@ -9,6 +9,7 @@ use super::active::{Active, SharedLeases};
 use super::auth::Auth;
 use super::feed::Feed;
 use super::fold;
+use super::intake::IntakePolicies;
 use super::leases::{LeaseOver, Lost, Named, Renewed};
 use super::projector::{Backlog, Projector};
 use super::request::SubmitError;
@@ -97,6 +98,7 @@ pub(super) struct Shared {
     /// Takes leases whose output must be closed before their end is recorded. Held for a clone or an assignment.
     pub(super) ends: Mutex<Option<mpsc::Sender<LeaseOver>>>,
     pub(super) auth: Auth,
+    pub(super) intake: IntakePolicies,
     pub(super) stats: Stats,
     /// What redacted fields stand for. The writer alone appends and erases.
     pub(super) disclosures: Arc<Disclosures>,
@@ -147,6 +149,7 @@ impl Shared {
             workers: SharedWorkers::default(),
             ends: Mutex::default(),
             auth: Auth::default(),
+            intake: IntakePolicies::default(),
             stats: Stats::default(),
             disclosures,
             store: RwLock::new(Some(store)),
@@ -291,6 +294,7 @@ impl Shared {
             .collect();
         let snapshot = store.read()?;
         self.auth.rebuild(&snapshot)?;
+        self.intake.rebuild(&snapshot, &tenants)?;
         let (active, running) = Active::rebuild(&snapshot, &tenants, &self.leases, now_ms)?;
         self.leases.lock().expect_output();
         *self.workers.lock() = Workers::default();

@@ -339,6 +339,7 @@ impl Writer {
                 .map_err(|error| Dropped::Projection(StoreError::Damaged(error.0)))?;
             self.shared.workers.lock().observe(event);
             self.shared.auth.observe(event);
+            self.shared.intake.observe(event);
             if let EventBody::WorkerDrained(drained) = &event.body {
                 // Its claims that wait are to be answered.
                 self.waiting.try_again_of(&drained.name);
