@@ -94,7 +94,7 @@ impl World {
             drawn: 0,
             segment_bytes,
             lags: seed.is_multiple_of(2),
-            overlaps: seed % 3 == 0,
+            overlaps: seed.is_multiple_of(3),
             engine: None,
         };
         world.open(Trusted::Yes);
