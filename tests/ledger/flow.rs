@@ -250,29 +250,7 @@ impl Disk for Interrupted {
         OsDisk.rename(from, to)
     }
 
-    fn remove(&self, path: &Path) -> io::Result<()> {
-        OsDisk.remove(path)
-    }
-
-    fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        OsDisk.create_dir_all(path)
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list(dir)
-    }
-
-    fn list_dirs(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list_dirs(dir)
-    }
-
-    fn list_others(&self, dir: &Path) -> io::Result<Vec<String>> {
-        OsDisk.list_others(dir)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        OsDisk.sync_dir(dir)
-    }
+    crate::support::os_disk::rest_as_os_disk!();
 }
 
 #[test]

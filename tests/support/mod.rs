@@ -1,6 +1,7 @@
 //! What several test modules stand on.
 
 pub mod appliance;
+pub mod os_disk;
 pub mod program;
 pub mod random;
 pub mod receiver;
