@@ -169,14 +169,14 @@ impl Replay for ScratchReplay {
         self.folder.flush().map_err(|error| error.to_string())?;
         let snapshot = self.store.read().map_err(|error| error.to_string())?;
         let (all, touched) = (self.first == 0, &self.touched);
-        // These rows were written by this very program, so their text is the one that a bundle holds.
-        each_record(&snapshot, &self.tenant, file, |kind, record| {
-            let is_named = || Row::from_bytes(kind, record).map(|row| touched.names(&row));
-            if all || is_named().map_err(|error| error.to_string())? {
-                visit(record)
-            } else {
-                Ok(())
+        let mut line = Vec::new();
+        each_row(&snapshot, &self.tenant, file, |row| {
+            if !all && !touched.names(row) {
+                return Ok(());
             }
+            line.clear();
+            row.write_canonical(&mut line);
+            visit(&line)
         })
     }
 }
@@ -187,30 +187,30 @@ impl Replay for ScratchReplay {
 /// When the rows cannot be read.
 pub fn state_digest(snapshot: &Snapshot, tenant: &TenantName) -> Result<Digest, StoreError> {
     let mut hasher = Hasher::default();
+    let mut line = Vec::new();
     for file in [
         StateFile::Jobs,
         StateFile::Runs,
         StateFile::Throttles,
         StateFile::Packs,
     ] {
-        each_record(snapshot, tenant, file, |kind, record| {
-            // A version before this one may have written it in fewer words.
-            let row =
-                Row::from_bytes(kind, record).map_err(|error| StoreError::Damaged(error.to_string()))?;
-            hasher.update(&row.to_canonical());
-            hasher.update(b"\n");
+        each_row(snapshot, tenant, file, |row| {
+            line.clear();
+            row.write_canonical(&mut line);
+            line.push(b'\n');
+            hasher.update(&line);
             Ok::<_, StoreError>(())
         })?;
     }
     Ok(hasher.finish())
 }
 
-/// Every row of one state file as it was written, in the order of its lines.
-fn each_record<E: From<StoreError>>(
+/// Every row of one state file, in the order of its lines.
+fn each_row<E: From<StoreError>>(
     snapshot: &Snapshot,
     tenant: &TenantName,
     file: StateFile,
-    mut visit: impl FnMut(Kind, &[u8]) -> Result<(), E>,
+    mut visit: impl FnMut(&Row) -> Result<(), E>,
 ) -> Result<(), E> {
     let kind = match file {
         StateFile::Jobs => Kind::Job,
@@ -226,13 +226,13 @@ fn each_record<E: From<StoreError>>(
             direction: Direction::Forward,
             limit: PAGE_ROWS,
         };
-        let rows = snapshot.records(tenant, kind, page)?;
-        let Some(last) = rows.last() else {
-            return Ok(());
-        };
-        after = Some(last.key.clone());
-        for record in &rows {
-            visit(kind, &record.text)?;
+        let rows = snapshot.rows(tenant, kind, page)?;
+        for (_, row) in &rows {
+            visit(row)?;
+        }
+        match rows.into_iter().next_back() {
+            Some((key, _)) => after = Some(key),
+            None => return Ok(()),
         }
     }
 }

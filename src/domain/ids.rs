@@ -78,6 +78,9 @@ macro_rules! uuid_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                if !serializer.is_human_readable() {
+                    return serializer.serialize_bytes(&self.0);
+                }
                 let mut text = [0; 36];
                 write_uuid(&self.0, &mut text);
                 serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
@@ -86,6 +89,10 @@ macro_rules! uuid_type {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                if !deserializer.is_human_readable() {
+                    let bytes = <&'de [u8]>::deserialize(deserializer)?;
+                    return bytes.try_into().map($name).map_err(serde::de::Error::custom);
+                }
                 let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
                 text.parse().map_err(serde::de::Error::custom)
             }

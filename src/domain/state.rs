@@ -34,7 +34,7 @@ pub use self::rows::{ArtifactRow, Erasure, Pack, PayloadRow};
 
 macro_rules! rows {
     ($($variant:ident($type:ty), $get:ident;)*) => {
-        /// One row. Stored as canonical JSON of what it holds.
+        /// One row. Written as canonical JSON of what it holds.
         #[allow(
             clippy::large_enum_variant,
             reason = "a row always lies behind an Arc of its own; a box inside would only add a hop to every read"

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! DIR/snapshots/<journal position, 20 digits>.snap, one zstd frame with checksum over
-//!   "FSTSNAP\x04"
+//!   "FSTSNAP\x05"
 //!   entries:  length of key (4, little endian) · key · length of value (4) · value    rows and heads as stored
 //!   0xffffffff · SHA-256 of everything before
 //! ```
@@ -18,7 +18,7 @@ use crate::ledger::Ledgers;
 use crate::limits;
 use crate::store::{Commit, FORMAT_NOW, Store, StoreError};
 
-const MAGIC: &[u8; 8] = b"FSTSNAP\x04";
+const MAGIC: &[u8; 8] = b"FSTSNAP\x05";
 // What is loaded is what the projection would write.
 const _: () = assert!(MAGIC[7] as u64 == FORMAT_NOW);
 const END: u32 = u32::MAX;

@@ -60,7 +60,7 @@ impl Batch {
         for (key, row) in changes {
             let stored_key = row_key(tenant, key);
             let indexed = matches!(key.kind(), Kind::Job | Kind::Run | Kind::DeadLetter);
-            let sealed = row.map(|row| seal_row(&stored_key, row));
+            let sealed = row.map(|row| seal_row(&stored_key, row)).transpose()?;
             let rows = tables.of_mut(&stored_key);
             let old = match &sealed {
                 Some(value) => rows.insert(stored_key.as_slice(), value.as_slice())?,

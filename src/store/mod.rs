@@ -32,7 +32,7 @@ const FORMAT: &[u8] = b"format";
 const HEAD: &[u8] = b"head/";
 /// Bumped whenever rows, keys or values change their form: an older file is then rebuilt.
 /// Snapshots of the state hold the same and go with it.
-pub const FORMAT_NOW: u64 = 4;
+pub const FORMAT_NOW: u64 = 5;
 /// Page cache. The working set is the active jobs.
 const CACHE_BYTES: usize = 32 << 20;
 

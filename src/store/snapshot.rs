@@ -9,8 +9,8 @@ use std::sync::Arc;
 use redb::ReadableTable;
 
 use super::codec::{
-    Index, correlation_mark, job_status_prefix, open_letters_prefix, open_record, open_row, open_value,
-    prefix, row_key, run_status_prefix,
+    Index, correlation_mark, job_status_prefix, open_letters_prefix, open_row, open_value, prefix, row_key,
+    run_status_prefix,
 };
 use super::tables::{Reading, Tables};
 use super::{Head, POSITION, StoreError, head_key, open_u64};
@@ -50,15 +50,6 @@ pub struct Page<'a> {
     pub direction: Direction,
     /// At most so many.
     pub limit: usize,
-}
-
-/// A row as it was written.
-#[derive(Debug)]
-pub struct Record {
-    /// The end of its key, for [`Page::after`].
-    pub key: Vec<u8>,
-    /// Canonical JSON.
-    pub text: Vec<u8>,
 }
 
 impl Snapshot {
@@ -115,28 +106,6 @@ impl Snapshot {
         let mut found = Vec::new();
         self.walk(&start, page, |key, value| {
             found.push((key[start.len()..].to_vec(), open_row(kind, key, value)?));
-            Ok(())
-        })?;
-        Ok(found)
-    }
-
-    /// The same rows as they were written.
-    ///
-    /// # Errors
-    /// When one cannot be read.
-    pub fn records(
-        &self,
-        tenant: &TenantName,
-        kind: Kind,
-        page: Page<'_>,
-    ) -> Result<Vec<Record>, StoreError> {
-        let start = prefix(tenant, kind as u8);
-        let mut found = Vec::new();
-        self.walk(&start, page, |key, value| {
-            found.push(Record {
-                key: key[start.len()..].to_vec(),
-                text: open_record(key, value)?.to_vec(),
-            });
             Ok(())
         })?;
         Ok(found)
