@@ -20,6 +20,7 @@ mod lanes;
 mod leases;
 mod ledger_time;
 mod own_keys;
+mod packed;
 mod projector;
 mod ready;
 mod recover;

@@ -10,6 +10,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use super::lanes::{Class, Group, Lanes, Moved, Place, Turn};
+use super::packed::Packed;
 use crate::domain::glob::matches;
 use crate::domain::job::Job;
 use crate::domain::run::Run;
@@ -28,7 +29,7 @@ struct TenantReady {
     order: Order,
     lanes: Lanes,
     /// Every eligible job. Not a hash table: there may be millions, and one of those would stop the writer when it grows.
-    entries: BTreeMap<JobId, Entry>,
+    entries: Packed<JobId, Entry>,
     /// Paused runs, and their jobs that were eligible at some time of the pause.
     paused: HashMap<RunId, HashSet<JobId>>,
     /// Jobs of paused runs: they stand in no lane.
@@ -69,7 +70,7 @@ struct Shelf {
     class: Arc<Class>,
     /// Of its jobs without bounds.
     unbound: Arc<Stand>,
-    places: BTreeSet<Place>,
+    places: Packed<Place, ()>,
 }
 
 /// What a worker takes.
@@ -349,9 +350,9 @@ impl Order {
                 class: class.clone(),
                 groups: Arc::default(),
             }),
-            places: BTreeSet::new(),
+            places: Packed::default(),
         });
-        shelf.places.insert(place);
+        shelf.places.insert(place, ());
     }
 
     fn take_out(&mut self, class: &Class, place: Place) {
