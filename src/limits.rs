@@ -276,6 +276,8 @@ pub const WS_BYTES_PER_SECOND_MAX: u64 = 2 << 20;
 /// several frames, so that no connection holds more than about twice that.
 pub const WS_READ_BYTES: usize = 1024;
 pub const WS_WRITE_BYTES: usize = STREAM_CHUNK_BYTES_MAX;
+/// Rooms for which the frames of a batch are made once for all of their readers; those of more rooms each make their own.
+pub const WS_SHARED_ROOMS_MAX: usize = 8;
 /// How long the end of a connection may take once it was begun.
 pub const WS_CLOSE_MS_MAX: u64 = 2_000;
 /// Live signals that a reader may be behind; what is older it does not see.

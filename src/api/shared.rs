@@ -7,7 +7,7 @@ use tokio::sync::watch;
 use super::context::ApiContext;
 use super::live::Signals;
 use super::sessions::Sessions;
-use super::{Api, attempts, cloud_events, sse, uploads, webhook_test, worker_ends, ws_messages};
+use super::{Api, attempts, cloud_events, sse, uploads, webhook_test, worker_ends, ws_messages, ws_socket};
 use crate::bundle::desk::Desk;
 use crate::domain::TenantName;
 use crate::engine::Handle;
@@ -24,6 +24,7 @@ impl Api {
         let forms = Forms {
             whole: sse::encode_event,
             part: ws_messages::encode_part,
+            frames: ws_socket::encode_frames,
             cloud_event: cloud_events::encode,
         };
         let hub = Arc::new(Hub::start(&context.engine, forms, revocations.clone()));

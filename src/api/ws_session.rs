@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::domain::{RunId, Seq, TenantName};
 use crate::limits;
 use crate::output::{LineFilter, RunScope};
-use crate::stream::{Lines, RoomChunk, RoomEvent, RoomKey, Rooms, StreamError};
+use crate::stream::{Lines, Piece, RoomChunk, RoomKey, Rooms, StreamError};
 
 /// One connection's state.
 #[derive(Debug)]
@@ -219,6 +219,12 @@ impl Session {
                 format!("{name} is not open"),
             )),
         };
+        // Lines come between events, and several rooms want their names told apart.
+        let alone = match self.open.as_slice() {
+            [room] if room.lines.is_none() => Some(event_head(&[&room.name]).into()),
+            _ => None,
+        };
+        self.rooms.share(alone);
         match done {
             Ok(as_of) => Ok(Said::Ack {
                 id: &id,
@@ -288,16 +294,18 @@ impl Session {
             let text = said.text();
             self.push(socket, &text, &Bytes::new()).await?;
         }
-        let mut events = chunk.events.as_slice();
-        while let Some(event) = events.first() {
-            if ends_attempt(&event.type_name) {
+        let ends = |piece: &Piece| matches!(piece, Piece::Event(event) if ends_attempt(&event.type_name));
+        let mut pieces = chunk.pieces.as_slice();
+        while let Some(first) = pieces.first() {
+            if let Piece::Event(event) = first
+                && ends(first)
+            {
                 self.send_lines_of(socket, event.run).await?;
             }
-            let rest = events.iter().skip(1);
-            let count = 1 + rest.take_while(|event| !ends_attempt(&event.type_name)).count();
-            let (piece, behind) = events.split_at(count);
-            self.push_events(socket, piece).await?;
-            events = behind;
+            let count = 1 + pieces.iter().skip(1).take_while(|piece| !ends(piece)).count();
+            let (some, behind) = pieces.split_at(count);
+            self.push_pieces(socket, some).await?;
+            pieces = behind;
         }
         self.flush(socket).await?;
         if chunk.is_end {
@@ -307,16 +315,21 @@ impl Session {
     }
 
     /// Gathers events, in order. What is alike for many is looked up once.
-    async fn push_events(&mut self, socket: &mut Socket, events: &[RoomEvent]) -> Result<(), Closing> {
+    async fn push_pieces(&mut self, socket: &mut Socket, pieces: &[Piece]) -> Result<(), Closing> {
         let (mut head, mut of): (_, Option<&[RoomKey]>) = (String::new(), None);
         let open = &self.open;
         let gathering = async {
-            for event in events {
-                if of != Some(&event.rooms) {
-                    head = event_head(&names(open, &event.rooms));
-                    of = Some(&event.rooms);
+            for piece in pieces {
+                match piece {
+                    Piece::Event(event) => {
+                        if of != Some(&event.rooms) {
+                            head = event_head(&names(open, &event.rooms));
+                            of = Some(&event.rooms);
+                        }
+                        socket.push(&head, &event.part).await?;
+                    }
+                    Piece::Frames(frames) => socket.push_frames(frames).await?,
                 }
-                socket.push(&head, &event.part).await?;
             }
             Ok(())
         };

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
@@ -104,6 +104,8 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<Guarded>,
+    /// What is left of frames that were made for many.
+    cut: Bytes,
     clock: Arc<dyn Clock>,
     /// The second that is counted, and what came in it.
     second: u64,
@@ -128,6 +130,7 @@ impl Socket {
         let stream = WebSocketStream::from_partially_read(socket, read, Role::Server, Some(config)).await;
         Socket {
             stream,
+            cut: Bytes::new(),
             second: clock.monotonic_ms() / 1_000,
             clock,
             messages: 0,
@@ -190,23 +193,30 @@ impl Socket {
     /// # Errors
     /// Why the connection must end.
     pub async fn push(&mut self, head: &str, part: &Bytes) -> Result<(), Closing> {
-        if head.len() + part.len() <= limits::WS_WRITE_BYTES {
-            let whole = [head.as_bytes(), part].concat();
-            let frame = Frame::message(whole, OpCode::Data(Data::Text), true);
-            return Ok(self.stream.feed(Message::Frame(frame)).await?);
-        }
-        let first = Frame::message(head.to_owned(), OpCode::Data(Data::Text), false);
-        self.stream.feed(Message::Frame(first)).await?;
-        let mut at = 0;
-        while at < part.len() {
-            let end = part.len().min(at + limits::WS_WRITE_BYTES);
-            let frame = Frame::message(
-                part.slice(at..end),
-                OpCode::Data(Data::Continue),
-                end == part.len(),
-            );
+        for frame in frames(head, part) {
             self.stream.feed(Message::Frame(frame)).await?;
-            at = end;
+        }
+        Ok(())
+    }
+
+    /// Sends frames that were made once for many, behind what is gathered.
+    ///
+    /// # Errors
+    /// Why the connection must end.
+    pub async fn push_frames(&mut self, frames: &Bytes) -> Result<(), Closing> {
+        self.stream.flush().await?;
+        self.cut = frames.clone();
+        self.send_cut().await
+    }
+
+    /// Goes on where frames may have been cut short: nothing else may be sent before their end.
+    async fn send_cut(&mut self) -> Result<(), Closing> {
+        while self.cut.has_remaining() {
+            // Moves on by what was written, so that dropping the future loses nothing.
+            let written = self.stream.get_mut().write_buf(&mut self.cut).await;
+            if written.map_err(Error::Io)? == 0 {
+                return Err(Closing::Left);
+            }
         }
         Ok(())
     }
@@ -237,6 +247,9 @@ impl Socket {
     /// [`limits::WS_CLOSE_MS_MAX`].
     pub async fn finish(mut self, closing: Closing) {
         let whole = async {
+            if self.send_cut().await.is_err() {
+                return;
+            }
             let said = match closing.code() {
                 None => self.stream.flush().await,
                 Some((code, reason)) => {
@@ -258,5 +271,39 @@ impl Socket {
             }
         };
         let _ = tokio::time::timeout(Duration::from_millis(limits::WS_CLOSE_MS_MAX), whole).await;
+    }
+}
+
+/// The frames of a message: one, or several when it is long, each of which fits what is gathered.
+fn frames<'m>(head: &'m str, part: &'m Bytes) -> impl Iterator<Item = Frame> + 'm {
+    let is_short = head.len() + part.len() <= limits::WS_WRITE_BYTES;
+    let pieces = if is_short {
+        0
+    } else {
+        part.len().div_ceil(limits::WS_WRITE_BYTES)
+    };
+    let first = if is_short {
+        [head.as_bytes(), part].concat()
+    } else {
+        head.as_bytes().to_vec()
+    };
+    let first = Frame::message(first, OpCode::Data(Data::Text), pieces == 0);
+    let others = (0..pieces).map(move |index| {
+        let start = index * limits::WS_WRITE_BYTES;
+        let end = part.len().min(start + limits::WS_WRITE_BYTES);
+        Frame::message(
+            part.slice(start..end),
+            OpCode::Data(Data::Continue),
+            index + 1 == pieces,
+        )
+    });
+    std::iter::once(first).chain(others)
+}
+
+/// Writes the frames of a message that many are sent.
+pub fn encode_frames(head: &str, part: &Bytes, out: &mut Vec<u8>) {
+    for frame in frames(head, part) {
+        // Writing to memory cannot fail.
+        let _ = frame.format(out);
     }
 }

@@ -9,9 +9,10 @@ use tokio::sync::{broadcast, watch};
 use tokio::task::JoinHandle;
 
 use super::channels::{Channels, Live};
-use super::filter::Watched;
+use super::filter::{Filter, Watched};
 use crate::domain::{Digest, Seq, TenantName, leaf_hash};
 use crate::engine::{Committed, CommittedBatch, Handle};
+use crate::limits;
 use crate::trust::EnclaveId;
 
 /// About what the forms have beyond an event's own bytes, so that their buffers seldom grow.
@@ -25,6 +26,9 @@ pub type Encode = fn(seq: Seq, type_name: &str, event: &[u8], out: &mut Vec<u8>)
 /// Writes the part of a message that is the same for every reader of an event.
 pub type EncodePart = fn(seq: Seq, type_name: &str, event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
 
+/// Writes the frames of one message: what differs from room to room, and the part that is the same for every reader.
+pub type EncodeFrames = fn(head: &str, part: &Bytes, out: &mut Vec<u8>);
+
 /// Writes an event as a CloudEvent of the tenant's ledger in this enclave; nothing when it cannot be read.
 pub type EncodeCloudEvent =
     fn(enclave: &EnclaveId, tenant: &TenantName, event: &[u8], leaf: &Digest, out: &mut Vec<u8>);
@@ -36,6 +40,8 @@ pub struct Forms {
     pub whole: Encode,
     /// Parts of messages that differ from reader to reader.
     pub part: EncodePart,
+    /// Such messages whole, for all readers of one room.
+    pub frames: EncodeFrames,
     /// CloudEvents.
     pub cloud_event: EncodeCloudEvent,
 }
@@ -116,6 +122,15 @@ impl Pieces {
     }
 }
 
+/// What the readers of one room are sent of a batch.
+#[derive(Debug)]
+struct RoomFrames {
+    tenant: TenantName,
+    head: Arc<str>,
+    filter: Filter,
+    bytes: Bytes,
+}
+
 /// A committed batch and its sent forms.
 #[derive(Debug)]
 pub struct Published {
@@ -130,6 +145,8 @@ pub struct Published {
     cloud_events: OnceLock<Pieces>,
     /// Whole messages of CloudEvents.
     cloud_wire: OnceLock<Pieces>,
+    /// At most [`limits::WS_SHARED_ROOMS_MAX`]. Held while one is made, so that it is made once.
+    frames: Mutex<Vec<RoomFrames>>,
 }
 
 impl Published {
@@ -141,6 +158,7 @@ impl Published {
             parts: OnceLock::new(),
             cloud_events: OnceLock::new(),
             cloud_wire: OnceLock::new(),
+            frames: Mutex::default(),
             encoder,
             batch,
         }
@@ -175,6 +193,37 @@ impl Published {
             })
         });
         parts.of(index)
+    }
+
+    /// The frames of a tenant's events that pass, under one head; made once for all who ask for the same. Nothing when
+    /// readers of too many other rooms have asked before.
+    pub fn frames(&self, tenant: &TenantName, head: &Arc<str>, filter: &Filter) -> Option<Bytes> {
+        let mut known = self
+            .frames
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let same =
+            |room: &&RoomFrames| room.head == *head && room.filter == *filter && room.tenant == *tenant;
+        if let Some(room) = known.iter().find(same) {
+            return Some(room.bytes.clone());
+        }
+        if known.len() == limits::WS_SHARED_ROOMS_MAX {
+            return None;
+        }
+        let mut bytes = Vec::new();
+        for (index, event) in self.batch.iter().enumerate() {
+            if event.tenant == *tenant && filter.admits(event) {
+                (self.encoder.forms.frames)(head, &self.part_of(index), &mut bytes);
+            }
+        }
+        let bytes = Bytes::from(bytes);
+        known.push(RoomFrames {
+            tenant: tenant.clone(),
+            head: head.clone(),
+            filter: filter.clone(),
+            bytes: bytes.clone(),
+        });
+        Some(bytes)
     }
 
     fn wire(&self, data: Data) -> &Pieces {
@@ -332,6 +381,7 @@ pub(super) mod tests {
     use super::*;
 
     static ENCODED: AtomicUsize = AtomicUsize::new(0);
+    static FRAMED: AtomicUsize = AtomicUsize::new(0);
 
     fn counted(_: &EnclaveId, tenant: &TenantName, event: &[u8], _: &Digest, out: &mut Vec<u8>) {
         ENCODED.fetch_add(1, Ordering::Relaxed);
@@ -361,7 +411,12 @@ pub(super) mod tests {
             whole: |seq, _, data, out| {
                 out.extend_from_slice(format!("{seq}={}\n", String::from_utf8_lossy(data)).as_bytes());
             },
-            part: |_, _, _, _, _| {},
+            part: |seq, _, _, _, out| out.extend_from_slice(seq.to_string().as_bytes()),
+            frames: |head, part, out| {
+                FRAMED.fetch_add(1, Ordering::Relaxed);
+                out.extend_from_slice(head.as_bytes());
+                out.extend_from_slice(part);
+            },
             cloud_event: counted,
         };
         let enclave = "0123456789abcdef".parse().unwrap();
@@ -388,5 +443,39 @@ pub(super) mod tests {
             published.wire_of(Data::CloudEvent, 2),
         );
         assert_eq!(one.as_ptr(), other.as_ptr(), "shared");
+    }
+
+    #[test]
+    fn frames_are_made_once_for_all_readers_of_a_room_and_for_a_bounded_number_of_rooms() {
+        let other = Committed {
+            tenant: "other".parse().unwrap(),
+            ..committed(9, "x")
+        };
+        let published = Published::new(
+            Arc::new(vec![committed(4, "a"), other, committed(5, "c")]),
+            encoder(),
+        );
+        let acme = "acme".parse().unwrap();
+        let frames = |head: String, filter: &Filter| published.frames(&acme, &head.into(), filter);
+        let everything = Filter::default();
+        for _ in 0..3 {
+            assert_eq!(frames("all:".to_owned(), &everything).unwrap(), "all:4all:5");
+        }
+        assert_eq!(
+            FRAMED.load(Ordering::Relaxed),
+            2,
+            "once an event, and none of another tenant"
+        );
+        // The same name with another filter is another room.
+        let nothing = Filter {
+            types: vec!["job.*".to_owned()],
+            ..Filter::default()
+        };
+        assert_eq!(frames("all:".to_owned(), &nothing).unwrap(), "");
+        for room in 2..limits::WS_SHARED_ROOMS_MAX {
+            assert!(frames(room.to_string(), &everything).is_some());
+        }
+        assert_eq!(frames("one too many".to_owned(), &everything), None);
+        assert_eq!(frames("all:".to_owned(), &everything).unwrap(), "all:4all:5");
     }
 }

@@ -17,6 +17,6 @@ mod rooms;
 pub use cursor::{Cursor, CursorError};
 pub use events::{Chunk, Delivered, Form, StreamError, Subscription};
 pub use filter::{EventHead, Filter, SeveralWatched, Watched};
-pub use hub::{Data, Encode, EncodeCloudEvent, EncodePart, Encoder, Forms, Hub, Published};
+pub use hub::{Data, Encode, EncodeCloudEvent, EncodeFrames, EncodePart, Encoder, Forms, Hub, Published};
 pub use lines::{LineBatch, Lines};
-pub use rooms::{RoomChunk, RoomEvent, RoomGap, RoomKey, Rooms};
+pub use rooms::{Piece, RoomChunk, RoomEvent, RoomGap, RoomKey, Rooms};

@@ -45,11 +45,20 @@ pub struct RoomEvent {
     pub part: Bytes,
 }
 
+/// What is sent next.
+#[derive(Debug, Clone)]
+pub enum Piece {
+    /// One event.
+    Event(RoomEvent),
+    /// The frames of several, shared by all readers of the one room that this reader has.
+    Frames(Bytes),
+}
+
 /// Some events, in order.
 #[derive(Debug, Clone, Default)]
 pub struct RoomChunk {
     /// The events.
-    pub events: Vec<RoomEvent>,
+    pub pieces: Vec<Piece>,
     /// Events that are gone for good, before those above.
     pub gap: Option<RoomGap>,
     /// No more will come: the engine has ended.
@@ -82,6 +91,8 @@ pub struct Rooms {
     /// Raised with every change of the rooms: what was read for others is of no use.
     changes: u64,
     keys_given: u64,
+    /// What stands before each event, while there is one room and nothing that must come in between.
+    head: Option<Arc<str>>,
 }
 
 /// A read of the ledger, and for which rooms.
@@ -136,6 +147,7 @@ impl Rooms {
             reading: None,
             changes: 0,
             keys_given: 0,
+            head: None,
         })
     }
 
@@ -177,6 +189,12 @@ impl Rooms {
         Some(last_before(room.from.max(self.next)))
     }
 
+    /// From now on whole batches may be given as frames, with this before each event; none for event by event. To be set
+    /// anew with every change of the rooms: it counts only while there is one.
+    pub fn share(&mut self, head: Option<Arc<str>>) {
+        self.head = head;
+    }
+
     /// The last event that was looked at; −1 before the first.
     pub fn as_of(&self) -> i64 {
         last_before(self.next)
@@ -209,7 +227,7 @@ impl Rooms {
             } else {
                 self.live_chunk().await
             };
-            if !chunk.events.is_empty() || chunk.gap.is_some() || chunk.is_end {
+            if !chunk.pieces.is_empty() || chunk.gap.is_some() || chunk.is_end {
                 return Ok(chunk);
             }
         }
@@ -258,6 +276,13 @@ impl Rooms {
             self.is_behind = true;
             return;
         }
+        if let Some(frames) = self.take_frames(published) {
+            if !frames.is_empty() {
+                *bytes += frames.len();
+                chunk.pieces.push(Piece::Frames(frames));
+            }
+            return;
+        }
         for (index, event) in published.batch.iter().enumerate() {
             if event.tenant != self.source.tenant || event.seq.0 < self.next {
                 continue;
@@ -274,14 +299,30 @@ impl Rooms {
                 continue;
             };
             *bytes += event.bytes.len();
-            chunk.events.push(RoomEvent {
+            chunk.pieces.push(Piece::Event(RoomEvent {
                 seq: event.seq,
                 type_name: Cow::Borrowed(event.type_name),
                 run: event.run,
                 rooms,
                 part: published.part_of(index),
-            });
+            }));
         }
+    }
+
+    /// A batch of which all is new to this reader, as frames. Nothing when it must be gone through.
+    fn take_frames(&mut self, published: &Published) -> Option<Bytes> {
+        let (head, tenant) = (self.head.as_ref()?, &self.source.tenant);
+        let [room] = self.source.rooms.as_slice() else {
+            return None;
+        };
+        let mut events = published.batch.iter().filter(|event| event.tenant == *tenant);
+        let first = events.next()?.seq;
+        if first.0 != self.next || !room.wants(first) {
+            return None;
+        }
+        let frames = published.frames(tenant, head, &room.filter)?;
+        self.next += 1 + events.count() as u64;
+        Some(frames)
     }
 }
 
@@ -311,7 +352,7 @@ impl Source {
                     first: from,
                     last: first - 1,
                 });
-                chunk.events.clear();
+                chunk.pieces.clear();
                 Ok((chunk, first))
             }
             other => Ok((chunk, other?)),
@@ -393,8 +434,10 @@ impl Source {
             .iter()
             .filter(|room| room.wants(seq) && admits(&room.filter));
         let keys = wanting.map(|room| room.key);
-        match chunk.events.last() {
-            Some(before) if keys.clone().eq(before.rooms.iter().copied()) => Some(before.rooms.clone()),
+        match chunk.pieces.last() {
+            Some(Piece::Event(before)) if keys.clone().eq(before.rooms.iter().copied()) => {
+                Some(before.rooms.clone())
+            }
             _ => Some(keys.collect::<Arc<[_]>>()).filter(|keys| !keys.is_empty()),
         }
     }
@@ -414,13 +457,13 @@ impl Source {
         };
         let mut part = Vec::with_capacity(bytes.len() + 160);
         (self.encode)(seq, &head.type_name, bytes, &leaf_hash(bytes), &mut part);
-        chunk.events.push(RoomEvent {
+        chunk.pieces.push(Piece::Event(RoomEvent {
             seq,
             type_name: Cow::Owned(head.type_name.into_owned()),
             run: head.subject.run,
             rooms,
             part: part.into(),
-        });
+        }));
         bytes.len()
     }
 }
