@@ -559,6 +559,76 @@ fn one_that_does_not_read_is_closed_with_4408_and_resumes() {
 }
 
 #[test]
+fn a_revoked_token_ends_a_connection_between_frames_however_much_was_on_its_way() {
+    let appliance = TestAppliance::start();
+    let (secret, id) = appliance.token_until("gone", &[Scope::Read], &["default"], None);
+    let socket = raw(&appliance, "/api/v1/ws", &secret);
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024).unwrap();
+    let mut slow = Client::over(socket);
+    slow.subscribe(json!({"type": "subscribe:events"}));
+    let mut other = Client::open(&appliance);
+    other.subscribe(json!({"type": "subscribe:events"}));
+    let body = json!({"type": "a", "payload": {"text": "x".repeat(900_000)}}).to_string();
+    for _ in 0..12 {
+        appliance.post("/api/v1/jobs", body.clone()).expect(201);
+        // The slow one has it too by now, as far as its window goes.
+        other.event();
+    }
+    let path = format!("/api/v1/tokens/{id}");
+    let revoke = Ask::new("DELETE", &path, b"").token(&appliance.admin);
+    assert_eq!(appliance.send(&revoke).status, 204);
+    // The library would not take a frame that begins within another.
+    let mut seen = 0;
+    let code = loop {
+        match slow.next() {
+            Ok(text) => {
+                let message: Value = serde_json::from_str(&text).unwrap();
+                assert_eq!(message["event"]["seq"], seen + 1);
+                seen += 1;
+            }
+            Err(code) => break code,
+        }
+    };
+    assert_eq!(code, Some(4401));
+    assert!(seen < 12, "{seen} were read");
+}
+
+#[test]
+fn readers_of_one_room_and_of_another_are_sent_what_is_theirs() {
+    let appliance = TestAppliance::start();
+    let mut all = [Client::open(&appliance), Client::open(&appliance)];
+    let rooms = all
+        .each_mut()
+        .map(|client| client.subscribe(json!({"type": "subscribe:events"})));
+    let mut created = Client::open(&appliance);
+    let of_created = created.subscribe(json!({"type": "subscribe:events", "types": ["job.created"]}));
+    let mut both = Client::open(&appliance);
+    both.subscribe(json!({"type": "subscribe:events"}));
+    both.subscribe(json!({"type": "subscribe:workspace:jobs"}));
+    for _ in 0..3 {
+        submit(&appliance);
+    }
+    let ledger = ledger(&appliance);
+    for client in &mut all {
+        let events = client.events(ledger.len() - 1);
+        assert!(events.iter().all(|event| event.rooms() == [&rooms[0]]));
+        let texts: Vec<_> = events.into_iter().map(|event| event.event).collect();
+        assert_eq!(texts, ledger[1..]);
+    }
+    let names = ["job:created"; 3];
+    let events = created.events(3);
+    assert!(events.iter().map(Received::name).eq(names));
+    assert!(events.iter().all(|event| event.rooms() == [&of_created]));
+    let events = both.events(ledger.len() - 1);
+    assert!(events.iter().any(|event| event.rooms().len() == 2));
+    // One that opens a second room is told of both from then on.
+    let [first, _] = &mut all;
+    first.subscribe(json!({"type": "subscribe:workspace:jobs"}));
+    submit(&appliance);
+    assert_eq!(first.event().rooms().len(), 2);
+}
+
+#[test]
 fn one_that_answers_no_ping_is_gone() {
     let appliance = TestAppliance::with_bounds(Bounds {
         stall: Duration::from_millis(500),
