@@ -473,3 +473,56 @@ fn a_bundle_of_rules_that_are_not_known_here_is_refused() {
     let detail = refused_with(&import(&target, &target.admin, &source, &bundle_file(&parts)), 14);
     assert!(detail.contains("stateVersion is 99"), "{detail}");
 }
+
+/// The file with another statement, signed by the hub that says so.
+fn restated(file: &[u8], hub: &TestAppliance, change: impl Fn(String) -> String) -> Vec<u8> {
+    let mut parts = bundle_parts(file);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let payload = change(String::from_utf8(payload).unwrap());
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &hub.engine.keys().orders()).unwrap();
+    bundle_file(&parts)
+}
+
+#[test]
+fn the_id_of_another_hubs_order_is_of_no_use() {
+    let (hub, thief) = (TestAppliance::start(), TestAppliance::start());
+    let plant = TestAppliance::start();
+    for one in [&hub, &thief] {
+        let orders = one.engine.keys().orders().public().to_pem().unwrap();
+        let body = json!({"hub": enclave(one), "ordersKey": orders}).to_string();
+        plant
+            .send(&Ask::post("/api/v1/trust/orders-pins", body.as_bytes()).token(&plant.admin))
+            .expect(204);
+    }
+    let (id, good) = order(&hub, &plant);
+    let (own, file) = order(&thief, &plant);
+    let stolen = restated(&file, &thief, |payload| payload.replace(&own, &id));
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &stolen, None), 12);
+    assert!(detail.contains("id_of_another_hub"), "{detail}");
+    let recalled = |of: &TestAppliance, id: &str| {
+        let path = format!("/api/v1/work-orders/{id}");
+        of.post(&format!("{path}/cancel"), r#"{"reason":"no"}"#)
+            .expect(200);
+        of.get(&format!("{path}/cancellation")).body
+    };
+    // What its own hub cancelled stays cancelled, whoever else says something of it.
+    let stop = recalled(&thief, &own);
+    let stop = restated(&stop, &thief, |payload| payload.replace(&own, &id));
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &stop, None), 12);
+    assert!(detail.contains("id_of_another_hub"), "{detail}");
+    let (early, late) = order(&hub, &plant);
+    bring_order(&plant, &plant.admin, &recalled(&hub, &early), None).expect(201);
+    let stop = restated(&stop, &thief, |payload| payload.replace(&id, &early));
+    refused_with(&bring_order(&plant, &plant.admin, &stop, None), 12);
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &late, None), 13);
+    assert!(
+        detail.contains("cancellation of this order came first"),
+        "{detail}"
+    );
+
+    bring_order(&plant, &plant.admin, &good, None).expect(201);
+    let shown = plant.get(&format!("/api/v1/work-orders/{id}")).expect(200);
+    assert_eq!(shown["received"]["hub"], enclave(&hub));
+    assert_eq!(shown["state"], "imported");
+}

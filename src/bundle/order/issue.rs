@@ -79,7 +79,7 @@ pub fn prepare(
 ) -> Result<WorkorderIssued, IssueError> {
     let sender = sender(engine, tenant)?;
     let clock = engine.clock();
-    let id = OrderId::derive(Timestamp::from_ms(clock.wall_ms()), clock.entropy(), 0);
+    let id = OrderId::of_hub(&sender.hub, Timestamp::from_ms(clock.wall_ms()), clock.entropy());
     let letter = write::order(&sender, id, new, &engine.keys().orders())?;
     let Statement::Order(order, _) = &letter.statement else {
         return Err(IssueError::Unknown);
