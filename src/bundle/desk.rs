@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::held::{check_stored, materialise, remove_tar, store_tar, tar_path};
 use super::import::{
-    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, judge, pin, requests,
+    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, judge, requests,
 };
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
@@ -18,6 +18,7 @@ use super::reemit::compress;
 use super::replay::ScratchFolder;
 use super::report::Report;
 use super::roots;
+use super::vouched::pin;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};

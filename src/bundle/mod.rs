@@ -46,6 +46,7 @@ mod survey;
 pub mod tar;
 pub mod transport;
 mod verify;
+pub mod vouched;
 mod write;
 
 pub use anchor::Anchor;

@@ -14,10 +14,11 @@ use super::manifest::{OrderPredicate, Statement};
 use super::refusal::{first_failure, refuse, rejected};
 use super::signer::{Given, Signer, signer};
 use super::verify::{Held, Options, Outcome, verify};
-use crate::bundle::import::{self, ImportError};
+use crate::bundle::import::ImportError;
 use crate::bundle::quarantine::Quarantine;
 use crate::bundle::report::{Report, Verdict};
 use crate::bundle::roots::{self, RootsError};
+use crate::bundle::vouched;
 use crate::domain::command::{Command, HubCancel, OrderCommand, OrderContent, OrderNovelty, Reply};
 use crate::domain::event::Actor;
 use crate::domain::order::{OrderState, ReceivedOrder};
@@ -227,7 +228,7 @@ fn judge(
     let mut other_keys = Vec::new();
     let mut held = None;
     if let Some(statement) = &look.statement {
-        if let Some(keys) = import::pinned(engine, statement.origin())? {
+        if let Some(keys) = vouched::pinned(engine, statement.origin())? {
             other_keys.push((keys.export.id().digest(), "export"));
             other_keys.push((keys.log.id().digest(), "log"));
         }
