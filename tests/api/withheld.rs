@@ -347,3 +347,41 @@ fn a_policy_that_names_an_element_of_a_list_lets_nothing_through() {
     let job = send(json!({"list": {"0": PLANTED}})).expect(201);
     assert!(!job.to_string().contains(PLANTED));
 }
+
+#[test]
+fn equal_keys_with_other_values_at_once_make_one_job_with_one_value() {
+    let appliance = TestAppliance::start();
+    set_intake(
+        &appliance,
+        &json!([{"types": ["late.*"], "pointers": ["/token"]}]),
+    );
+    for round in 0..12 {
+        let key = format!("round-{round}");
+        let barrier = std::sync::Barrier::new(8);
+        let ids: Vec<String> = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..8)
+                .map(|at| {
+                    let (appliance, key, barrier) = (&appliance, &key, &barrier);
+                    scope.spawn(move || {
+                        let job =
+                            json!({"type": "late.t", "payload": {"a": 1, "token": format!("value-{at}")}});
+                        barrier.wait();
+                        let answer = keyed(appliance, &appliance.admin, "/api/v1/jobs", key, &job);
+                        answer.expect(201)["id"].as_str().unwrap().to_owned()
+                    })
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "round {round}: {ids:?}");
+        let path = format!("/api/v1/jobs/{}/disclose", ids[0]);
+        let shown = appliance.post(&path, r#"{"reason":"test"}"#).expect(200);
+        let value = shown["value"]["token"].as_str().unwrap();
+        assert!(value.starts_with("value-"), "{shown}");
+    }
+    let listed = appliance.get("/api/v1/jobs?limit=100").expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 12);
+    let kept = files(&appliance.folder().join("disclosures/default"));
+    let lines: usize = kept.iter().map(|file| text_of(file).lines().count()).sum();
+    assert_eq!(lines, 12, "no value of a request that did nothing is kept");
+}
