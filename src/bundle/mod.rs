@@ -55,6 +55,7 @@ pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;
+pub use redacted::kept_with;
 pub use report::{Check, Report, Status, Verdict};
 pub use verify::{Held, HeldTip, LineVisitor, Options, Outcome, Replay, VerifyError, peek, verify};
 pub use write::{BundleWriter, ContentOpener, Measure, Range, VERIFY_TEXT, WriteError, Written};
