@@ -1,7 +1,8 @@
 //! Bundles that were written and are kept in `DIR/bundles`: `<id>.audit.tar.zst`, and a note beside it, `<id>.json`.
 //!
-//! Promises: no more are kept than [`limits::EXPORTS_KEPT_MAX`] and their bytes; what is listed is there whole; what shows redacted fields is removed when one of them is erased, also when it was
-//! still being written. A crash in between is made up for by [`settle`], at the next start.
+//! Promises: no more are kept than [`limits::EXPORTS_KEPT_MAX`] and their bytes; what is listed is there whole; what shows
+//! redacted fields is removed when one of them is erased, also when it was still being written. A crash in between is made up
+//! for by [`settle`], at the next start.
 
 use std::collections::BTreeSet;
 use std::fs;

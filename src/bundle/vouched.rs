@@ -67,7 +67,7 @@ pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Re
 /// Why keys that only came with a bundle cannot be believed: an origin is named after the log key, and an export key that is
 /// pinned for one ledger of an enclave counts for all of them.
 fn stranger(engine: &Handle, origin: &str, given: &Keys) -> Result<Option<Finding>, ImportError> {
-    let Some(origin) = origin.parse::<Origin>().ok() else {
+    let Ok(origin) = origin.parse::<Origin>() else {
         return Ok(Some(of_another_enclave()));
     };
     if *origin.enclave() != EnclaveId::of(&given.log) {
