@@ -19,9 +19,10 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
+use crate::bundle::desk;
 use crate::bundle::import::{self, ImportError};
 use crate::bundle::kept;
-use crate::bundle::order::intake;
+use crate::bundle::order::{intake, letters};
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -164,11 +165,8 @@ impl App {
         let secrets = Secrets::new(data.join("secrets"), disk.clone());
         sweep_secrets(&engine, &secrets).await?;
         settle_bundles(&engine).await?;
-        let imports = engine.clone();
-        let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
-        if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
-            tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
-        }
+        settle_imports(&engine).await?;
+        sweep_orders(&engine).await?;
         intake::finish_cancellations(&engine)
             .await
             .map_err(|error| Fatal(error.to_string()))?;
@@ -385,6 +383,29 @@ pub fn probe_store(path: &Path) -> Result<(), crate::store::StoreError> {
     let disk: Arc<dyn Disk> = Arc::new(disk::OsDisk);
     let store = Store::open(&disk, path)?;
     store.read()?.position().map(drop)
+}
+
+/// What is derived from imported bundles, and what a crash left of their order. Where that fails, everything else is served.
+async fn settle_imports(engine: &Handle) -> Result<(), AppError> {
+    let imports = engine.clone();
+    let made = tokio::task::spawn_blocking(move || import::materialise_all(&imports)).await;
+    if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
+        tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
+    }
+    if let Err(error) = desk::end_overtaken(engine).await {
+        tracing::error!(%error, "imports that were overtaken wait on");
+    }
+    Ok(())
+}
+
+/// Files of work orders that were refused or never recorded. Where they cannot be removed, everything is served all the same.
+async fn sweep_orders(engine: &Handle) -> Result<(), AppError> {
+    let engine = engine.clone();
+    let swept = tokio::task::spawn_blocking(move || letters::sweep(&engine)).await;
+    if let Err(error) = swept.map_err(|error| Fatal(error.to_string()))? {
+        tracing::error!(%error, "what was left in the folder of work orders is not removed");
+    }
+    Ok(())
 }
 
 /// What a crash left of exports. Where it cannot be removed, everything is served all the same.

@@ -298,6 +298,60 @@ impl Disclosures {
         erase().map_err(DisclosuresError::disk("erase in", &path))
     }
 
+    /// Visits every line of a tenant's files, in order: file, where the line begins, and its event; none for a line that
+    /// cannot be read. Nothing is changed.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn inspect(
+        &self,
+        tenant: &TenantName,
+        visit: &mut dyn FnMut(&Path, u64, Option<Seq>),
+    ) -> Result<(), DisclosuresError> {
+        let dir = self.dir.join(tenant.as_str());
+        for first in self.list(&dir)? {
+            let path = path_of(&dir, first);
+            let mut look = || -> io::Result<()> {
+                let file = self.disk.open(&path, Access::Read)?;
+                let len = file.len()?;
+                Lines::new(file.as_ref(), len).each(&mut |place, with| visit(&path, place.start, with))
+            };
+            look().map_err(DisclosuresError::disk("read", &path))?;
+        }
+        Ok(())
+    }
+
+    /// In which file what is kept with an event must be; none where it is older than every file.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn file_of(&self, tenant: &TenantName, with: Seq) -> Result<Option<PathBuf>, DisclosuresError> {
+        let dir = self.dir.join(tenant.as_str());
+        self.look_up(tenant, &dir)?;
+        Ok(place(self.read().get(tenant), &dir, with).map(|(path, _)| path))
+    }
+
+    /// Names in a tenant's folder that are none of its files.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn strangers(&self, tenant: &TenantName) -> Result<Vec<PathBuf>, DisclosuresError> {
+        let dir = self.dir.join(tenant.as_str());
+        let names = self
+            .disk
+            .list(&dir)
+            .map_err(DisclosuresError::disk("list", &dir))?;
+        let is_ours = |name: &String| {
+            let first = name.strip_suffix(ENDING).and_then(|first| first.parse().ok());
+            first.is_some_and(|first| path_of(&dir, first) == dir.join(name))
+        };
+        Ok(names
+            .into_iter()
+            .filter(|name| !is_ours(name))
+            .map(|name| dir.join(name))
+            .collect())
+    }
+
     /// A file that should be there. Without it there is nothing to show and nothing to erase.
     fn existing(&self, path: &Path, access: Access) -> io::Result<Option<Arc<dyn DiskFile>>> {
         match self.disk.open(path, access) {

@@ -452,6 +452,11 @@ pub const IMPORTS_WAITING_MAX: usize = 64;
 /// Refused bundles that are kept, and their bytes; the oldest go first.
 pub const QUARANTINE_FILES_MAX: usize = 64;
 pub const QUARANTINE_BYTES_MAX: u64 = BUNDLE_BYTES_MAX;
+/// Exported bundles that are kept, and their bytes; the oldest go first, the newest stays however large it is.
+pub const EXPORTS_KEPT_MAX: usize = 64;
+pub const EXPORTS_BYTES_MAX: u64 = BUNDLE_BYTES_MAX;
+/// Bytes of the files of work orders, those issued and those taken in.
+pub const ORDERS_BYTES_MAX: u64 = 4 << 30;
 /// Bundles on their way in by ranges, and how long one may stand still before it is given up.
 pub const BUNDLE_UPLOADS_MAX: usize = 16;
 pub const BUNDLE_UPLOAD_IDLE_MS_MAX: u64 = 24 * 3_600_000;

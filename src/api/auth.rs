@@ -139,6 +139,13 @@ pub async fn admit(State(door): State<Door>, mut request: Request, next: Next) -
         let detail = "an imported ledger can only be read";
         return Err(ApiError::conflict("foreign_read_only", detail));
     }
+    if tenant.as_ref().is_some_and(TenantName::is_foreign)
+        && scope == Some(Scope::Export)
+        && !token.scopes.contains(&Scope::Read)
+    {
+        let detail = "handing on an imported ledger needs the scope orch:read as well";
+        return Err(ApiError::forbidden("scope_required", detail));
+    }
     // Only to those who may ask is it said what may be asked.
     Query::check(request.uri(), &parameters)?;
     request.extensions_mut().insert(Caller {

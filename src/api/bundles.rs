@@ -22,7 +22,7 @@ use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Keys};
 use crate::bundle::kept;
 use crate::bundle::reemit::{Wanted, reemit};
-use crate::bundle::{Options, Report, peek, verify};
+use crate::bundle::{Options, Report, peek, verify, vouched};
 use crate::domain::command::Command;
 use crate::domain::payload::{BundleExported, BundleVerified};
 use crate::domain::{Digest, TenantName};
@@ -191,7 +191,7 @@ async fn checked(
             let origin = look.map(|statement| statement.predicate.origin);
             let (keys, anchor) = match &origin {
                 Some(origin) => {
-                    let resolved = import::resolve(api.engine(), origin, given.as_ref())?;
+                    let resolved = vouched::resolve(api.engine(), origin, given.as_ref())?;
                     (resolved.keys, resolved.anchor)
                 }
                 None => (given, None),

@@ -136,6 +136,8 @@ pub enum ImportState {
     Waiting,
     /// A person said no.
     Rejected,
+    /// Its ledger went on without it.
+    Superseded,
     /// It was found bad, and is in quarantine.
     Refused,
 }
@@ -268,6 +270,7 @@ impl ImportView {
             ImportStatus::Waiting => ImportState::Waiting,
             ImportStatus::Imported => ImportState::Held,
             ImportStatus::Rejected => ImportState::Rejected,
+            ImportStatus::Superseded => ImportState::Superseded,
         };
         Ok(ImportView {
             approvals: Some(request.approvals),

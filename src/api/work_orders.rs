@@ -24,6 +24,7 @@ use crate::bundle::order::Given;
 use crate::bundle::order::evidence::{evidence, witnesses};
 use crate::bundle::order::intake::{self, IntakeError};
 use crate::bundle::order::issue;
+use crate::bundle::order::letters;
 use crate::bundle::order::write::{NewOrder, NewRun};
 use crate::domain::order::{IssuedOrder, OrderState, ReceivedOrder};
 use crate::domain::payload::orders::OrdersKeyPinned;
@@ -262,7 +263,7 @@ async fn issued(
 async fn letter(api: &Arc<Api>, tar_sha256: Digest, name: String) -> Result<Response, ApiError> {
     let bytes = api
         .blocking(move |api| {
-            issue::read_letter(api.engine(), tar_sha256).map_err(|error| match error.kind() {
+            letters::read_letter(api.engine(), tar_sha256).map_err(|error| match error.kind() {
                 std::io::ErrorKind::NotFound => ApiError::not_found("file of this work order"),
                 _ => ApiError::storage(&error),
             })

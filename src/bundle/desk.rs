@@ -10,7 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::held::{check_stored, materialise, remove_tar, store_tar, tar_path};
 use super::import::{
-    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, judge, pin, requests,
+    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, imports, judge, requests,
 };
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
@@ -18,6 +18,7 @@ use super::reemit::compress;
 use super::replay::ScratchFolder;
 use super::report::Report;
 use super::roots;
+use super::vouched::pin;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
@@ -126,6 +127,7 @@ impl Desk {
             self.restore(file, tar_sha256).await?;
         }
         self.complete(&tenant).await?;
+        end_overtaken(&self.engine).await?;
         Ok(Taken::Imported(Box::new(Imported {
             already: place != Place::Next,
             contained: place == Place::Contained,
@@ -233,12 +235,15 @@ impl Desk {
         };
         let request = self.submit(actor, command).await?;
         match request.status {
-            ImportStatus::Imported => self.complete(&request.tenant).await?,
+            ImportStatus::Imported => {
+                self.complete(&request.tenant).await?;
+                end_overtaken(&self.engine).await?;
+            }
             ImportStatus::Rejected => {
                 let engine = self.engine.clone();
                 blocking(move || remove_tar(&engine, tar_sha256)).await?;
             }
-            ImportStatus::Waiting => {}
+            ImportStatus::Waiting | ImportStatus::Superseded => {}
         }
         Ok(request)
     }
@@ -282,10 +287,7 @@ impl Desk {
 
     /// What waits for persons.
     async fn waiting(&self) -> Result<Vec<ImportRequest>, ImportError> {
-        let engine = self.engine.clone();
-        let mut all = blocking(move || Ok(requests(&engine)?)).await?;
-        all.retain(|request| request.status == ImportStatus::Waiting);
-        Ok(all)
+        waiting(&self.engine).await
     }
 
     async fn submit(&self, actor: &Actor, command: BundleCommand) -> Result<Box<ImportRequest>, ImportError> {
@@ -364,6 +366,36 @@ impl Desk {
         }
         Ok(ImportError::Refused(Box::new(report)))
     }
+}
+
+async fn waiting(engine: &Handle) -> Result<Vec<ImportRequest>, ImportError> {
+    let engine = engine.clone();
+    let mut all = blocking(move || Ok(requests(&engine)?)).await?;
+    all.retain(|request| request.status == ImportStatus::Waiting);
+    Ok(all)
+}
+
+/// Ends the wait of bundles that begin before the end of what is held: they can be taken in no more, and would keep the place
+/// of others. After each import; at start for what a crash left.
+///
+/// # Errors
+/// What the projection, the writer or the disk said.
+pub async fn end_overtaken(engine: &Handle) -> Result<(), ImportError> {
+    let shared = engine.clone();
+    let held = blocking(move || Ok(imports(&shared)?)).await?;
+    for request in waiting(engine).await? {
+        let mut of_ledger = held.iter().filter(|held| held.tenant == request.tenant);
+        if !of_ledger.any(|held| request.first < held.size) {
+            continue;
+        }
+        let tar_sha256 = request.tar_sha256;
+        let command = Command::Bundle(Box::new(BundleCommand::SupersedeImport(tar_sha256)));
+        let system = TenantName::system();
+        engine.submit(&system, &Actor::system("imports"), command).await?;
+        let engine = engine.clone();
+        blocking(move || remove_tar(&engine, tar_sha256)).await?;
+    }
+    Ok(())
 }
 
 /// Records that a file in quarantine went.

@@ -5,7 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::import::{ImportError, digest_of, import_row};
+use super::import::{ImportError, digest_of, foreign_tenant, import_row};
+use super::manifest::Predicate;
 use super::members::Member;
 use super::roots;
 use super::tar::{TarError, TarReader};
@@ -52,7 +53,10 @@ pub(super) fn heal(engine: &Handle, tenant: &TenantName, file: &Path) -> Result<
         return Ok(());
     };
     tracing::warn!(%tenant, %error, "an imported ledger is incomplete");
-    let (Some(import), Ok(found)) = (import_row(engine, tenant)?, digest_of_tar(file)) else {
+    let (Some(import), Ok(found)) = (
+        import_row(engine, tenant)?,
+        digest_of_tar(file, limits::BUNDLE_BYTES_MAX),
+    ) else {
         return Err(error);
     };
     if !import.bundles.iter().any(|bundle| bundle.2 == found) {
@@ -62,15 +66,34 @@ pub(super) fn heal(engine: &Handle, tenant: &TenantName, file: &Path) -> Result<
     materialise(engine, tenant)
 }
 
-fn digest_of_tar(file: &Path) -> io::Result<Digest> {
+/// Whether a file is one of the bundles held, byte for byte. It says which one it wants to be; no more of it is read than
+/// that one has.
+pub(super) fn is_held(engine: &Handle, file: &Path, predicate: &Predicate) -> Result<bool, ImportError> {
+    let Some(tenant) = foreign_tenant(&predicate.origin, &predicate.tenant) else {
+        return Ok(false);
+    };
+    let held = import_row(engine, &tenant)?.map_or_else(Vec::new, |import| import.bundles);
+    let range = (predicate.first, predicate.size);
+    let Some((.., tar_sha256)) = held.iter().find(|bundle| (bundle.0, bundle.1) == range) else {
+        return Ok(false);
+    };
+    let stored = fs::metadata(tar_path(engine.dir(), *tar_sha256));
+    let bytes_max = stored.map_or(limits::BUNDLE_BYTES_MAX, |stored| stored.len());
+    // A file that cannot be read to its end is judged like any other.
+    Ok(digest_of_tar(file, bytes_max).is_ok_and(|found| found == *tar_sha256))
+}
+
+/// SHA-256 of the tar in a file, or of its first `bytes_max` bytes and one chunk.
+fn digest_of_tar(file: &Path, bytes_max: u64) -> io::Result<Digest> {
     let mut frame = FrameReader::new(io::BufReader::new(fs::File::open(file)?))?;
-    let (mut hasher, mut chunk) = (Hasher::default(), vec![0; 256 * 1024]);
+    let (mut hasher, mut chunk, mut at) = (Hasher::default(), vec![0; 256 * 1024], 0);
     loop {
         let read = frame.read(&mut chunk)?;
-        if read == 0 {
+        hasher.update(&chunk[..read]);
+        at += read as u64;
+        if read == 0 || at > bytes_max {
             return Ok(hasher.finish());
         }
-        hasher.update(&chunk[..read]);
     }
 }
 
@@ -332,6 +355,9 @@ fn unpack(disk: &dyn Disk, file: &Path, to: &Path, sha256: Digest) -> io::Result
 /// What is held here of foreign ledgers, for the check of continuity.
 pub(super) struct HeldHere<'a> {
     pub(super) engine: &'a Handle,
+    /// True for a bundle that is held, byte for byte: which roots of trust came since says nothing about it but what they
+    /// revoke.
+    pub(super) again: bool,
 }
 
 impl HeldHere<'_> {
@@ -364,13 +390,13 @@ impl Held for HeldHere<'_> {
         Ok(found.map(|import| HeldTip {
             size: import.size,
             root: import.root,
-            trust_version: import.trust_version.unwrap_or(0),
+            trust_version: import.trust_version.filter(|_| !self.again).unwrap_or(0),
         }))
     }
 
     fn root_of_trust(&self, origin: &str) -> Result<Option<(u64, Fingerprint)>, String> {
         let trust = self.trust(origin)?;
-        let newest = trust.roots.last();
+        let newest = trust.roots.last().filter(|_| !self.again);
         Ok(newest.map(|root| (root.version, Fingerprint::from_digest(root.fingerprint))))
     }
 

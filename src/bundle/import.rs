@@ -10,28 +10,25 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::anchor::Anchor;
 use super::export::STATE_VERSION;
-use super::held::{HeldHere, heal, materialise};
+use super::held::{HeldHere, heal, is_held, materialise};
 use super::manifest::Predicate;
 use super::members::Member;
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::{CheckName, Finding, Report, Verdict};
-use super::roots::{self, RootsError};
+use super::roots::RootsError;
 use super::verify::{Options, Replay, VerifyError, peek, verify};
-use crate::domain::command::Command;
-use crate::domain::event::Actor;
+use super::vouched::{Resolved, resolve};
 use crate::domain::import_request::{ImportRequest, ImportStatus};
-use crate::domain::payload::TrustPinned;
 use crate::domain::state::{Kind, Row, View};
 use crate::domain::token::Import;
 use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName};
 use crate::engine::{CommandError, FoldError, Handle};
-use crate::ledger::{LedgerError, Origin};
+use crate::ledger::LedgerError;
 use crate::limits;
 use crate::store::{Direction, Page, StoreError};
-use crate::trust::{EnclaveId, Fingerprint, PublicKey, TrustError};
+use crate::trust::{PublicKey, TrustError};
 
 /// The keys that a bundle must be signed with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -174,12 +171,16 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
             )?);
         }
     }
+    let again = match &predicate {
+        Some(predicate) if replay.is_some() => is_held(engine, file, predicate)?,
+        _ => false,
+    };
     let Resolved {
         keys,
         anchor,
         stranger,
     } = resolved;
-    let held = HeldHere { engine };
+    let held = HeldHere { engine, again };
     let (anchor, trust) = anchor.unzip();
     let options = Options {
         anchor,
@@ -215,72 +216,6 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         roots: outcome.roots,
         trust,
     })
-}
-
-/// What a bundle of an origin is judged by.
-#[derive(Debug, Default)]
-pub struct Resolved {
-    /// Keys that must have signed it.
-    pub keys: Option<Keys>,
-    /// The root of trust that must lead to them, with what is held of the enclave.
-    pub anchor: Option<(Anchor, Trust)>,
-    /// Why the keys given cannot be believed, where nobody vouched for any.
-    pub(super) stranger: Option<Finding>,
-}
-
-/// What a bundle of an origin is judged by: a pinned root of trust before all else, and keys given only as far as it leads
-/// to them; without a root the keys pinned by hand; without these the keys given, where the origin is named after them.
-///
-/// # Errors
-/// When it cannot be read back.
-pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Resolved, ImportError> {
-    let anchor = anchor_of(engine, origin)?;
-    if anchor.is_some() {
-        return Ok(Resolved {
-            keys: given.cloned(),
-            anchor,
-            stranger: None,
-        });
-    }
-    let pinned = pinned(engine, origin)?;
-    let Some(given) = given else {
-        return Ok(Resolved {
-            keys: pinned,
-            ..Resolved::default()
-        });
-    };
-    let enclave = EnclaveId::of(&given.log);
-    let named = origin.parse::<Origin>().ok();
-    let is_its_own = named.is_some_and(|origin| *origin.enclave() == enclave);
-    let stranger = (pinned.is_none() && !is_its_own).then(|| {
-        let why = "key_of_another_enclave: the ledger is not named after the log key given; an administrator has to pin \
-                   its keys or a root of trust";
-        Finding::new(Verdict::Untrusted, why).of(Member::Checkpoint)
-    });
-    Ok(Resolved {
-        keys: Some(given.clone()),
-        anchor: None,
-        stranger,
-    })
-}
-
-/// What is pinned of the enclave of an origin: the newest root that was accepted, or the fingerprint alone.
-///
-/// # Errors
-/// When it cannot be read back.
-pub fn anchor_of(engine: &Handle, origin: &str) -> Result<Option<(Anchor, Trust)>, RootsError> {
-    let Ok(origin) = origin.parse::<Origin>() else {
-        return Ok(None);
-    };
-    let trust = roots::held(engine, origin.enclave().as_str())?;
-    let Some(pin) = &trust.pin else {
-        return Ok(None);
-    };
-    let anchor = match roots::chain(engine, &trust)? {
-        Some(chain) => Anchor::Root(Box::new(chain.newest().clone())),
-        None => Anchor::Fingerprint(Fingerprint::from_digest(pin.fingerprint)),
-    };
-    Ok(Some((anchor, trust)))
 }
 
 /// What is held of foreign ledgers.
@@ -386,49 +321,6 @@ fn replay_before(
         }
     }
     Ok(replay)
-}
-
-/// Pins keys for an origin.
-pub(super) async fn pin(
-    engine: &Handle,
-    actor: &Actor,
-    origin: &str,
-    keys: &Keys,
-) -> Result<(), ImportError> {
-    let pinned = TrustPinned {
-        export_key: keys.export.to_pem()?,
-        log_key: keys.log.to_pem()?,
-        origin: origin.to_owned(),
-        replace: false,
-    };
-    let command = Command::PinTrust(Box::new(pinned));
-    match engine.submit(&TenantName::system(), actor, command).await {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let error = RootsError::Command(error);
-            let noted = roots::note_refusal(engine, actor, "pin", None, error).await;
-            Err(ImportError::Roots(noted))
-        }
-    }
-}
-
-/// The keys pinned for an origin.
-///
-/// # Errors
-/// When the projection or the key cannot be read.
-pub fn pinned(engine: &Handle, origin: &str) -> Result<Option<Keys>, ImportError> {
-    let store = engine
-        .store()
-        .map_err(|error| StoreError::Failed(error.to_string()))?;
-    let (snapshot, system) = (store.read()?, TenantName::system());
-    let view = snapshot.view(&system);
-    let view: &dyn View = &view;
-    let pin = view.pin(origin).map_err(|error| StoreError::Damaged(error.0))?;
-    let Some(pin) = pin else { return Ok(None) };
-    Ok(Some(Keys {
-        log: PublicKey::from_pem(&pin.log_key)?,
-        export: PublicKey::from_pem(&pin.export_key)?,
-    }))
 }
 
 pub(super) fn import_row(engine: &Handle, tenant: &TenantName) -> Result<Option<Import>, ImportError> {

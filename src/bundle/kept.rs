@@ -1,7 +1,8 @@
 //! Bundles that were written and are kept in `DIR/bundles`: `<id>.audit.tar.zst`, and a note beside it, `<id>.json`.
 //!
-//! Promises: what is listed is there whole; what shows redacted fields is removed when one of them is erased, also when it was
-//! still being written. A crash in between is made up for by [`settle`], at the next start.
+//! Promises: no more are kept than [`limits::EXPORTS_KEPT_MAX`] and their bytes; what is listed is there whole; what shows
+//! redacted fields is removed when one of them is erased, also when it was still being written. A crash in between is made up
+//! for by [`settle`], at the next start.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -61,7 +62,32 @@ pub(super) fn keep(
         .map_err(disk_error)?;
     let note = to_canonical(&exported);
     replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
+    make_room(engine, &exported).map_err(disk_error)?;
     Ok(exported)
+}
+
+/// Lets bundles go until those kept are within their bounds, `newest` never: the oldest of its tenant first, then the oldest
+/// of others. What goes can be exported again, with the same bytes.
+fn make_room(engine: &Handle, newest: &Exported) -> io::Result<()> {
+    let mut others = all(engine)?;
+    let (mut count, mut total) = (others.len(), 0_u64);
+    for kept in &others {
+        total = total.saturating_add(kept.bytes);
+    }
+    others.retain(|kept| kept.id != newest.id);
+    others.sort_by_cached_key(|kept| {
+        let written = fs::metadata(bundle_path(engine.dir(), kept.id)).and_then(|facts| facts.modified());
+        (kept.tenant != newest.tenant, written.ok(), kept.id)
+    });
+    let mut gone = others.into_iter();
+    while count > limits::EXPORTS_KEPT_MAX || total > limits::EXPORTS_BYTES_MAX {
+        let Some(oldest) = gone.next() else { break };
+        tracing::info!(id = %oldest.id, tenant = %oldest.tenant, "the oldest export goes");
+        count -= 1;
+        total = total.saturating_sub(oldest.bytes);
+        remove(engine, &[oldest])?;
+    }
+    Ok(())
 }
 
 /// Whether something that a bundle may show was erased by an event from `as_of` on.

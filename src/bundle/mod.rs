@@ -46,6 +46,7 @@ mod survey;
 pub mod tar;
 pub mod transport;
 mod verify;
+pub mod vouched;
 mod write;
 
 pub use anchor::Anchor;
@@ -54,6 +55,7 @@ pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;
+pub use redacted::kept_with;
 pub use report::{Check, Report, Status, Verdict};
 pub use verify::{Held, HeldTip, LineVisitor, Options, Outcome, Replay, VerifyError, peek, verify};
 pub use write::{BundleWriter, ContentOpener, Measure, Range, VERIFY_TEXT, WriteError, Written};

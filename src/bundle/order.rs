@@ -12,7 +12,7 @@
 //! memory than the bounds of an order, or trust a key that people did not pin; an order starts at most once.
 //! The format is described in `docs/work-orders.md`.
 //!
-//! Reading order: `manifest`, `members`, `content`, `write`, `checks`, `verify`; then `issue` (the hub), `intake` (the
+//! Reading order: `manifest`, `members`, `content`, `write`, `checks`, `verify`; then `letters`, `issue` (the hub), `intake` (the
 //! enclave), `evidence` (the hub again).
 
 mod checks;
@@ -20,6 +20,7 @@ mod content;
 pub mod evidence;
 pub mod intake;
 pub mod issue;
+pub mod letters;
 pub mod manifest;
 mod members;
 mod refusal;

@@ -11,6 +11,16 @@ use crate::domain::{Digest, Seq};
 /// Stands in each event with redacted fields, and in few others.
 const MARK: &str = "\"disclosures\":";
 
+/// Of an event whose disclosures are kept with itself, as a line of a history: their digests. None for any other.
+///
+/// # Errors
+/// What is wrong with its digests.
+pub fn kept_with(seq: Seq, line: &[u8]) -> Result<Option<BTreeSet<Digest>>, String> {
+    let redacted = Redacted::read(line)?;
+    let own = redacted.filter(|redacted| redacted.with == seq);
+    Ok(own.map(|redacted| redacted.digests.into_values().map(|(digest, _)| digest).collect()))
+}
+
 /// The redacted object of one event.
 #[derive(Debug)]
 pub(super) struct Redacted {

@@ -91,6 +91,19 @@ impl<'f> Lines<'f> {
         Ok(())
     }
 
+    /// Visits every line with its place and event; none for one that cannot be read, or is not whole.
+    pub(super) fn each(&mut self, visit: &mut dyn FnMut(Range<u64>, Option<Seq>)) -> io::Result<()> {
+        let mut at = 0;
+        while at < self.len {
+            let end = self.end_of(at)?;
+            let line = self.bytes(at, end)?;
+            let with = read_line(&line).map(|(with, _)| with);
+            visit(at..end, with.filter(|_| end < self.len));
+            at = end + 1;
+        }
+        Ok(())
+    }
+
     /// Where the last whole line ends whose event is before `size`. Reads the file once.
     pub(super) fn end_before(&mut self, size: Seq) -> io::Result<u64> {
         let (mut at, mut end_of_good) = (0, 0);

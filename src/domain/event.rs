@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 
 use super::payload::bundles::{
     BundleAttemptFailed, BundleDiscarded, BundleDownloaded, BundleImportApproved, BundleImportRejected,
-    BundleImportRequested,
+    BundleImportRequested, BundleImportSuperseded,
 };
 use super::payload::orders::{
     OrdersKeyPinned, WorkorderApproved, WorkorderCancelled, WorkorderImported, WorkorderIssued,
@@ -363,6 +363,7 @@ event_table! {
     BundleImportRequested(Box<BundleImportRequested>) = "bundle.import_requested", 1;
     BundleImportApproved(BundleImportApproved) = "bundle.import_approved", 1;
     BundleImportRejected(BundleImportRejected) = "bundle.import_rejected", 1;
+    BundleImportSuperseded(BundleImportSuperseded) = "bundle.import_superseded", 1;
     BundleDiscarded(BundleDiscarded) = "bundle.discarded", 1;
     BundleDownloaded(BundleDownloaded) = "bundle.downloaded", 1;
     BundleAttemptFailed(BundleAttemptFailed) = "bundle.attempt_failed", 1;

@@ -14,6 +14,8 @@ pub enum ImportStatus {
     Imported,
     /// A person said no.
     Rejected,
+    /// Its ledger went on without it: it can be taken in no more.
+    Superseded,
 }
 
 /// One person's yes.

@@ -5,8 +5,39 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::digest::Hasher;
 use super::run::{Approval, RunStatus};
 use super::{Digest, EnclaveName, OrderId, PackName, RunId, RunName, Seq, Timestamp};
+
+/// Where the mark of the hub begins in an order's id: 26 random bits and the time stand before it.
+const MARK_AT: usize = 10;
+
+impl OrderId {
+    /// The id of an order that `hub` issues: a UUIDv7 whose last 48 bits are the hub's mark on the bits before them. So no
+    /// other hub can issue an order under this id, and two that meet at an enclave never stand in each other's way.
+    pub fn of_hub(hub: &EnclaveName, at: Timestamp, entropy: u64) -> Self {
+        let mut bytes = *OrderId::derive(at, entropy, (entropy & 0xfff) as u32).as_bytes();
+        let mark = mark_of(hub, &bytes);
+        bytes[MARK_AT..].copy_from_slice(&mark);
+        OrderId::from_bytes(bytes)
+    }
+
+    /// Whether it carries the mark of this hub.
+    pub fn is_of(&self, hub: &EnclaveName) -> bool {
+        self.as_bytes()[MARK_AT..] == mark_of(hub, self.as_bytes())
+    }
+}
+
+/// The first 48 bits of SHA-256 over a label, the hub's name and the first 80 bits of the id.
+fn mark_of(hub: &EnclaveName, id: &[u8; 16]) -> [u8; 16 - MARK_AT] {
+    let mut hasher = Hasher::default();
+    hasher.update(b"fastness work order id v1\n");
+    hasher.update(hub.as_str().as_bytes());
+    hasher.update(&id[..MARK_AT]);
+    let mut mark = [0; 16 - MARK_AT];
+    mark.copy_from_slice(&hasher.finish().as_bytes()[..16 - MARK_AT]);
+    mark
+}
 
 /// Something that happened to an order: when, by whom, recorded where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,4 +234,25 @@ pub struct OrdersPin {
     pub hub: EnclaveName,
     /// SPKI PEM.
     pub orders_key: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_id_of_an_order_is_its_hubs_and_no_others() {
+        let hub: EnclaveName = "0123456789abcdef".parse().unwrap();
+        let other: EnclaveName = "0123456789abcdee".parse().unwrap();
+        let at = Timestamp::from_ms(1_769_860_800_123);
+        let id = OrderId::of_hub(&hub, at, 0x1234_5678_9abc_def0);
+        assert!(id.is_of(&hub) && !id.is_of(&other));
+        assert_eq!(id.to_string(), "019c13ec-9e7b-7ef0-923a-4ec99611bd8b");
+        assert_ne!(id, OrderId::of_hub(&hub, at, 0x2234_5678_9abc_def0));
+        for bit in 0..128 {
+            let mut bytes = *id.as_bytes();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(!OrderId::from_bytes(bytes).is_of(&hub), "bit {bit}");
+        }
+    }
 }

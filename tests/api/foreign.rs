@@ -389,3 +389,39 @@ fn a_single_event_is_proven_by_the_checkpoint_that_came_with_it() {
         assert_eq!(pair.read(&path).status, status, "{path}");
     }
 }
+
+#[test]
+fn whoever_may_not_read_it_does_not_hand_it_on() {
+    let pair = Pair::new();
+    let send = |token: &str, method: &str, path: &str, body: &[u8]| {
+        let asked = Ask::new(method, path, body)
+            .token(token)
+            .header("x-fastness-tenant", &pair.tenant)
+            .header("content-type", "application/json");
+        pair.target.send(&asked)
+    };
+    let range = json!({"to": pair.bundles[0].0["size"]}).to_string();
+    for tenants in [["default"].as_slice(), &[pair.tenant.as_str()]] {
+        let carrier = [Scope::Export, Scope::Import];
+        let reader = [Scope::Export, Scope::Import, Scope::Read];
+        if tenants == ["default"] {
+            let neither = pair.target.token("nell", &[Scope::Export, Scope::Read], tenants);
+            let refused = send(&neither, "POST", "/api/v1/bundles/export", range.as_bytes());
+            assert_eq!(refused.problem(403), "tenant_forbidden");
+        }
+        let carrier = pair.target.token("carl", &carrier, tenants);
+        for (method, path) in [
+            ("POST", "/api/v1/bundles/export".to_owned()),
+            ("GET", "/api/v1/bundles".to_owned()),
+            (
+                "GET",
+                format!("/api/v1/bundles/{}", pair.bundles[0].0["id"].as_str().unwrap()),
+            ),
+        ] {
+            let refused = send(&carrier, method, &path, range.as_bytes());
+            assert_eq!(refused.problem(403), "scope_required", "{method} {path}");
+        }
+        let reader = pair.target.token("rita", &reader, tenants);
+        send(&reader, "POST", "/api/v1/bundles/export", range.as_bytes()).expect(201);
+    }
+}

@@ -504,3 +504,37 @@ fn every_attempt_is_noted_the_refused_ones_too() {
     let (_, verified) = &noted(&target, "bundle.verified")[0];
     assert_eq!(verified["exitCode"], 12);
 }
+
+#[test]
+fn what_is_overtaken_while_it_waits_ends_and_takes_no_place() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::asking(1));
+    submit(&source, 3);
+    let bundle = |to: u64| export(&source, &json!({ "to": to }));
+    let (short, short_file) = bundle(2);
+    let (long, long_file) = bundle(3);
+    let person = |name: &str| target.token(name, &[Scope::Approve, Scope::Import], &["default"]);
+    let (bringer, ada) = (person("bringer"), person("ada"));
+    import(&target, &bringer, &source, &long_file).expect(202);
+    import(&target, &bringer, &source, &short_file).expect(202);
+    assert_eq!(stored(&target).len(), 2);
+    let (short, long) = (short["id"].as_str().unwrap(), long["id"].as_str().unwrap());
+    say(&target, &ada, short, "approve").expect(200);
+    // It begins before the end of what is held: it can never be taken in.
+    let shown = target.get(&format!("/api/v1/imports/{long}")).expect(200);
+    assert_eq!(shown["status"], "superseded", "{shown}");
+    assert_eq!(statuses(&target), ["held", "superseded"]);
+    assert_eq!(stored(&target), [format!("{short}.tar")]);
+    let ended = noted(&target, "bundle.import_superseded");
+    assert_eq!(ended.len(), 1);
+    assert_eq!(ended[0].1["tarSha256"], long);
+    for word in ["approve", "reject"] {
+        assert_eq!(say(&target, &ada, long, word).problem(409), "illegal_transition");
+    }
+    assert_eq!(
+        import(&target, &bringer, &source, &long_file).problem(409),
+        "not_continuous"
+    );
+    let target = target.restart();
+    let shown = target.get(&format!("/api/v1/imports/{long}")).expect(200);
+    assert_eq!(shown["status"], "superseded");
+}

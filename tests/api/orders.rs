@@ -816,3 +816,98 @@ fn an_order_with_a_sensitive_input_is_neither_issued_nor_taken_in() {
     let refused = pair.plant.runtime.block_on(taken).unwrap_err();
     assert!(refused.to_string().starts_with("sensitive_input"), "{refused}");
 }
+
+fn letters(of: &TestAppliance) -> usize {
+    files(&of.folder().join("orders")).len()
+}
+
+#[test]
+fn what_is_not_recorded_leaves_no_file() {
+    let pair = pair();
+    let body = pair.body(&[QUICK], &json!([{"pack": "quick"}])).to_string();
+    let issue = |key: &str, body: &str| {
+        let asked = Ask::post("/api/v1/work-orders", body.as_bytes())
+            .header("idempotency-key", key)
+            .token(&pair.hub.admin);
+        pair.hub.send(&asked)
+    };
+    for _ in 0..3 {
+        issue("order-1", &body).expect(201);
+    }
+    assert_eq!(letters(&pair.hub), 1, "an answer that is repeated signs nothing");
+    let over: Value = {
+        let mut plain: Value = serde_json::from_str(&body).unwrap();
+        plain["expiresAt"] = json!("2020-01-01T00:00:00.000Z");
+        plain
+    };
+    assert_eq!(issue("order-2", &over.to_string()).status, 422);
+    assert_eq!(letters(&pair.hub), 1);
+    let (id, file) = pair.quick();
+    pair.import(&file).expect(201);
+    pair.act(&id, "start").expect(200);
+    assert_eq!(letters(&pair.plant), 1);
+    // Reported: nothing can be cancelled any more, and the file of the cancellation does not stay.
+    pair.hub
+        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
+        .expect(200);
+    let stop = pair
+        .hub
+        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
+        .body;
+    assert_eq!(pair.import(&stop).status, 422);
+    assert_eq!(letters(&pair.plant), 1);
+    // One that was cancelled before, by another file: that one counts.
+    let (id, file) = pair.slow();
+    pair.import(&file).expect(201);
+    pair.hub
+        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
+        .expect(200);
+    let stop = pair
+        .hub
+        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
+        .body;
+    pair.import(&stop).expect(201);
+    assert_eq!(letters(&pair.plant), 3);
+    let mut parts = bundle_parts(&stop);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = String::from_utf8(STANDARD.decode(text(&envelope["payload"])).unwrap()).unwrap();
+    let payload = payload.replace("\"reason\":\"no\"", "\"reason\":\"No\"");
+    let keys = pair.hub.engine.keys();
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &keys.orders()).unwrap();
+    assert_eq!(pair.import(&bundle_file(&parts)).expect(200)["already"], true);
+    assert_eq!(letters(&pair.plant), 3);
+}
+
+#[test]
+fn what_a_crash_left_of_orders_is_gone_after_the_start() {
+    use fastness::bundle::order::letters::{letter_path, sweep};
+    let mut pair = pair();
+    let (id, file) = pair.slow();
+    pair.import(&file).expect(201);
+    pair.hub
+        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
+        .expect(200);
+    let stop = pair
+        .hub
+        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
+        .body;
+    pair.import(&stop).expect(201);
+    let named = files(&pair.plant.folder().join("orders"));
+    assert_eq!(named.len(), 2);
+    // Killed between a file and its event, and while a file was written.
+    let left = fastness::domain::Digest::of(b"never recorded");
+    pair.plant = pair.plant.restart_after(|folder| {
+        let path = letter_path(folder, left);
+        std::fs::write(path.with_extension("zst.new"), "half").unwrap();
+        std::fs::write(path, &file).unwrap();
+    });
+    assert_eq!(letters(&pair.plant), 4);
+    sweep(&pair.plant.engine).unwrap();
+    assert_eq!(files(&pair.plant.folder().join("orders")), named);
+    sweep(&pair.hub.engine).unwrap();
+    assert_eq!(
+        letters(&pair.hub),
+        2,
+        "the order that was issued, and its cancellation"
+    );
+}

@@ -240,3 +240,20 @@ fn the_description_names_every_route_and_its_scope() {
     let moved = appliance.send(&Ask::get("/.well-known/openapi"));
     assert_eq!(moved.header("location"), Some("/openapi/orchestrator.json"));
 }
+
+#[test]
+fn the_routes_that_are_about_the_whole_enclave_are_told() {
+    let told = include_str!("../../docs/trust.md");
+    let section = told.split("## Rights over the whole enclave").nth(1).unwrap();
+    for route in routes() {
+        let Access::Appliance(scope) = route.access else {
+            continue;
+        };
+        let path = route.path.strip_prefix("/api/v1").unwrap();
+        let row = section
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", scope.as_str())));
+        let row = row.unwrap_or_else(|| panic!("no row of {}", scope.as_str()));
+        assert!(row.contains(&format!("`{path}`")), "{path} is not told");
+    }
+}

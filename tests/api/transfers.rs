@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use fastness::domain::Digest;
+use fastness::domain::token::Scope;
 use fastness::limits;
 use serde_json::{Value, json};
 
@@ -264,4 +265,41 @@ fn a_download_is_gone_on_with_only_for_the_same_bytes() {
     assert_eq!(ask("GET", &[("if-none-match", &tag)]).status, 304);
     let again = source.post("/api/v1/bundles/export", "{}").expect(201);
     assert_eq!(again["fileSha256"], sha256, "written again, the same bytes go on");
+}
+
+#[test]
+fn of_many_exports_the_newest_are_kept() {
+    let source = TestAppliance::start();
+    source.create_tenant("beta");
+    let beta = source.token("bea", Scope::ALL, &["beta"]);
+    let others = Ask::post("/api/v1/bundles/export", b"{}").token(&beta);
+    source
+        .send(&Ask::post("/api/v1/jobs", br#"{"type":"t"}"#).token(&beta))
+        .expect(201);
+    source.send(&others).expect(201);
+    submit(&source, 70);
+    let mut ids = Vec::new();
+    for to in 1..=70 {
+        let ask = json!({ "to": to }).to_string();
+        let exported = source.post("/api/v1/bundles/export", ask).expect(201);
+        ids.push(exported["id"].as_str().unwrap().to_owned());
+    }
+    let listed = source.get("/api/v1/bundles").expect(200);
+    let kept = listed["items"].as_array().unwrap();
+    assert_eq!(kept.len(), 63, "with that of another tenant there are 64");
+    let is_kept = |id: &String| kept.iter().any(|bundle| bundle["id"] == id.as_str());
+    assert!(ids[7..].iter().all(is_kept) && !ids[..7].iter().any(is_kept));
+    let of_beta = source.send(&Ask::get("/api/v1/bundles").token(&beta)).expect(200);
+    assert_eq!(
+        of_beta["items"].as_array().unwrap().len(),
+        1,
+        "nobody pushes out those of others"
+    );
+    let gone = source.get(&format!("/api/v1/bundles/{}/content", ids[0]));
+    assert_eq!(gone.problem(404), "not_found");
+    // Equal ranges give equal bytes: it is made again.
+    let again = source.post("/api/v1/bundles/export", r#"{"to":1}"#).expect(201);
+    assert_eq!(again["id"], ids[0].as_str());
+    let folder = crate::support::appliance::files(&source.folder().join("bundles"));
+    assert_eq!(folder.len(), 2 * 64, "no file is left of those that went");
 }

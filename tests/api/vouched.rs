@@ -473,3 +473,185 @@ fn a_bundle_of_rules_that_are_not_known_here_is_refused() {
     let detail = refused_with(&import(&target, &target.admin, &source, &bundle_file(&parts)), 14);
     assert!(detail.contains("stateVersion is 99"), "{detail}");
 }
+
+/// The file with another statement, signed by the hub that says so.
+fn restated(file: &[u8], hub: &TestAppliance, change: impl Fn(String) -> String) -> Vec<u8> {
+    let mut parts = bundle_parts(file);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    let payload = change(String::from_utf8(payload).unwrap());
+    parts[0].1 = fastness::bundle::dsse::sign(payload.as_bytes(), &hub.engine.keys().orders()).unwrap();
+    bundle_file(&parts)
+}
+
+#[test]
+fn the_id_of_another_hubs_order_is_of_no_use() {
+    let (hub, thief) = (TestAppliance::start(), TestAppliance::start());
+    let plant = TestAppliance::start();
+    for one in [&hub, &thief] {
+        let orders = one.engine.keys().orders().public().to_pem().unwrap();
+        let body = json!({"hub": enclave(one), "ordersKey": orders}).to_string();
+        plant
+            .send(&Ask::post("/api/v1/trust/orders-pins", body.as_bytes()).token(&plant.admin))
+            .expect(204);
+    }
+    let (id, good) = order(&hub, &plant);
+    let (own, file) = order(&thief, &plant);
+    let stolen = restated(&file, &thief, |payload| payload.replace(&own, &id));
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &stolen, None), 12);
+    assert!(detail.contains("id_of_another_hub"), "{detail}");
+    let recalled = |of: &TestAppliance, id: &str| {
+        let path = format!("/api/v1/work-orders/{id}");
+        of.post(&format!("{path}/cancel"), r#"{"reason":"no"}"#)
+            .expect(200);
+        of.get(&format!("{path}/cancellation")).body
+    };
+    // What its own hub cancelled stays cancelled, whoever else says something of it.
+    let stop = recalled(&thief, &own);
+    let stop = restated(&stop, &thief, |payload| payload.replace(&own, &id));
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &stop, None), 12);
+    assert!(detail.contains("id_of_another_hub"), "{detail}");
+    let (early, late) = order(&hub, &plant);
+    bring_order(&plant, &plant.admin, &recalled(&hub, &early), None).expect(201);
+    let stop = restated(&stop, &thief, |payload| payload.replace(&id, &early));
+    refused_with(&bring_order(&plant, &plant.admin, &stop, None), 12);
+    let detail = refused_with(&bring_order(&plant, &plant.admin, &late, None), 13);
+    assert!(
+        detail.contains("cancellation of this order came first"),
+        "{detail}"
+    );
+
+    bring_order(&plant, &plant.admin, &good, None).expect(201);
+    let shown = plant.get(&format!("/api/v1/work-orders/{id}")).expect(200);
+    assert_eq!(shown["received"]["hub"], enclave(&hub));
+    assert_eq!(shown["state"], "imported");
+}
+
+/// A token of `at` for another of its tenants, and a job there.
+fn second_ledger(at: &TestAppliance) -> String {
+    at.create_tenant("beta");
+    let token = at.token("bea", Scope::ALL, &["beta"]);
+    at.send(&Ask::post("/api/v1/jobs", br#"{"type":"t"}"#).token(&token))
+        .expect(201);
+    token
+}
+
+fn exported_by(at: &TestAppliance, token: &str) -> Vec<u8> {
+    let exported = at.send(&Ask::post("/api/v1/bundles/export", b"{}").token(token));
+    let path = format!(
+        "/api/v1/bundles/{}/content",
+        exported.expect(201)["id"].as_str().unwrap()
+    );
+    at.send(&Ask::get(&path).token(token)).body
+}
+
+#[test]
+fn the_export_key_of_an_enclave_that_is_known_counts_for_all_of_its_ledgers() {
+    let source = TestAppliance::start();
+    submit(&source, 3);
+    let beta = second_ledger(&source);
+    let (_, first) = export(&source, &json!({}));
+    let good = exported_by(&source, &beta);
+    // Whoever has the file writes another manifest for it; the log key that it goes with is no secret.
+    let stranger = key(9);
+    let mut parts = bundle_parts(&good);
+    let envelope: Value = serde_json::from_slice(&parts[0].1).unwrap();
+    let payload = STANDARD.decode(envelope["payload"].as_str().unwrap()).unwrap();
+    parts[0].1 = fastness::bundle::dsse::sign(&payload, &stranger).unwrap();
+    let forged = bundle_file(&parts);
+    let target = TestAppliance::start();
+    let carrier = target.token("carrier", &[Scope::Import], &["default"]);
+    import(&target, &carrier, &source, &first).expect(201);
+    let bring = |file: &[u8], export: PublicKey| {
+        let log = source.engine.keys().log().public();
+        let asked = Ask::new("POST", "/api/v1/bundles/import", file)
+            .token(&carrier)
+            .header("x-fastness-log-key", &STANDARD.encode(log.to_pem().unwrap()))
+            .header(
+                "x-fastness-export-key",
+                &STANDARD.encode(export.to_pem().unwrap()),
+            );
+        target.send(&asked)
+    };
+    let detail = refused_with(&bring(&forged, stranger.public()), 12);
+    assert!(detail.contains("export_key_of_another"), "{detail}");
+    assert_eq!(noted(&target, "trust.pinned").len(), 1);
+    let of_enclave = source.engine.keys().export().public();
+    bring(&good, of_enclave).expect(201);
+    assert_eq!(noted(&target, "trust.pinned").len(), 2);
+    // And of a ledger whose keys are pinned no other export key is taken, by whomever it comes.
+    let twin = bring(&forged, stranger.public());
+    assert_eq!(twin.problem(409), "pin_conflict");
+}
+
+#[test]
+fn a_person_may_pin_another_export_key_for_another_ledger() {
+    let source = TestAppliance::start();
+    submit(&source, 2);
+    let beta = second_ledger(&source);
+    let target = TestAppliance::start();
+    import(&target, &target.admin, &source, &export(&source, &json!({})).1).expect(201);
+    rotate(&source, "export");
+    let file = exported_by(&source, &beta);
+    let detail = refused_with(&import(&target, &target.admin, &source, &file), 12);
+    assert!(detail.contains("export_key_of_another"), "{detail}");
+    let own = source.engine.keys();
+    let pem = |key: PublicKey| key.to_pem().unwrap();
+    let pin = json!({"origin": format!("fastness/{}/beta", enclave(&source)),
+        "logKey": pem(own.log().public()), "exportKey": pem(own.export().public())});
+    target.post("/api/v1/trust/pins", pin.to_string()).expect(204);
+    import(&target, &target.admin, &source, &file).expect(201);
+}
+
+#[test]
+fn what_is_held_is_held_whatever_root_of_trust_came_since() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    submit(&source, 3);
+    let first = root(&source, 1, &[]);
+    accept_own(&source, &[&first]);
+    let (exported, file) = export(&source, &json!({}));
+    pin_root(&target, &source, &first);
+    let bring = |file: &[u8]| target.post("/api/v1/bundles/import", file);
+    bring(&file).expect(201);
+    let old = source.engine.keys().export().public();
+    rotate(&source, "export");
+    let second = root(&source, 2, &[]);
+    accept(&target, &source, &[&first, &second]);
+    let again = bring(&file).expect(200);
+    assert_eq!(
+        (&again["already"], &again["contained"]),
+        (&json!(true), &Value::Null)
+    );
+    // As it was taken in, byte for byte, in whatever frame.
+    let framed = bundle_file(&bundle_parts(&file));
+    assert_eq!(bring(&framed).expect(200)["already"], true);
+    assert!(noted(&target, "bundle.refused").is_empty());
+    // Where its key was revoked for this very size that is said.
+    let size = exported["size"].as_u64().unwrap();
+    let third = root(&source, 3, &[(old, size)]);
+    accept(&target, &source, &[&first, &second, &third]);
+    let detail = refused_with(&bring(&file), 12);
+    assert!(detail.contains("revoked"), "{detail}");
+}
+
+#[test]
+fn what_is_held_by_keys_alone_is_held_whatever_root_came_with_a_later_bundle() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    submit(&source, 2);
+    let first = root(&source, 1, &[]);
+    accept_own(&source, &[&first]);
+    let (old, file) = export(&source, &json!({}));
+    import(&target, &target.admin, &source, &file).expect(201);
+    submit(&source, 1);
+    let second = root(&source, 2, &[]);
+    accept_own(&source, &[&second]);
+    let (_, next) = export(&source, &json!({"from": old["size"]}));
+    import(&target, &target.admin, &source, &next).expect(201);
+    for file in [&file, &next] {
+        let again = import(&target, &target.admin, &source, file).expect(200);
+        assert_eq!(
+            (&again["already"], &again["contained"]),
+            (&json!(true), &Value::Null)
+        );
+    }
+}

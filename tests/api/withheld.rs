@@ -347,3 +347,96 @@ fn a_policy_that_names_an_element_of_a_list_lets_nothing_through() {
     let job = send(json!({"list": {"0": PLANTED}})).expect(201);
     assert!(!job.to_string().contains(PLANTED));
 }
+
+#[test]
+fn equal_keys_with_other_values_at_once_make_one_job_with_one_value() {
+    let appliance = TestAppliance::start();
+    set_intake(
+        &appliance,
+        &json!([{"types": ["late.*"], "pointers": ["/token"]}]),
+    );
+    for round in 0..12 {
+        let key = format!("round-{round}");
+        let barrier = std::sync::Barrier::new(8);
+        let ids: Vec<String> = std::thread::scope(|scope| {
+            let asked: Vec<_> = (0..8)
+                .map(|at| {
+                    let (appliance, key, barrier) = (&appliance, &key, &barrier);
+                    scope.spawn(move || {
+                        let job =
+                            json!({"type": "late.t", "payload": {"a": 1, "token": format!("value-{at}")}});
+                        barrier.wait();
+                        let answer = keyed(appliance, &appliance.admin, "/api/v1/jobs", key, &job);
+                        answer.expect(201)["id"].as_str().unwrap().to_owned()
+                    })
+                })
+                .collect();
+            asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "round {round}: {ids:?}");
+        let path = format!("/api/v1/jobs/{}/disclose", ids[0]);
+        let shown = appliance.post(&path, r#"{"reason":"test"}"#).expect(200);
+        let value = shown["value"]["token"].as_str().unwrap();
+        assert!(value.starts_with("value-"), "{shown}");
+    }
+    let listed = appliance.get("/api/v1/jobs?limit=100").expect(200);
+    assert_eq!(listed["items"].as_array().unwrap().len(), 12);
+    let kept = files(&appliance.folder().join("disclosures/default"));
+    let lines: usize = kept.iter().map(|file| text_of(file).lines().count()).sum();
+    assert_eq!(lines, 12, "no value of a request that did nothing is kept");
+}
+
+#[test]
+fn doctor_names_what_is_wrong_with_what_is_withheld() {
+    use fastness::cli::doctor::{Status, examine};
+    let appliance = TestAppliance::start();
+    let jobs: Vec<String> = (0..3).map(|_| submit(&appliance)).collect();
+    erase(&appliance, &jobs[1]).expect(200);
+    appliance.restart_after(|folder| {
+        let disk: Arc<dyn Disk> = Arc::new(OsDisk);
+        let look = || {
+            let found = examine::all(&disk, folder, &|_| true);
+            let ours = found
+                .into_iter()
+                .filter(|one| one.name.starts_with("disclosures"));
+            ours.map(|one| {
+                let code = one.detail.split(':').next().unwrap().to_owned();
+                assert!(!one.detail.contains(PLANTED));
+                (one.status, code, one.file, one.offset)
+            })
+            .collect::<Vec<_>>()
+        };
+        let plain = |found: &[(Status, String, Option<std::path::PathBuf>, Option<u64>)]| {
+            found.iter().map(|one| (one.0, one.1.clone())).collect::<Vec<_>>()
+        };
+        assert_eq!(plain(&look()), [(Status::Ok, "2 values".to_owned())]);
+        let file = files(&folder.join("disclosures/default")).pop().unwrap();
+        let kept = fs::read(&file).unwrap();
+        let (damaged, missing, left) = (
+            (Status::Damaged, "disclosure_damaged".to_owned()),
+            (Status::Damaged, "disclosure_missing".to_owned()),
+            (Status::Skipped, "disclosure_left".to_owned()),
+        );
+        let mut changed = kept.clone();
+        changed[20] ^= 1;
+        fs::write(&file, &changed).unwrap();
+        let found = look();
+        assert_eq!(plain(&found), [damaged, missing.clone()]);
+        assert_eq!((found[0].2.as_ref(), found[0].3), (Some(&file), Some(0)));
+        assert_eq!(found[1].2.as_ref(), Some(&file));
+        fs::write(&file, [&kept[..], b"01234567 99 abc"].concat()).unwrap();
+        let found = look();
+        assert_eq!(plain(&found), [left.clone()]);
+        assert_eq!(found[0].3, Some(kept.len() as u64));
+        fs::write(&file, &kept).unwrap();
+        let odd = folder.join("disclosures/default/notes.tmp");
+        fs::write(&odd, "x").unwrap();
+        let found = look();
+        assert_eq!(plain(&found), [left]);
+        assert_eq!(found[0].2.as_ref(), Some(&odd));
+        fs::remove_file(&odd).unwrap();
+        fs::remove_file(&file).unwrap();
+        assert_eq!(plain(&look()), [missing.clone(), missing]);
+        fs::write(&file, &kept).unwrap();
+    });
+}

@@ -58,7 +58,7 @@ fn sender() -> Sender {
 }
 
 fn id() -> OrderId {
-    OrderId::derive(Timestamp::from_ms(NOW), 7, 0)
+    OrderId::of_hub(&hub(), Timestamp::from_ms(NOW), 7)
 }
 
 fn run(name: &str, pack: &str, inputs: &[(&str, Value)]) -> NewRun {
@@ -174,7 +174,7 @@ fn the_same_order_gives_the_same_bytes_in_whatever_order_it_is_asked_for() {
         assert_eq!(again.bytes, letter().bytes, "round {round}");
         assert_eq!(again.tar_sha256, letter().tar_sha256);
     }
-    let other = OrderId::derive(Timestamp::from_ms(NOW), 8, 0);
+    let other = OrderId::of_hub(&hub(), Timestamp::from_ms(NOW), 8);
     let other = order(&sender(), other, &new(), &orders_key()).unwrap();
     assert_ne!(other.tar_sha256, letter().tar_sha256);
 }

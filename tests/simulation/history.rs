@@ -363,6 +363,7 @@ impl History {
             | EventBody::BundleImportRequested(_)
             | EventBody::BundleImportApproved(_)
             | EventBody::BundleImportRejected(_)
+            | EventBody::BundleImportSuperseded(_)
             | EventBody::BundleDiscarded(_)
             | EventBody::BundleDownloaded(_)
             | EventBody::BundleAttemptFailed(_)

@@ -8,15 +8,17 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::issue::{here, read_letter, store_letter, unread};
+use super::issue::{here, unread};
+use super::letters::{read_letter, remove_letter, store_letter, was_not_taken};
 use super::manifest::{OrderPredicate, Statement};
 use super::refusal::{first_failure, refuse, rejected};
 use super::signer::{Given, Signer, signer};
 use super::verify::{Held, Options, Outcome, verify};
-use crate::bundle::import::{self, ImportError};
+use crate::bundle::import::ImportError;
 use crate::bundle::quarantine::Quarantine;
 use crate::bundle::report::{Report, Verdict};
 use crate::bundle::roots::{self, RootsError};
+use crate::bundle::vouched;
 use crate::domain::command::{Command, HubCancel, OrderCommand, OrderContent, OrderNovelty, Reply};
 use crate::domain::event::Actor;
 use crate::domain::order::{OrderState, ReceivedOrder};
@@ -117,32 +119,30 @@ pub async fn take_in(
         };
         pin(engine, actor, pinned).await?;
     }
-    store_letter(engine, tar_sha256, file)
-        .map_err(|error| IntakeError::Disk("storing the work order", error))?;
     let is_cancellation = matches!(statement, Statement::Cancellation(..));
-    let command = match (statement, judged.content) {
-        (Statement::Order(order, _), Some(content)) => {
-            OrderCommand::Import(recorded(*order, (tar_sha256, key_id), approvers), content)
-        }
-        (Statement::Cancellation(cancel, _), _) => OrderCommand::Cancel {
-            id: cancel.order_id,
-            reason: cancel.reason,
-            by_hub: Some(HubCancel {
-                hub: cancel.hub,
-                order_sha256: cancel.order_sha256,
-                origin: cancel.origin,
-                tar_sha256,
-            }),
-        },
-        (Statement::Order(..), None) => return refuse(report).await,
+    let Some(command) = command_of(statement, judged.content, (tar_sha256, key_id), approvers) else {
+        return refuse(report).await;
     };
+    let is_new = store_letter(engine, tar_sha256, file)
+        .map_err(|error| IntakeError::Disk("storing the work order", error))?;
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
             return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
         }
-        other => other?,
+        Err(error) => {
+            if is_new && matches!(&error, IntakeError::Command(error) if was_not_taken(error)) {
+                remove_letter(engine, tar_sha256);
+            }
+            return Err(error);
+        }
+        Ok(taken) => taken,
     };
     let (order, novelty) = taken;
+    let stopped = order.cancelled.as_ref().and_then(|stopped| stopped.tar_sha256);
+    if is_cancellation && stopped != Some(tar_sha256) {
+        // It was cancelled before, by another file or by people here.
+        remove_letter(engine, tar_sha256);
+    }
     if is_cancellation {
         stop_runs(engine, tenant, actor, &order).await?;
     }
@@ -152,6 +152,30 @@ pub async fn take_in(
         is_cancellation,
         order,
         report,
+    })
+}
+
+/// What is asked of the writer about a good file; none for an order that holds nothing.
+fn command_of(
+    statement: Statement,
+    content: Option<OrderContent>,
+    (tar_sha256, key_id): (Digest, Digest),
+    approvers: u32,
+) -> Option<OrderCommand> {
+    Some(match statement {
+        Statement::Order(order, _) => {
+            OrderCommand::Import(recorded(*order, (tar_sha256, key_id), approvers), content?)
+        }
+        Statement::Cancellation(cancel, _) => OrderCommand::Cancel {
+            id: cancel.order_id,
+            reason: cancel.reason,
+            by_hub: Some(HubCancel {
+                hub: cancel.hub,
+                order_sha256: cancel.order_sha256,
+                origin: cancel.origin,
+                tar_sha256,
+            }),
+        },
     })
 }
 
@@ -204,7 +228,7 @@ fn judge(
     let mut other_keys = Vec::new();
     let mut held = None;
     if let Some(statement) = &look.statement {
-        if let Some(keys) = import::pinned(engine, statement.origin())? {
+        if let Some(keys) = vouched::pinned(engine, statement.origin())? {
             other_keys.push((keys.export.id().digest(), "export"));
             other_keys.push((keys.log.id().digest(), "log"));
         }

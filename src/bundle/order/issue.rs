@@ -1,21 +1,19 @@
 //! The hub's side: an order or a cancellation is signed, stored under its digest, flushed, and then recorded.
 
 use std::io;
-use std::path::{Path, PathBuf};
 
+use super::letters::{remove_letter, store_letter, was_not_taken};
 use super::manifest::Statement;
 use super::write::{self, NewOrder, Sender, WriteError};
-use crate::disk;
 use crate::domain::command::{Command, OrderCommand, Reply};
 use crate::domain::event::{Actor, Event, EventBody};
 use crate::domain::idempotency::Idempotency;
 use crate::domain::order::IssuedOrder;
 use crate::domain::payload::orders::{WorkorderIssued, WorkorderRecalled};
 use crate::domain::state::View;
-use crate::domain::{Digest, EnclaveName, OrderId, Seq, TenantName, Timestamp};
+use crate::domain::{EnclaveName, OrderId, Seq, TenantName, Timestamp};
 use crate::engine::{CommandError, Handle, SubmitError};
 use crate::ledger::LedgerError;
-use crate::limits;
 use crate::store::StoreError;
 
 /// Why nothing was issued.
@@ -56,11 +54,6 @@ pub struct Issued {
     pub is_old: bool,
 }
 
-/// Where files of orders and cancellations lie, those that came and those that were issued.
-pub fn letter_path(dir: &Path, tar_sha256: Digest) -> PathBuf {
-    dir.join("orders").join(format!("{tar_sha256}.tar.zst"))
-}
-
 /// The enclave that this is.
 pub fn here(engine: &Handle) -> Option<EnclaveName> {
     let origin = engine.origin(&TenantName::system())?;
@@ -79,7 +72,7 @@ pub fn prepare(
 ) -> Result<WorkorderIssued, IssueError> {
     let sender = sender(engine, tenant)?;
     let clock = engine.clock();
-    let id = OrderId::derive(Timestamp::from_ms(clock.wall_ms()), clock.entropy(), 0);
+    let id = OrderId::of_hub(&sender.hub, Timestamp::from_ms(clock.wall_ms()), clock.entropy());
     let letter = write::order(&sender, id, new, &engine.keys().orders())?;
     let Statement::Order(order, _) = &letter.statement else {
         return Err(IssueError::Unknown);
@@ -108,10 +101,18 @@ pub async fn issue(
     actor: &Actor,
     issued: WorkorderIssued,
 ) -> Result<Issued, IssueError> {
-    let id = issued.order_id;
+    let (id, tar_sha256) = (issued.order_id, issued.tar_sha256);
     let command = Command::Order(Box::new(OrderCommand::Issue(issued)));
-    let receipt = engine.submit(tenant, actor, command).await?;
-    let (id, is_old) = match receipt.reply {
+    let receipt = engine.submit(tenant, actor, command).await;
+    // Nobody knows what was signed, where it was refused or another stands for it. What may have been recorded stays.
+    let is_void = match &receipt {
+        Ok(receipt) => matches!(receipt.reply, Reply::Before(_)),
+        Err(error) => was_not_taken(error),
+    };
+    if is_void {
+        remove_letter(engine, tar_sha256);
+    }
+    let (id, is_old) = match receipt?.reply {
         Reply::Before(seq) => (issued_at(engine, tenant, seq)?, true),
         _ => (id, false),
     };
@@ -141,7 +142,7 @@ pub async fn recall(
         reason,
         &engine.keys().orders(),
     )?;
-    store_letter(engine, letter.tar_sha256, &letter.bytes)
+    let is_new = store_letter(engine, letter.tar_sha256, &letter.bytes)
         .map_err(|error| IssueError::Disk("storing the cancellation".to_owned(), error))?;
     let recalled = WorkorderRecalled {
         order_id: id,
@@ -149,8 +150,19 @@ pub async fn recall(
         tar_sha256: letter.tar_sha256,
     };
     let command = Command::Order(Box::new(OrderCommand::Recall(recalled)));
-    engine.submit(tenant, actor, command).await?;
-    issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)
+    if let Err(error) = engine.submit(tenant, actor, command).await {
+        if is_new && was_not_taken(&error) {
+            remove_letter(engine, letter.tar_sha256);
+        }
+        return Err(error.into());
+    }
+    let order = issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)?;
+    let recorded = order.recalled.as_ref().and_then(|recalled| recalled.tar_sha256);
+    if recorded != Some(letter.tar_sha256) {
+        // Another request was the first.
+        remove_letter(engine, letter.tar_sha256);
+    }
+    Ok(order)
 }
 
 fn sender(engine: &Handle, tenant: &TenantName) -> Result<Sender, IssueError> {
@@ -190,34 +202,6 @@ pub fn issued_order(
 
 pub(super) fn unread(error: SubmitError) -> StoreError {
     StoreError::Failed(error.to_string())
-}
-
-/// Stores a file under the digest of its archive, flushed.
-pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<()> {
-    let path = letter_path(engine.dir(), tar_sha256);
-    let disk = engine.disk().as_ref();
-    if let Some(dir) = path.parent() {
-        disk.create_dir_all(dir)?;
-        disk.sync_dir(engine.dir())?;
-    }
-    disk::replace_file(disk, &path, bytes)
-}
-
-/// Removes a stored file that no event names.
-pub(super) fn remove_letter(engine: &Handle, tar_sha256: Digest) {
-    let path = letter_path(engine.dir(), tar_sha256);
-    if let Err(error) = engine.disk().remove(&path) {
-        tracing::warn!(path = %path.display(), %error, "the file of a refused work order was left behind");
-    }
-}
-
-/// A stored file.
-///
-/// # Errors
-/// What the disk said.
-pub fn read_letter(engine: &Handle, tar_sha256: Digest) -> io::Result<Vec<u8>> {
-    let path = letter_path(engine.dir(), tar_sha256);
-    disk::read_file(engine.disk().as_ref(), &path, limits::ORDER_FILE_BYTES_MAX as u64)
 }
 
 /// The name under which an order's file should travel.

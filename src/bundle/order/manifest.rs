@@ -39,6 +39,9 @@ pub enum StatementError {
     /// Something is named that the order does not bring.
     #[error("{0}")]
     Missing(String),
+    /// Its id carries not the mark of its hub.
+    #[error("id_of_another_hub: {0} is no id of an order of {1}")]
+    OtherHub(OrderId, EnclaveName),
 }
 
 /// A member as the statement counts it.
@@ -296,6 +299,7 @@ impl OrderPredicate {
         if self.order_id.to_string().as_bytes().get(14) != Some(&b'7') {
             return senseless("orderId is no UUIDv7");
         }
+        check_id(self.order_id, &self.hub)?;
         if self.persons.len() > limits::ORDER_PERSONS_MAX {
             return senseless(format!("more than {} persons", limits::ORDER_PERSONS_MAX));
         }
@@ -347,11 +351,20 @@ impl CancelPredicate {
             (&self.origin, &self.tenant),
             &self.enclaves,
         )?;
+        check_id(self.order_id, &self.hub)?;
         if self.reason.len() > limits::TEXT_BYTES_MAX || !text_fits(&self.reason) {
             return senseless(format!("a reason has at most {} bytes", limits::TEXT_BYTES_MAX));
         }
         Ok(())
     }
+}
+
+/// An id is the hub's own: what another hub signs under it is refused, and so takes nobody's place.
+fn check_id(id: OrderId, hub: &EnclaveName) -> Result<(), StatementError> {
+    if id.is_of(hub) {
+        return Ok(());
+    }
+    Err(StatementError::OtherHub(id, hub.clone()))
 }
 
 fn check_sender(

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::intake::{IntakeError, off_the_runtime};
-use super::issue::remove_letter;
+use super::letters::remove_letter;
 use crate::bundle::desk;
 use crate::bundle::quarantine::{Quarantine, Quarantined};
 use crate::bundle::report::{Check, Report, Status, Verdict};

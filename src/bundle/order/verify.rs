@@ -237,10 +237,13 @@ impl Pass<'_> {
                 Ok(statement)
             }
             Err(error) => {
-                let verdict = if matches!(error, StatementError::Missing(_)) {
-                    Verdict::Incomplete
-                } else {
-                    Verdict::Malformed
+                let verdict = match error {
+                    StatementError::Missing(_) => Verdict::Incomplete,
+                    StatementError::OtherHub(..) => Verdict::Untrusted,
+                    StatementError::Json(_)
+                    | StatementError::NotCanonical
+                    | StatementError::Kind(_)
+                    | StatementError::Senseless(_) => Verdict::Malformed,
                 };
                 self.stop(CheckName::Manifest, verdict, &error.to_string())
             }

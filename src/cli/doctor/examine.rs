@@ -1,4 +1,5 @@
-//! The looks at a data folder, in the order in which one leads to the next: keys, projection, journal, ledgers.
+//! The looks at a data folder, in the order in which one leads to the next: keys, projection, journal, ledgers,
+//! disclosures.
 
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -6,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::Finding;
+use super::disclosures;
 use super::ledgers;
 use crate::cli::style::grouped;
 use crate::disk::{Access, Disk};
@@ -36,6 +38,7 @@ pub fn all(disk: &Arc<dyn Disk>, data: &Path, opens: &dyn Fn(&Path) -> bool) -> 
     };
     journal(disk.clone(), &layout, floor, &ledgers, &mut found);
     ledgers::all(&ledgers, keys.as_ref(), projection.as_ref(), &mut found);
+    disclosures::all(disk, data, &ledgers, &mut found);
     found
 }
 

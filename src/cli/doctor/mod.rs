@@ -3,8 +3,9 @@
 //! With `--data` it looks itself, while no server runs; nothing is changed, but that the projection may finish what a crash
 //! interrupted. Without, it asks a server how it is.
 //!
-//! Reading order: this file, `examine` (order of the looks), `ledgers`.
+//! Reading order: this file, `examine` (order of the looks), `ledgers`, `disclosures`.
 
+mod disclosures;
 pub mod examine;
 mod ledgers;
 

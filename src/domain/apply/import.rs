@@ -7,7 +7,9 @@ use crate::domain::Digest;
 use crate::domain::event::{ActorKind, EventBody};
 use crate::domain::import_request::{ImportApproval, ImportRequest, ImportStatus};
 use crate::domain::payload::BundleImported;
-use crate::domain::payload::bundles::{BundleImportApproved, BundleImportRejected, BundleImportRequested};
+use crate::domain::payload::bundles::{
+    BundleImportApproved, BundleImportRejected, BundleImportRequested, BundleImportSuperseded,
+};
 use crate::domain::state::{Key, Row};
 use crate::domain::token::Import;
 
@@ -20,6 +22,7 @@ impl Fold<'_> {
             EventBody::BundleImportRequested(payload) => self.import_requested(payload),
             EventBody::BundleImportApproved(payload) => self.import_approved(payload),
             EventBody::BundleImportRejected(payload) => self.import_rejected(payload),
+            EventBody::BundleImportSuperseded(payload) => self.import_superseded(payload),
             _ => Err(self.illegal("it is no event of an import")),
         }
     }
@@ -59,7 +62,9 @@ impl Fold<'_> {
 
     fn import_requested(&mut self, payload: &BundleImportRequested) -> Result<(), ApplyError> {
         let before = self.with(|view| view.import_request(payload.tar_sha256))?;
-        if before.is_some_and(|before| before.status != ImportStatus::Rejected) {
+        if before
+            .is_some_and(|before| matches!(before.status, ImportStatus::Waiting | ImportStatus::Imported))
+        {
             return Err(self.illegal("the import was asked for before"));
         }
         self.put_request(ImportRequest {
@@ -99,6 +104,17 @@ impl Fold<'_> {
         let mut request = self.waiting_request(payload.tar_sha256)?;
         request.status = ImportStatus::Rejected;
         request.rejected = Some(self.said(&payload.reason));
+        self.put_request(request);
+        Ok(())
+    }
+
+    fn import_superseded(&mut self, payload: &BundleImportSuperseded) -> Result<(), ApplyError> {
+        let mut request = self.waiting_request(payload.tar_sha256)?;
+        let held = self.with(|view| view.import(&request.tenant))?;
+        if held.is_none_or(|held| held.size != payload.held || request.first >= held.size) {
+            return Err(self.illegal("it can still be taken in"));
+        }
+        request.status = ImportStatus::Superseded;
         self.put_request(request);
         Ok(())
     }

@@ -20,6 +20,8 @@ pub enum BundleCommand {
         /// Why.
         reason: String,
     },
+    /// End the wait of a bundle that its ledger went on without.
+    SupersedeImport(Digest),
     /// Note that a bundle left quarantine for good.
     RecordDiscard(BundleDiscarded),
     /// Note that somebody fetches a bundle.

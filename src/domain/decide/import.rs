@@ -11,6 +11,7 @@ use crate::domain::event::{ActorKind, EventBody};
 use crate::domain::import_request::{ImportRequest, ImportStatus};
 use crate::domain::payload::bundles::{
     BundleAttemptFailed, BundleDiscarded, BundleImportApproved, BundleImportRejected, BundleImportRequested,
+    BundleImportSuperseded,
 };
 use crate::domain::payload::{BundleImported, TrustPinned};
 use crate::domain::rejection::{Code, Refusal, Rejection};
@@ -25,6 +26,7 @@ impl Draft<'_> {
                 verdict,
                 reason,
             } => self.decide_import(*tar_sha256, *verdict, reason),
+            BundleCommand::SupersedeImport(tar_sha256) => self.supersede_import(*tar_sha256),
             BundleCommand::RecordDiscard(discarded) => {
                 self.record(EventBody::BundleDiscarded(BundleDiscarded {
                     reason: clip(&discarded.reason),
@@ -46,7 +48,7 @@ impl Draft<'_> {
     fn request_import(&mut self, request: &BundleImportRequested) -> Result<Reply, Refusal> {
         let before = self.read(|view| view.import_request(request.tar_sha256))?;
         if let Some(before) = before
-            && before.status != ImportStatus::Rejected
+            && matches!(before.status, ImportStatus::Waiting | ImportStatus::Imported)
         {
             return Ok(Reply::Import(Box::new(before)));
         }
@@ -113,8 +115,26 @@ impl Draft<'_> {
                 let detail = "the import was rejected; the bundle has to be imported anew";
                 return Err(Rejection::new(Code::IllegalTransition, detail).into());
             }
+            (ImportStatus::Superseded, Verdict::Approve | Verdict::Reject) => {
+                let detail = "its ledger went on without the bundle: it waits no more";
+                return Err(Rejection::new(Code::IllegalTransition, detail).into());
+            }
         }
         self.reply_import(tar)
+    }
+
+    fn supersede_import(&mut self, tar_sha256: Digest) -> Result<Reply, Refusal> {
+        let request = self.read(|view| view.import_request(tar_sha256))?;
+        let request = request.ok_or_else(|| Rejection::not_found("import"))?;
+        let held = self.read(|view| view.import(&request.tenant))?;
+        let held = held.map_or(0, |held| held.size);
+        if request.status == ImportStatus::Waiting && request.first < held {
+            self.record(EventBody::BundleImportSuperseded(BundleImportSuperseded {
+                held,
+                tar_sha256,
+            }))?;
+        }
+        self.reply_import(tar_sha256)
     }
 
     fn approve_import(&mut self, request: &ImportRequest, reason: &str) -> Result<(), Refusal> {

@@ -132,6 +132,17 @@ payload!(
 );
 
 payload!(
+    /// A bundle that persons were asked about can be taken in no more: its ledger went on without it (ledger `system`). The
+    /// stored tar goes.
+    BundleImportSuperseded {
+        /// How much of the ledger is held; the bundle begins before that.
+        held: u64,
+        /// SHA-256 of the tar.
+        tar_sha256: Digest,
+    }
+);
+
+payload!(
     /// A bundle left quarantine for good (ledger `system`).
     BundleDiscarded {
         /// `quarantine_full`, or what was given with the request.

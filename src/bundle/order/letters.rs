@@ -1,0 +1,134 @@
+//! The files of orders and cancellations, those that came and those that were issued: `DIR/orders/<SHA-256 of the tar>.tar.zst`.
+//!
+//! Promises: a file is flushed before the event that names it; one that no event names does not stay, and what a crash left of
+//! such is removed at the next start; all of them together take no more than [`limits::ORDERS_BYTES_MAX`].
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::intake::IntakeError;
+use super::issue::unread;
+use crate::disk;
+use crate::domain::Digest;
+use crate::domain::state::{Kind, Row};
+use crate::engine::{CommandError, Handle, SubmitError};
+use crate::limits;
+use crate::store::{Direction, Page};
+
+const ENDING: &str = ".tar.zst";
+
+/// Where a file lies.
+pub fn letter_path(dir: &Path, tar_sha256: Digest) -> PathBuf {
+    dir.join("orders").join(format!("{tar_sha256}{ENDING}"))
+}
+
+/// Stores a file under the digest of its archive, flushed; true when it was not there before. `StorageFull` when there are too
+/// many bytes of orders.
+pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
+    let (path, dir) = (letter_path(engine.dir(), tar_sha256), engine.dir().join("orders"));
+    let disk = engine.disk().as_ref();
+    disk.create_dir_all(&dir)?;
+    disk.sync_dir(engine.dir())?;
+    let (mut total, mut is_new) = (bytes.len() as u64, true);
+    for name in disk.list(&dir)? {
+        let other = dir.join(name);
+        if other == path {
+            is_new = false;
+        } else {
+            total = total.saturating_add(fs::metadata(other).map_or(0, |facts| facts.len()));
+        }
+    }
+    if total > limits::ORDERS_BYTES_MAX {
+        let why = format!("work orders take more than {} bytes", limits::ORDERS_BYTES_MAX);
+        return Err(io::Error::new(io::ErrorKind::StorageFull, why));
+    }
+    disk::replace_file(disk, &path, bytes).inspect_err(|_| {
+        // A full disk gets its room back; that this may fail as well changes nothing.
+        let _ = disk.remove(&dir.join(format!("{tar_sha256}{ENDING}.new")));
+    })?;
+    Ok(is_new)
+}
+
+/// Whether the writer certainly recorded nothing. What may have been recorded keeps its file.
+pub(super) fn was_not_taken(error: &CommandError) -> bool {
+    !matches!(error, CommandError::Failed(SubmitError::OutcomeUnknown(_)))
+}
+
+/// Removes a stored file that no event names.
+pub(super) fn remove_letter(engine: &Handle, tar_sha256: Digest) {
+    let path = letter_path(engine.dir(), tar_sha256);
+    if let Err(error) = engine.disk().remove(&path) {
+        tracing::warn!(path = %path.display(), %error, "a file that no work order names was left behind");
+    }
+}
+
+/// A stored file.
+///
+/// # Errors
+/// What the disk said.
+pub fn read_letter(engine: &Handle, tar_sha256: Digest) -> io::Result<Vec<u8>> {
+    let path = letter_path(engine.dir(), tar_sha256);
+    disk::read_file(engine.disk().as_ref(), &path, limits::ORDER_FILE_BYTES_MAX as u64)
+}
+
+/// Removes files that no event names, of orders that were refused or never recorded: at start alone. Blocks.
+///
+/// # Errors
+/// What the disk said; the projection cannot be read.
+pub fn sweep(engine: &Handle) -> Result<(), IntakeError> {
+    let dir = engine.dir().join("orders");
+    let failed = |error| IntakeError::Disk("sweeping the folder of work orders", error);
+    let names = engine.disk().list(&dir).map_err(failed)?;
+    if names.is_empty() {
+        return Ok(());
+    }
+    let named = named(engine)?;
+    for name in names {
+        let digest = name.strip_suffix(ENDING).and_then(|name| name.parse().ok());
+        if digest.is_none_or(|digest| !named.contains(&digest)) {
+            tracing::info!(name, "the file of a work order that no event names is removed");
+            engine.disk().remove(&dir.join(&name)).map_err(failed)?;
+        }
+    }
+    engine.disk().sync_dir(&dir).map_err(failed)
+}
+
+/// The archives that events of our own ledgers name.
+fn named(engine: &Handle) -> Result<BTreeSet<Digest>, IntakeError> {
+    let mut named = BTreeSet::new();
+    let snapshot = engine.read().map_err(unread)?;
+    for tenant in engine.tenants()? {
+        if tenant.is_foreign() {
+            continue;
+        }
+        for kind in [Kind::IssuedOrder, Kind::ReceivedOrder] {
+            let mut after: Option<Vec<u8>> = None;
+            loop {
+                let page = Page {
+                    after: after.as_deref(),
+                    direction: Direction::Forward,
+                    limit: limits::PAGE_ITEMS_MAX,
+                };
+                let rows = snapshot.rows(&tenant, kind, page)?;
+                let Some((last, _)) = rows.last() else { break };
+                after = Some(last.clone());
+                for (_, row) in &rows {
+                    named.extend(archives(row));
+                }
+            }
+        }
+    }
+    Ok(named)
+}
+
+fn archives(row: &Row) -> Vec<Digest> {
+    let (order, stopped) = match row {
+        Row::IssuedOrder(order) => (order.tar_sha256, order.recalled.as_ref()),
+        Row::ReceivedOrder(order) => (order.tar_sha256, order.cancelled.as_ref()),
+        _ => return Vec::new(),
+    };
+    let stop = stopped.and_then(|stopped| stopped.tar_sha256);
+    std::iter::once(order).chain(stop).collect()
+}
