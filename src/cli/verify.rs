@@ -18,8 +18,7 @@ use crate::bundle::replay::{ScratchFolder, ScratchReplay};
 use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, peek, verify, verify_later};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::TenantName;
-use crate::limits;
-use crate::trust::{Fingerprint, SignedRoot};
+use crate::trust::Fingerprint;
 
 /// What to verify, and with which keys.
 #[derive(Debug, Args)]
@@ -61,7 +60,7 @@ pub struct KeyFiles {
 pub struct BasisFiles {
     #[command(flatten)]
     keys: KeyFiles,
-    /// A root of trust that people vouched for, instead of keys
+    /// A root of trust that people vouched for, signed by enough of its own root keys, instead of keys
     #[arg(long, value_name = "FILE", conflicts_with_all = ["log_key", "export_key"])]
     root: Option<PathBuf>,
     /// Fingerprint of a root of trust, as people compared it, instead of keys
@@ -97,17 +96,10 @@ impl BasisFiles {
     /// Reads them.
     ///
     /// # Errors
-    /// Usage: names the file.
+    /// Usage: names the file. A root of trust that is none (14), or that too few of its own people signed (12).
     pub fn read(&self) -> Result<Basis> {
         let anchor = match (&self.root, self.fingerprint) {
-            (Some(path), _) => {
-                let bytes = read::file(path, limits::ROOT_BYTES_MAX as u64)?;
-                let parsed = SignedRoot::parse(&bytes);
-                let usage = |error: crate::trust::RootError| {
-                    Failure::usage(format!("{}: {}: {error}", path.display(), error.code()))
-                };
-                Some(Anchor::Root(Box::new(parsed.map_err(usage)?)))
-            }
+            (Some(path), _) => Some(Anchor::Root(Box::new(read::vouched_root(path)?))),
             (None, fingerprint) => fingerprint.map(Anchor::Fingerprint),
         };
         Ok(Basis {
