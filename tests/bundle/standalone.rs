@@ -59,7 +59,7 @@ fn good_bundles_are_good_for_the_scripts_too() {
 #[test]
 fn verify_py_stays_short_enough_to_read() {
     let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/verify.py")).unwrap();
-    assert!(text.lines().count() <= 150);
+    assert!(text.lines().count() <= 180);
 }
 
 #[test]
