@@ -119,6 +119,7 @@ test-standalone: _test-packages dist
     other=target/debug/fastness
     [ ! -x "$other" ] || export FASTNESS_OTHER="$other"
     FASTNESS_BIN={{ quote(dist_binary) }} python3 tests/standalone/run.py
+    FASTNESS_BIN={{ quote(dist_binary) }} python3 tests/standalone/differ.py
 
 # The same as test-contract for longer, with a drawn seed that it prints; `--seed N` and `--examples N` say otherwise
 fuzz-contract *arguments: _contract-tools build

@@ -11,6 +11,9 @@ trap 'rm -rf "$work"' EXIT
 fail() { echo "FAILED: $2"; exit "$1"; }
 hex() { od -An -v -tx1 | tr -d ' \n'; }
 
+# unbase64 TEXT FILE: decodes into the file; fails for what is not base64 in its one form.
+unbase64() { printf '%s' "$1" | base64 -d > "$2" 2> "$work/errors" && [ "$(base64 -w 0 < "$2")" = "$1" ]; }
+
 # Reads lines of two joined hex hashes, writes the hash of each node: SHA-256(0x01, left, right).
 # Each node becomes a file written by the shell's own printf, so that one sha256sum hashes a whole level.
 nodes() {
@@ -44,6 +47,14 @@ fold() {
 # checkpoint NAME SIZE ROOT
 checkpoint() {
   note=$work/audit/$1
+  # Three lines, an empty one, and 1 to 16 lines that sign; each ends with LF, and nothing else is in it.
+  awk 'NR == 2 && !/^(0|[1-9][0-9]*)$/ || NR == 3 && !/^[A-Za-z0-9+\/]+=$/ || NR == 4 && $0 != "" || NR > 20 { bad = 1 }
+    NR > 4 && !/^\342\200\224 [^+ ]+ [A-Za-z0-9+\/]+=*$/ { bad = 1 } END { exit bad || NR < 5 }' "$note" &&
+    ! grep -q '[[:cntrl:]]' "$note" && [ -z "$(tail -c 1 "$note")" ] || fail 14 "audit/$1: not a checkpoint"
+  sed '1,2d; 4d' "$note" | while read -r line; do
+    unbase64 "${line##* }" "$work/sig" && [ "$(wc -c < "$work/sig")" -gt 4 ] || echo "$line"
+  done > "$work/bad"
+  [ ! -s "$work/bad" ] || fail 14 "audit/$1: not base64 in its one form, or too short"
   head -n 3 "$note" > "$work/text"
   said=$(printf '%s\n%s\n%s' "$origin" "$2" "$3")
   [ "$(sed -n 1,2p "$work/text"; sed -n 3p "$work/text" | base64 -d | hex)" = "$said" ] || fail 10 "audit/$1: unlike the manifest"
@@ -76,11 +87,12 @@ grep -qE '(^|/)\.\.?(/|$)|//|/$' "$work/names" && fail 14 "a name with an empty 
 manifest=$work/audit/manifest.dsse.json
 [ "$(head -n 1 "$work/names")" = audit/manifest.dsse.json ] || fail 11 "no manifest"
 jq -cS . "$manifest" 2> "$work/errors" | cmp -s - "$manifest" || fail 14 "manifest: not canonical JSON"
-jq -e '.payloadType == "application/vnd.in-toto+json" and (.signatures | length) == 1' "$manifest" > "$work/errors" ||
-  fail 14 "manifest: another type, or not one signature"
-jq -j .payload "$manifest" | base64 -d > "$work/payload" || fail 14 "manifest: not base64"
+jq -e '.payloadType == "application/vnd.in-toto+json" and (.signatures | length) == 1
+  and keys == ["payload", "payloadType", "signatures"] and (.signatures[0] | keys == ["keyid", "sig"])' "$manifest" > "$work/errors" ||
+  fail 14 "manifest: another type, not one signature, or more"
+unbase64 "$(jq -r .payload "$manifest")" "$work/payload" || fail 14 "manifest: the payload is not base64 in its one form"
 { printf 'DSSEv1 28 application/vnd.in-toto+json %d ' "$(wc -c < "$work/payload")"; cat "$work/payload"; } > "$work/pae"
-jq -j '.signatures[0].sig' "$manifest" | base64 -d > "$work/sig"
+unbase64 "$(jq -r '.signatures[0].sig' "$manifest")" "$work/sig" || fail 14 "manifest: the signature is not base64 in its one form"
 id=$(openssl pkey -pubin -in "$export_key" -outform DER | sha256sum | cut -c1-64)
 named=$(jq -r '.signatures[0].keyid' "$manifest")
 if openssl pkeyutl -verify -pubin -inkey "$export_key" -rawin -in "$work/pae" -sigfile "$work/sig" > "$work/errors" 2>&1; then
@@ -90,6 +102,22 @@ else
   fail 10 "manifest: bad signature"
 fi
 jq -cS . "$work/payload" | head -c -1 | cmp -s - "$work/payload" || fail 14 "manifest: payload is not canonical JSON"
+hex64='\A[0-9a-f]{64}\z'
+member='\Aaudit/(checkpoint(\.prev)?|frontier|leaves|trust/([1-9][0-9]{0,2}\.root\.dsse\.json|policy)|(history|disclosures|jobs|runs|throttles|packs)\.jsonl|(artifacts|logs)/[0-9a-f]{64}|verify\.txt)\z'
+jq -e --arg hex "$hex64" --arg member "$member" '
+  def whole: type == "number" and . >= 0;
+  [.subject[].name] as $names | .predicate.tenant as $tenant
+  | keys == ["_type", "predicate", "predicateType", "subject"] and ._type == "https://in-toto.io/Statement/v1"
+  and .predicateType == "urn:fastness:attestation:audit-bundle:v1" and $names == ($names | unique)
+  and (.subject | all(keys == ["digest", "name"] and (.digest | keys == ["sha256"] and (.sha256 | test($hex))) and (.name | test($member))))
+  and (.predicate | keys - ["contents", "orderId", "orderIds"] == ["files", "first", "format", "origin", "prevRoot", "redaction", "root",
+      "schemaSha256", "size", "stateVersion", "tenant", "trustVersion"]
+    and .format == 1 and ([.first, .size, .stateVersion, .trustVersion, .redaction.withheld] | all(whole)) and .first <= .size
+    and (.redaction | keys == ["policy", "withheld"] and (.policy | type == "string")) and ([.root, .prevRoot, .schemaSha256] | all(test($hex)))
+    and ($tenant | test("\\A[a-z0-9][a-z0-9-]{0,62}\\z")) and (.origin | test("\\Afastness/[0-9a-f]{16}/" + $tenant + "(/g([2-9]|[1-9][0-9]+))?\\z"))
+    and $names == [.files[].name] and (.orderIds // [0, 0] | length) > 1 and (has("orderId") and has("orderIds") | not)
+    and (.files | all(keys == if .name | endswith(".jsonl") then ["lines", "name", "size"] else ["name", "size"] end and (.size | whole) and (.lines // 0 | whole))))
+' "$work/payload" > "$work/errors" 2>&1 || fail 14 "manifest: not the statement of an audit bundle"
 said() { jq -r ".predicate.$1" "$work/payload"; }
 origin=$(said origin) tenant=$(said tenant) first=$(said first) size=$(said size)
 echo "ok: manifest signature"
@@ -110,6 +138,8 @@ ls | xargs -r sha256sum | cut -c1-64 > "$work/leaves"
 cd "$work" || exit 2
 changed=$(cut -c1-16 leaves | diff - audit/leaves | sed -n '1s/^\([0-9]*\).*/\1/p')
 jq -r '.subject[] | .digest.sha256 + "  " + .name' payload > sums
+other=$(awk '$2 ~ /^audit\/(artifacts|logs)\// { name = $2; sub(/.*\//, "", name); if (name != $1) { print $2; exit } }' sums)
+[ -z "$other" ] || fail 10 "$other: unlike its name"
 bad=$(sha256sum -c --strict sums 2> errors | sed -n 's/: FAILED.*//p' | head -n 1)
 if [ "$bad" = audit/history.jsonl ] && [ -n "$changed" ]; then
   fail 10 "$bad: event $((first + changed - 1)) (line $changed): changed"
@@ -136,7 +166,9 @@ jq -r '.orderId // empty' audit/runs.jsonl | LC_ALL=C sort -u | cmp -s - named |
 echo "ok: canonical lines"
 
 # 6 Tree: frontier to the previous root, frontier and leaves to the root.
-while read -r hash; do echo "$hash" | base64 -d | hex; echo; done < audit/frontier | tac > edges
+while read -r hash; do unbase64 "$hash" "$work/hash" && [ "$(wc -c < "$work/hash")" -eq 32 ] && hex < "$work/hash"; echo; done < audit/frontier | tac > edges
+grep -qvE '^[0-9a-f]{64}$' edges && fail 14 "audit/frontier: not in its form"
+[ -z "$(tail -c 1 audit/frontier)" ] || fail 14 "audit/frontier: no LF at its end"
 [ "$(fold "$first" "$first" < /dev/null)" = "$(said prevRoot)" ] || fail 10 "audit/frontier: not that of prevRoot"
 [ "$(fold "$first" "$size" < leaves)" = "$(said root)" ] || fail 10 "audit/history.jsonl: does not lead to the root"
 [ -z "$changed" ] || fail 10 "audit/leaves: not those of this history"

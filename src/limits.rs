@@ -406,6 +406,8 @@ pub const RULE_ITEMS_MAX: usize = 64;
 pub const DISCLOSURE_FILE_BYTES: u64 = 16 << 20;
 /// Bytes read at once while the place of a disclosure is looked for.
 pub const DISCLOSURE_READ_BYTES: usize = 4 * 1024;
+/// Files of disclosures that are held against one bundle at a time: each holds a line in memory.
+pub const DISCLOSURE_FILES_MAX: usize = 64;
 /// Disclosures kept with one event.
 pub const DISCLOSURES_PER_EVENT_MAX: usize = 1_024;
 

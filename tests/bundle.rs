@@ -6,6 +6,7 @@ mod continuity;
 mod disclosures;
 pub mod fixture;
 mod flips;
+mod golden;
 mod hostile;
 mod legal;
 mod manners;

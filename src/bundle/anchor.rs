@@ -2,7 +2,7 @@
 //!
 //! A chain in a bundle proves nothing by itself: anybody can make one. It counts from an [`Anchor`] on, a root that people
 //! vouched for elsewhere. Without an anchor the keys were given by hand, and the chain must at least agree with itself and
-//! with them. Must never take a key from a root to which the anchor does not lead.
+//! with them. Must never take a key from a root to which the anchor does not lead, or that its own people did not sign.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -21,7 +21,7 @@ use crate::trust::{Chain, Distrust, Fingerprint, PublicKey, Role, Root, RootErro
 pub enum Anchor {
     /// People compared its fingerprint; the document comes with the bundle.
     Fingerprint(Fingerprint),
-    /// The document itself, given by people or accepted before.
+    /// The document itself, given by people or accepted before. It counts only when enough of its own root keys signed it.
     Root(Box<SignedRoot>),
 }
 
@@ -48,6 +48,15 @@ impl Resolved {
 
 /// Follows the chain from the anchor.
 pub(super) fn resolve(anchor: &Anchor, documents: &Documents) -> Resolved {
+    if let Anchor::Root(given) = anchor
+        && let Err(error) = given.check_own_voices()
+    {
+        let detail = format!("the given root of trust: {}: {error}", error.code());
+        return Resolved {
+            root: None,
+            finding: Some(Finding::new(Verdict::Untrusted, detail)),
+        };
+    }
     let chain = match chain_of(documents) {
         Ok(chain) => chain,
         Err(finding) => {

@@ -12,6 +12,7 @@
 //! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
 
 mod anchor;
+mod beside;
 mod conclude;
 mod contents;
 pub mod desk;
@@ -50,7 +51,7 @@ pub mod vouched;
 mod write;
 
 pub use anchor::Anchor;
-pub use disclosed::verify_later;
+pub use disclosed::{Later, verify_later};
 pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};

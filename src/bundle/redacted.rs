@@ -1,6 +1,7 @@
 //! Where digests have a meaning in a history: in the payload of `job.created`, and in the inputs of `run.created`, of events
 //! that name the event with which their disclosures are kept. Nowhere else.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::canonical::{Value, parse};
@@ -21,6 +22,26 @@ pub fn kept_with(seq: Seq, line: &[u8]) -> Result<Option<BTreeSet<Digest>>, Stri
     Ok(own.map(|redacted| redacted.digests.into_values().map(|(digest, _)| digest).collect()))
 }
 
+/// A line of disclosures, of one of several sources.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LineAt {
+    /// Which source, from 0.
+    pub(super) source: usize,
+    /// Which of its lines, from 1.
+    pub(super) line: u64,
+}
+
+/// Why a disclosure shows nothing of an event.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum NotShown {
+    /// No digest of the event is its own.
+    NoDigest,
+    /// Its field stands in the event.
+    InEvent,
+    /// Its field was shown by this line.
+    Before(LineAt),
+}
+
 /// The redacted object of one event.
 #[derive(Debug)]
 pub(super) struct Redacted {
@@ -32,7 +53,8 @@ pub(super) struct Redacted {
     /// Each digest, by its text as it stands in `_sd`, with the place of its object among `ways`.
     digests: BTreeMap<String, (Digest, usize)>,
     ways: Vec<Vec<String>>,
-    shown: BTreeSet<(usize, String)>,
+    /// By which line each field was shown, by the place of its object and its name.
+    shown: BTreeMap<(usize, String), LineAt>,
 }
 
 impl Redacted {
@@ -83,7 +105,7 @@ impl Redacted {
             fields,
             digests,
             ways,
-            shown: BTreeSet::new(),
+            shown: BTreeMap::new(),
         }))
     }
 
@@ -103,15 +125,12 @@ impl Redacted {
         self.digests.contains_key(digest)
     }
 
-    /// Takes a disclosure for shown.
+    /// Takes a disclosure for shown, by this line.
     ///
     /// # Errors
-    /// No digest here is its own; its field is there already, or was shown before.
-    pub(super) fn show(&mut self, digest: &str, opened: &Opened) -> Result<(), &'static str> {
-        let (_, way) = self
-            .digests
-            .get(digest)
-            .ok_or("no digest of the event belongs to it")?;
+    /// Why it shows nothing here.
+    pub(super) fn show(&mut self, digest: &str, opened: &Opened, by: LineAt) -> Result<(), NotShown> {
+        let (_, way) = self.digests.get(digest).ok_or(NotShown::NoDigest)?;
         let object = self.ways[*way]
             .iter()
             .try_fold(&self.fields, |at, part| match at {
@@ -119,10 +138,15 @@ impl Redacted {
                 Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
                 Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => None,
             });
-        let is_there = object.is_some_and(|object| object.get(&opened.name).is_some());
-        if is_there || !self.shown.insert((*way, opened.name.clone())) {
-            return Err("its field is there already");
+        if object.is_some_and(|object| object.get(&opened.name).is_some()) {
+            return Err(NotShown::InEvent);
         }
-        Ok(())
+        match self.shown.entry((*way, opened.name.clone())) {
+            Entry::Occupied(before) => Err(NotShown::Before(*before.get())),
+            Entry::Vacant(free) => {
+                free.insert(by);
+                Ok(())
+            }
+        }
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use crate::disk::{self, OsDisk};
 use crate::limits;
-use crate::trust::PublicKey;
+use crate::trust::{PublicKey, RootError, SignedRoot};
 
 /// A file of at most `bytes_max` bytes.
 ///
@@ -56,6 +56,31 @@ pub fn public_key(path: &Path) -> Result<PublicKey> {
     let bytes = file(path, limits::KEY_FILE_BYTES_MAX)?;
     let text = String::from_utf8_lossy(&bytes);
     PublicKey::from_pem(&text).map_err(|error| Failure::usage(format!("{}: {error}", path.display())).into())
+}
+
+/// A root of trust, or a draft of one: who signed it is not judged.
+///
+/// # Errors
+/// Usage: the file cannot be read. A document that breaks a rule ends the program as a malformed bundle does (14).
+pub fn root(path: &Path) -> Result<SignedRoot> {
+    let bytes = file(path, limits::ROOT_BYTES_MAX as u64)?;
+    SignedRoot::parse(&bytes).map_err(|error| root_refused(path, 14, &error))
+}
+
+/// A root of trust that is to count: enough of its own root keys signed it.
+///
+/// # Errors
+/// Those of [`root`]; one that too few signed, or somebody wrongly, ends the program as an untrusted bundle does (12).
+pub fn vouched_root(path: &Path) -> Result<SignedRoot> {
+    let root = root(path)?;
+    root.check_own_voices()
+        .map_err(|error| root_refused(path, 12, &error))?;
+    Ok(root)
+}
+
+fn root_refused(path: &Path, code: u8, error: &RootError) -> anyhow::Error {
+    let message = format!("{}: {}: {error}", path.display(), error.code());
+    Failure::new(Exit::Refused(code), message).into()
 }
 
 /// A time such as `500ms`, `30s`, `5m`, `2h`.

@@ -15,11 +15,13 @@ use crate::bundle::import::{Keys, opener};
 use crate::bundle::manifest::Predicate;
 use crate::bundle::order;
 use crate::bundle::replay::{ScratchFolder, ScratchReplay};
-use crate::bundle::{Anchor, Check, Options, Outcome, Replay, Report, Status, peek, verify, verify_later};
+use crate::bundle::{
+    Anchor, Check, Later, Options, Outcome, Replay, Report, Status, peek, verify, verify_later,
+};
 use crate::clock::{Clock, SystemClock};
 use crate::domain::TenantName;
 use crate::limits;
-use crate::trust::{Fingerprint, SignedRoot};
+use crate::trust::Fingerprint;
 
 /// What to verify, and with which keys.
 #[derive(Debug, Args)]
@@ -37,9 +39,10 @@ pub struct Arguments {
     /// SPKI PEM of the key that signs a hub's work orders, for a file that is one
     #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key", "root", "fingerprint"])]
     orders_key: Option<PathBuf>,
-    /// Disclosures that came after the bundle; each must belong to an event in it
+    /// Disclosures that came after the bundle: each must belong to an event in it, and no field may have two, here, in another
+    /// of the files, or in the bundle; given again for each file
     #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "after", "orders_key"])]
-    disclosures: Option<PathBuf>,
+    disclosures: Vec<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
     #[arg(long)]
     require_replay: bool,
@@ -61,7 +64,7 @@ pub struct KeyFiles {
 pub struct BasisFiles {
     #[command(flatten)]
     keys: KeyFiles,
-    /// A root of trust that people vouched for, instead of keys
+    /// A root of trust that people vouched for, signed by enough of its own root keys, instead of keys
     #[arg(long, value_name = "FILE", conflicts_with_all = ["log_key", "export_key"])]
     root: Option<PathBuf>,
     /// Fingerprint of a root of trust, as people compared it, instead of keys
@@ -97,17 +100,10 @@ impl BasisFiles {
     /// Reads them.
     ///
     /// # Errors
-    /// Usage: names the file.
+    /// Usage: names the file. A root of trust that is none (14), or that too few of its own people signed (12).
     pub fn read(&self) -> Result<Basis> {
         let anchor = match (&self.root, self.fingerprint) {
-            (Some(path), _) => {
-                let bytes = read::file(path, limits::ROOT_BYTES_MAX as u64)?;
-                let parsed = SignedRoot::parse(&bytes);
-                let usage = |error: crate::trust::RootError| {
-                    Failure::usage(format!("{}: {}: {error}", path.display(), error.code()))
-                };
-                Some(Anchor::Root(Box::new(parsed.map_err(usage)?)))
-            }
+            (Some(path), _) => Some(Anchor::Root(Box::new(read::vouched_root(path)?))),
             (None, fingerprint) => fingerprint.map(Anchor::Fingerprint),
         };
         Ok(Basis {
@@ -163,10 +159,7 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
         };
     }
     let mut outcome = check(&arguments.file, &basis, arguments.require_replay)?;
-    let later = match &arguments.disclosures {
-        Some(file) => later(&arguments.file, file, &mut outcome)?,
-        None => None,
-    };
+    let later = later(&arguments.file, &arguments.disclosures, &mut outcome)?;
     let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
     let exit = told(&arguments.file, predicate, &outcome.report, format)?;
     if let Some(count) = later {
@@ -233,20 +226,31 @@ fn run_order(arguments: &Arguments, format: Format) -> Result<Exit> {
     Ok(exit_of(&outcome.report))
 }
 
-/// Holds disclosures that came later against a bundle whose history is sound. Gives how many belong to it; none when something
-/// is wrong, which the report says then.
-fn later(bundle: &Path, file: &Path, outcome: &mut Outcome) -> Result<Option<u64>> {
-    let Some(first) = outcome
-        .statement
-        .as_ref()
-        .map(|statement| statement.predicate.first)
-    else {
+/// Holds files of disclosures that came later against a bundle whose history is sound. Gives how many disclosures belong to it;
+/// none when there are no files, or something is wrong, which the report says then.
+fn later(bundle: &Path, files: &[PathBuf], outcome: &mut Outcome) -> Result<Option<u64>> {
+    let statement = outcome.statement.as_ref();
+    let (Some(first), false) = (statement.map(|one| one.predicate.first), files.is_empty()) else {
         return Ok(None);
     };
-    let mut opened = std::fs::File::open(file)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-    let name = file.display().to_string();
-    let count = verify_later(&opener(bundle), first, &mut opened, &name, &mut outcome.report)
+    if files.len() > limits::DISCLOSURE_FILES_MAX {
+        let message = format!(
+            "--disclosures is given {} times, at most {} go",
+            files.len(),
+            limits::DISCLOSURE_FILES_MAX
+        );
+        return Err(Failure::usage(message).into());
+    }
+    let open = |file: &PathBuf| {
+        std::fs::File::open(file)
+            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))
+    };
+    let mut opened = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+    let named = files.iter().zip(&mut opened).map(|(file, content)| Later {
+        name: file.display().to_string(),
+        content,
+    });
+    let count = verify_later(&opener(bundle), first, named.collect(), &mut outcome.report)
         .with_context(|| bundle.display().to_string())?;
     Ok(outcome.report.ok.then_some(count))
 }

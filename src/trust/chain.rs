@@ -75,7 +75,7 @@ impl Chain {
                 found: first.root().version,
             });
         }
-        check_voices(&first, first.root(), RootError::OwnThreshold)?;
+        first.check_own_voices()?;
         let mut chain = Chain {
             first,
             later: Vec::new(),
@@ -131,8 +131,8 @@ impl Chain {
                 found: next.root().enclave.to_string(),
             });
         }
-        check_voices(&next, last.root(), RootError::OldThreshold)?;
-        check_voices(&next, next.root(), RootError::OwnThreshold)?;
+        next.check_old_voices(last.root())?;
+        next.check_own_voices()?;
         self.check_revocations(next.root())?;
         self.later.push(next);
         self.take_revocations();
@@ -240,20 +240,6 @@ pub fn judge(root: &Root, role: Role, key: &PublicKey, origin: &str, size: u64) 
         size,
         version,
     })
-}
-
-fn check_voices(
-    signed: &SignedRoot,
-    by: &Root,
-    error: impl FnOnce(usize, u32) -> RootError,
-) -> Result<(), RootError> {
-    let needed = by.roles.get(&Role::Root).map_or(u32::MAX, |of| of.threshold);
-    let voices = signed.voices(by)?;
-    if u32::try_from(voices).is_ok_and(|voices| voices >= needed) {
-        Ok(())
-    } else {
-        Err(error(voices, needed))
-    }
 }
 
 const _: () = assert!(limits::ROOT_VERSIONS_MAX < limits::BUNDLE_MEMBERS_MAX as u64);

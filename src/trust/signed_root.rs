@@ -165,4 +165,31 @@ impl SignedRoot {
         }
         Ok(voices)
     }
+
+    /// Whether enough of its own root keys signed this: what every version needs, and all that a root can show which comes
+    /// alone. Whether these are the right people is for whoever gives it.
+    ///
+    /// # Errors
+    /// [`RootError::OwnThreshold`]; [`RootError::BadSignature`].
+    pub fn check_own_voices(&self) -> Result<(), RootError> {
+        self.check_voices(&self.root, RootError::OwnThreshold)
+    }
+
+    /// Whether enough root keys of the version before signed this.
+    ///
+    /// # Errors
+    /// [`RootError::OldThreshold`]; [`RootError::BadSignature`].
+    pub fn check_old_voices(&self, before: &Root) -> Result<(), RootError> {
+        self.check_voices(before, RootError::OldThreshold)
+    }
+
+    fn check_voices(&self, by: &Root, error: impl FnOnce(usize, u32) -> RootError) -> Result<(), RootError> {
+        let needed = by.roles.get(&Role::Root).map_or(u32::MAX, |of| of.threshold);
+        let voices = self.voices(by)?;
+        if u32::try_from(voices).is_ok_and(|voices| voices >= needed) {
+            Ok(())
+        } else {
+            Err(error(voices, needed))
+        }
+    }
 }

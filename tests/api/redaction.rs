@@ -303,8 +303,11 @@ fn history_and_root_are_the_same_under_every_policy_and_a_later_disclosure_verif
     let open = move || -> std::io::Result<Box<dyn std::io::Read>> {
         Ok(Box::new(std::io::Cursor::new(bare.clone())))
     };
-    let count =
-        fastness::bundle::verify_later(&open, 0, &mut reply.body.as_slice(), "later", &mut report).unwrap();
+    let later = fastness::bundle::Later {
+        name: "later".to_owned(),
+        content: &mut reply.body.as_slice(),
+    };
+    let count = fastness::bundle::verify_later(&open, 0, vec![later], &mut report).unwrap();
     assert!(report.ok && count == 5, "{report:?}");
     // Who may export, but is no administrator, shows nothing.
     let exporter = appliance.token("eve", &[Scope::Export, Scope::Read], &["default"]);

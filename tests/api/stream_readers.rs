@@ -197,6 +197,7 @@ fn a_reader_that_is_called_away_at_once_still_gets_on() {
     let forms = Forms {
         whole: |_, _, _, _| {},
         part: |_, _, _, _, _| {},
+        frames: |_, _, _| {},
         cloud_event: |_, _, _, _, _| {},
     };
     let seen = appliance.runtime.block_on(async {

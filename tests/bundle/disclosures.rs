@@ -4,7 +4,7 @@ use std::io::{self, Cursor, Read};
 use std::sync::Arc;
 
 use fastness::bundle::manifest::Redaction;
-use fastness::bundle::{BundleWriter, Check, Member, Range, Report, Status, frontier, verify_later};
+use fastness::bundle::{BundleWriter, Check, Later, Member, Range, Report, Status, frontier, verify_later};
 use fastness::domain::canonical::{CanonicalText, Value, parse, to_canonical};
 use fastness::domain::event::{Actor, Event, EventBody, Subject};
 use fastness::domain::job::{JobSpec, JobStatus};
@@ -338,20 +338,24 @@ fn a_field_is_disclosed_once_and_never_over_another() {
     }
 }
 
+/// Holds files that came later, by name, against a good bundle; how many disclosures they have, and the report then.
+fn with_later(bundle: &[u8], files: &[(&str, &str)], mut report: Report) -> (u64, Report) {
+    let bundle: Arc<[u8]> = bundle.into();
+    let open = || -> io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(bundle.clone()))) };
+    let mut contents: Vec<&[u8]> = files.iter().map(|(_, text)| text.as_bytes()).collect();
+    let later = files.iter().zip(&mut contents).map(|((name, _), content)| Later {
+        name: (*name).to_owned(),
+        content,
+    });
+    let count = verify_later(&open, 0, later.collect(), &mut report).unwrap();
+    (count, report)
+}
+
 #[test]
 fn disclosures_that_come_later_are_held_against_the_bundle() {
     let Made { events, disclosures } = made();
     let bundle = bundle(&events, "", 7);
-    let open = {
-        let bundle: Arc<[u8]> = bundle.clone().into();
-        move || -> io::Result<Box<dyn Read>> { Ok(Box::new(Cursor::new(bundle.clone()))) }
-    };
-    let later = |text: &str| {
-        let mut report = report(&bundle);
-        assert!(report.ok);
-        let count = verify_later(&open, 0, &mut text.as_bytes(), "later.jsonl", &mut report).unwrap();
-        (count, report)
-    };
+    let later = |text: &str| with_later(&bundle, &[("later.jsonl", text)], report(&bundle));
     let (count, good) = later(&lines(&disclosures));
     assert_eq!((count, good.ok, check_7(&good).status), (7, true, Status::Ok));
     assert_eq!(later("").0, 0);
@@ -371,11 +375,162 @@ fn disclosures_that_come_later_are_held_against_the_bundle() {
         );
     }
     // What failed before decides, and a bundle that cannot be read says so.
-    let mut bad = refused_report(&bundle);
+    let bad = refused_report(&bundle);
     let code = bad.exit_code;
     let text = line(9, disclosures[0].1.as_str());
-    verify_later(&open, 0, &mut text.as_bytes(), "later.jsonl", &mut bad).unwrap();
+    let (_, bad) = with_later(&bundle, &[("later.jsonl", &text)], bad);
     assert_eq!(bad.exit_code, code);
+}
+
+#[test]
+fn a_later_file_gives_no_field_a_second_value() {
+    let values = [1, 2, 3].map(|n| Disclosure::new(&[n; 32], "a", &Value::from(u32::from(n))));
+    let mut openings: Vec<(u64, Disclosure)> = values.into_iter().map(|one| (1, one)).collect();
+    openings.sort_by_key(|(_, one)| write_digest(&one.digest()));
+    let digests: Vec<String> = openings
+        .iter()
+        .map(|(_, one)| write_digest(&one.digest()))
+        .collect();
+    let json = format!("{{\"_sd\":[\"{}\"]}}", digests.join("\",\""));
+    let events = [
+        fixture::event(0),
+        created(1, Some(1), &parse(json.as_bytes()).unwrap()),
+    ];
+    let later = |shown: &[(u64, Disclosure)], files: &[(&str, &[(u64, Disclosure)])]| {
+        let bundle = bundle(&events, &lines(shown), 3 - shown.len() as u64);
+        let texts: Vec<(&str, String)> = files.iter().map(|(name, of)| (*name, lines(of))).collect();
+        let texts: Vec<(&str, &str)> = texts.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        let good = report(&bundle);
+        assert!(good.ok, "{good:?}");
+        with_later(&bundle, &texts, good)
+    };
+    let [low, middle, high] = [&openings[..1], &openings[1..2], &openings[2..]];
+    for one in [low, middle, high] {
+        let (count, good) = later(&[], &[("a", one)]);
+        assert!(good.ok && count == 1, "{good:?}");
+    }
+    let doubled = [low, low].concat();
+    let (twice, other) = ("it is there twice, first in", "its field is there already, in");
+    for (shown, files, named, line, says) in [
+        (
+            &[][..],
+            &[("a", &openings[..2])][..],
+            "a",
+            2,
+            format!("{other} line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", &openings[1..])][..],
+            "a",
+            2,
+            format!("{other} line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", &doubled[..])][..],
+            "a",
+            2,
+            format!("{twice} line 1"),
+        ),
+        // The other line may come before or behind it in the order of digests: named is what came later.
+        (
+            low,
+            &[("a", high)][..],
+            "a",
+            1,
+            format!("{other} audit/disclosures.jsonl line 1"),
+        ),
+        (
+            high,
+            &[("a", low)][..],
+            "a",
+            1,
+            format!("{other} audit/disclosures.jsonl line 1"),
+        ),
+        (
+            middle,
+            &[("a", middle)][..],
+            "a",
+            1,
+            format!("{twice} audit/disclosures.jsonl line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", low), ("b", high)][..],
+            "b",
+            1,
+            format!("{other} a line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", high), ("b", low)][..],
+            "b",
+            1,
+            format!("{other} a line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", low), ("b", low)][..],
+            "b",
+            1,
+            format!("{twice} a line 1"),
+        ),
+        (
+            &[][..],
+            &[("a", high), ("b", &openings[..0]), ("c", low)][..],
+            "c",
+            1,
+            format!("{other} a line 1"),
+        ),
+    ] {
+        let (count, report) = later(shown, files);
+        let check = check_7(&report);
+        let found = (
+            report.exit_code,
+            check.status,
+            check.member.as_deref(),
+            check.line,
+            check.seq,
+        );
+        assert_eq!(
+            found,
+            (14, Status::Failed, Some(named), Some(line), Some(1)),
+            "{check:?}"
+        );
+        assert_eq!((count, check.detail.as_deref()), (0, Some(says.as_str())));
+    }
+}
+
+#[test]
+fn several_later_files_are_walked_as_one() {
+    let Made { events, disclosures } = made();
+    let file = bundle(&events, &lines(&disclosures[2..3]), 6);
+    let good = || report(&file);
+    let odd: Vec<_> = disclosures
+        .iter()
+        .step_by(2)
+        .cloned()
+        .filter(|one| *one != disclosures[2])
+        .collect();
+    let even: Vec<_> = disclosures.iter().skip(1).step_by(2).cloned().collect();
+    let (odd, even) = (lines(&odd), lines(&even));
+    for files in [
+        [("odd", &*odd), ("even", &*even)],
+        [("even", &*even), ("odd", &*odd)],
+    ] {
+        let (count, report) = with_later(&file, &files, good());
+        assert_eq!((count, report.ok), (6, true), "{report:?}");
+    }
+    // Each is judged by itself too, and the one that is wrong is named.
+    let unended = even.trim_end();
+    let altered = line(1, Disclosure::new(&[7; 32], "a", &Value::from(1)).as_str());
+    for (text, code, line) in [(unended, 14, 3), (&*altered, 10, 1), ("{}\n", 14, 1)] {
+        let (count, report) = with_later(&file, &[("odd", &odd), ("other", text)], good());
+        let check = check_7(&report);
+        let found = (count, report.exit_code, check.member.as_deref(), check.line);
+        assert_eq!(found, (0, code, Some("other"), Some(line)), "{check:?}");
+    }
 }
 
 fn refused_report(bundle: &[u8]) -> Report {

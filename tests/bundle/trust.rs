@@ -169,6 +169,38 @@ fn a_bundle_without_roots_verifies_by_keys_or_by_a_root_that_is_given() {
 }
 
 #[test]
+fn a_root_that_its_own_people_did_not_sign_vouches_for_nothing() {
+    let sign = |version: u64, by: &[u8]| {
+        let mut root = SignedRoot::draft(content(version)).unwrap();
+        by.iter().for_each(|seed| root.sign(&key(*seed)));
+        root
+    };
+    let mut forged = signed(content(1));
+    forged.insert(key(1).public().id(), key(1).sign(b"something else"));
+    let (none, chained) = (with(&[]), with(&[signed(content(1)), signed(content(2))]));
+    for (root, says) in [
+        (
+            sign(1, &[]),
+            "root_own_threshold_unmet: signed by 0 of its own root keys, 2 are needed",
+        ),
+        (sign(1, &[1]), "root_own_threshold_unmet: signed by 1"),
+        // Keys of no role `root` are no voices, however many.
+        (sign(1, &[1, 3, 4]), "root_own_threshold_unmet: signed by 1"),
+        (sign(2, &[2]), "root_own_threshold_unmet: signed by 1"),
+        (sign(3, &[]), "root_own_threshold_unmet: signed by 0"),
+        (forged, "root_bad_signature"),
+    ] {
+        // Whatever the bundle carries: what was given by hand has to stand by itself.
+        for file in [&none, &chained] {
+            refused(file, by(&by_root(&root)), 12, says);
+            let (check, _) = trust(file, by(&by_root(&root)));
+            assert_eq!(check.status, Status::Failed, "{check:?}");
+        }
+    }
+    good(&none, by(&by_root(&signed(content(7)))));
+}
+
+#[test]
 fn a_chain_that_does_not_agree_with_itself_is_refused_with_keys_given_too() {
     let one = signed(content(1));
     let mut unsigned = SignedRoot::draft(content(2)).unwrap();

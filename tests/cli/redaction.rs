@@ -127,6 +127,32 @@ fn values_go_to_steps_and_to_who_may_and_into_no_log_and_no_bundle() {
     );
     let lines = std::fs::read_to_string(&later).unwrap();
     assert_eq!(lines.lines().count(), 3);
+    // In several files as in one; never twice, nor once more what the bundle shows itself.
+    let part = at("part.jsonl");
+    let (first, rest) = lines.split_at(lines.find('\n').unwrap() + 1);
+    std::fs::write(&later, rest).unwrap();
+    std::fs::write(&part, first).unwrap();
+    let both = |bundle: &Path, files: &[&Path]| {
+        let given = files.iter().flat_map(|file| ["--disclosures", text(file)]);
+        let line = [vec!["verify", text(bundle)], given.collect(), keys.to_vec()].concat();
+        run(&line)
+    };
+    let good = both(&bare, &[&later, &part]);
+    assert!(
+        good.code == 0 && good.stderr.contains("3 disclosures belong to events"),
+        "{good:?}"
+    );
+    let twice = both(&bare, &[&later, &part, &part]);
+    assert!(
+        twice.code == 14 && twice.stdout.contains("it is there twice"),
+        "{twice:?}"
+    );
+    let again = both(&at("full"), &[&part]);
+    assert!(
+        again.code == 14 && again.stdout.contains("first in audit/disclosures.jsonl line 1"),
+        "{again:?}"
+    );
+    both(&bare, &[part.as_path(); 65]).refuses(2, "at most 64 go");
     std::fs::write(&later, lines.replacen("\"seq\":", "\"seq\":1", 1)).unwrap();
     let bad = verify(&later);
     assert!(bad.code == 10 && bad.stdout.contains("disclosures"), "{bad:?}");

@@ -345,6 +345,40 @@ fn import(enclave: &Enclave, (forged, older): (&str, &str), fingerprint: &str) {
 }
 
 #[test]
+fn a_root_given_by_hand_needs_the_signatures_of_its_own_people() {
+    let enclave = Enclave::start();
+    enclave.work(1);
+    enclave.export("bundle", 0);
+    let keys = enclave
+        .root_keys()
+        .map(|name| enclave.path(&format!("{name}.pub.pem")));
+    let (file, bundle) = (enclave.path("1.root"), enclave.path("bundle"));
+    let mut line = vec!["trust", "new", "--threshold", "2", "--out", &file];
+    for key in &keys {
+        line.extend(["--root-key", key]);
+    }
+    assert_eq!(enclave.server.run(&line).code, 0);
+    let ask = |verb: &str| run(&[verb, &bundle, "--root", &file]);
+    let after = || run(&["verify", &bundle, "--after", &bundle, "--root", &file]);
+    for signed in 0..2 {
+        let says = format!("root_own_threshold_unmet: signed by {signed} of its own root keys, 2 are needed");
+        ask("verify").refuses(12, &says);
+        ask("replay-bundle").refuses(12, &says);
+        after().refuses(12, &says);
+        if signed == 0 {
+            enclave.sign("1.root", "ada").json(0);
+        }
+    }
+    enclave.sign("1.root", "eve").json(0);
+    assert_eq!((ask("verify").code, ask("replay-bundle").code), (0, 0));
+    let document = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, document.replacen("{\"payload\"", "{ \"payload\"", 1)).unwrap();
+    ask("verify").refuses(14, "root_not_canonical");
+    std::fs::write(&file, "").unwrap();
+    ask("replay-bundle").refuses(14, "root_malformed");
+}
+
+#[test]
 fn roots_of_another_enclave_need_a_word_of_somebody() {
     let (enclave, other) = (Enclave::start(), Enclave::start());
     let keys = enclave

@@ -2,10 +2,11 @@
 // FASTNESS_BIN is a program to start, on a folder of its own; BASE_URL and TOKEN name a server that runs already; without
 // either it is the mock.
 
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { chromium } from 'playwright-core';
 
 const FLAGS = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'];
@@ -24,36 +25,55 @@ export async function startMock(environment = {}) {
   return { url, token: 'mock-token', stop: () => child.kill() };
 }
 
-/** The real one. `end` and `again` end it and start it on the same port. */
+/** The real one. `end` and `again` end it and start it on the same port; `call` is its command line, and gives what it printed. */
 async function startFastness() {
   const folder = mkdtempSync(join(tmpdir(), 'fastness-e2e-'));
   const data = join(folder, 'data');
   const serve = (listen) => startProgram(FASTNESS_BIN, ['serve', '--data', data, '--listen', listen, '--log', 'warn'], {});
   let { child, url } = await serve('127.0.0.1:0');
-  const end = async () => {
-    const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
-    child.kill();
-    const code = await ended;
-    if (code !== 0) throw new Error(`the server ended with ${code}`);
+  const end = () => endProgram(child);
+  const call = async (...parameters) => {
+    const env = { ...process.env, FASTNESS_SERVER: url, FASTNESS_TOKEN_FILE: join(data, 'admin.token') };
+    return (await promisify(execFile)(FASTNESS_BIN, parameters, { env })).stdout;
   };
   const again = async () => ({ child } = await serve(new URL(url).host));
   const stop = async () => {
     await end();
     rmSync(folder, { recursive: true });
   };
-  return { url, token: readFileSync(join(data, 'admin.token'), 'utf8').trim(), end, again, stop };
+  return { url, token: readFileSync(join(data, 'admin.token'), 'utf8').trim(), call, end, again, stop };
 }
 
-/** Starts a program that says `ready` and where; it does not outlive us. */
-async function startProgram(program, parameters, environment) {
+/** The real one on a bundle that was replayed, with the keys that it is signed by. */
+export async function startReplayed(bundle, logKey, exportKey) {
+  const parameters = ['replay-bundle', bundle, '--serve', '--log-key', logKey, '--export-key', exportKey];
+  const { child, url, said } = await startProgram(FASTNESS_BIN, parameters, {}, /^token (\S+)$/m);
+  return { url, token: said[1], stop: () => endProgram(child) };
+}
+
+/** Ends a program as a service manager does, which it takes well. */
+async function endProgram(child) {
+  const ended = new Promise((resolve) => child.once('exit', (code) => resolve(code)));
+  child.kill();
+  const code = await ended;
+  if (code !== 0) throw new Error(`the server ended with ${code}`);
+}
+
+/** Starts a program that says `ready` and where, and what else is waited for; it does not outlive us. */
+async function startProgram(program, parameters, environment, wanted = /^ready \S+$/m) {
   const child = spawn(program, parameters, { env: { ...process.env, ...environment }, stdio: ['ignore', 'pipe', 'inherit'] });
   process.once('exit', () => child.kill('SIGKILL'));
-  const url = await new Promise((resolve, reject) => {
-    child.stdout.on('data', (text) => /^ready (\S+)/.exec(text)?.[1] && resolve(/^ready (\S+)/.exec(text)[1]));
+  let text = '';
+  const said = await new Promise((resolve, reject) => {
+    child.stdout.on('data', (more) => {
+      text += more;
+      const found = wanted.exec(text);
+      if (found) resolve(found);
+    });
     child.on('error', reject);
     child.on('exit', (code) => reject(new Error(`${program} ended with ${code}`)));
   });
-  return { child, url };
+  return { child, url: /^ready (\S+)/.exec(text)[1], said };
 }
 
 export function startBrowser() {

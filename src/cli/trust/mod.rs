@@ -5,7 +5,7 @@
 mod draft;
 mod show;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -18,7 +18,7 @@ use super::read;
 use crate::disk::{self, OsDisk};
 use crate::domain::EnclaveName;
 use crate::limits;
-use crate::trust::{Fingerprint, PrivateKey, Role, SignedRoot};
+use crate::trust::{Fingerprint, PrivateKey, Role};
 
 /// What to do with trust.
 #[derive(Debug, Subcommand)]
@@ -108,17 +108,8 @@ pub fn run(verb: Verb, format: Format) -> Result<Exit> {
     }
 }
 
-/// Reads a root of trust. One that breaks a rule ends the program as a malformed bundle does.
-fn read_root(path: &Path) -> Result<SignedRoot> {
-    let bytes = read::file(path, limits::ROOT_BYTES_MAX as u64)?;
-    SignedRoot::parse(&bytes).map_err(|error| {
-        let message = format!("{}: {}: {error}", path.display(), error.code());
-        Failure::new(Exit::Refused(14), message).into()
-    })
-}
-
 fn sign(one: &Sign, format: Format) -> Result<Exit> {
-    let mut signed = read_root(&one.file)?;
+    let mut signed = read::root(&one.file)?;
     let bytes = read::file(&one.key, limits::KEY_FILE_BYTES_MAX)?;
     let key = PrivateKey::from_pem(&String::from_utf8_lossy(&bytes))
         .map_err(|error| Failure::usage(format!("{}: {error}", one.key.display())))?;
@@ -155,7 +146,7 @@ struct Held {
 fn take_in(accept: Accept, format: Format) -> Result<Exit> {
     let mut documents = Vec::with_capacity(accept.files.len());
     for file in &accept.files {
-        documents.push(String::from_utf8_lossy(&read_root(file)?.to_bytes()).into_owned());
+        documents.push(String::from_utf8_lossy(&read::root(file)?.to_bytes()).into_owned());
     }
     let body = serde_json::json!({
         "documents": documents,

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::client::{Client, Server, online};
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::print::{self, Format};
+use crate::cli::read;
 use crate::disk::{self, Disk, OsDisk};
 use crate::domain::Digest;
 use crate::domain::token::Pin;
@@ -61,7 +62,7 @@ struct OfEnclave {
 /// What stood in the way.
 pub fn run(show: Show, format: Format) -> Result<Exit> {
     if let Some(file) = &show.file {
-        tell(&super::read_root(file)?, file, format)?;
+        tell(&read::root(file)?, file, format)?;
         return Ok(Exit::Good);
     }
     online(&show.server, async |mut client: Client| {

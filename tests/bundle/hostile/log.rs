@@ -65,10 +65,6 @@ fn notes() -> Vec<Case> {
         )
         .member("checkpoint")
     };
-    const FORM: Script = Script::Other(
-        10,
-        "the script finds that the signed lines are not those of the manifest",
-    );
     vec![
         put(
             "checkpoint-signed-by-the-export-key",
@@ -93,8 +89,7 @@ fn notes() -> Vec<Case> {
             "The checkpoint's size has a leading zero.",
             &good.replace("\n12\n", "\n012\n"),
         )
-        .refused(14, 4, "not a size")
-        .script(FORM),
+        .refused(14, 4, "not a size"),
         put(
             "checkpoint-size-changed",
             "The checkpoint's size was changed after it was signed.",
@@ -112,21 +107,13 @@ fn notes() -> Vec<Case> {
             "The signature line begins with a hyphen.",
             &good.replace('\u{2014}', "-"),
         )
-        .refused(14, 4, "signature line 1")
-        .script(Script::Other(
-            12,
-            "the script finds no signature line of the log key",
-        )),
+        .refused(14, 4, "signature line 1"),
         put(
             "checkpoint-without-line-feed",
             "The checkpoint does not end with a line feed.",
             good.trim_end(),
         )
-        .refused(14, 4, "whole lines")
-        .script(Script::Other(
-            12,
-            "the script finds no whole signature line of the log key",
-        )),
+        .refused(14, 4, "whole lines"),
         put(
             "checkpoint-with-a-carriage-return",
             "The checkpoint's lines end as on other systems.",
@@ -138,17 +125,13 @@ fn notes() -> Vec<Case> {
             "The checkpoint has a fourth line.",
             &good.replace("\n12\n", "\n12\nextension\n"),
         )
-        .refused(14, 4, "three lines")
-        .script(FORM),
+        .refused(14, 4, "three lines"),
         put(
             "checkpoint-with-too-many-signatures",
             "The checkpoint has more signature lines than anyone reads.",
             &format!("{good}{}", "\u{2014} w AAAAAAAA\n".repeat(16)),
         )
-        .refused(14, 4, "more signatures")
-        .script(Script::Leaves(
-            "how many signature lines there are does not disturb the script",
-        )),
+        .refused(14, 4, "more signatures"),
         put(
             "checkpoint-of-another-size",
             "The checkpoint is a good one, of another size.",
@@ -166,11 +149,7 @@ fn notes() -> Vec<Case> {
             "The checkpoint is a good one, of the ledger's next generation.",
             &note(&log_key(), &format!("{ORIGIN}/g2"), SIZE, &root),
         )
-        .refused(10, 4, "origin")
-        .script(Script::Other(
-            12,
-            "the script finds no signature in the name of the manifest's origin",
-        )),
+        .refused(10, 4, "origin"),
         signed(
             "checkpoint-prev-of-another-size",
             "The checkpoint at the range's beginning is a good one, of an earlier size.",
@@ -222,11 +201,7 @@ fn statements() -> Vec<Case> {
             "The manifest names the ledger's next generation.",
             |s| s.predicate.origin.push_str("/g2"),
         )
-        .refused(10, 4, "origin")
-        .script(Script::Other(
-            12,
-            "the script finds no signature in the name of the manifest's origin",
-        )),
+        .refused(10, 4, "origin"),
         put(
             "manifest-range-begins-later",
             "The manifest says that the range begins an event later than its checkpoint.",
@@ -241,26 +216,17 @@ fn frontiers() -> Vec<Case> {
     let put = |name, wrong, change: fn(&mut Vec<u8>)| {
         signed(name, wrong, |parts| change(parts.member("frontier")), |_| {}).member("frontier")
     };
-    const ENDS: Script = Script::Leaves("the script reads the frontier's words, however they are separated");
     vec![
         put("frontier-one-hash-short", "The frontier lacks a hash.", |bytes| {
             bytes.truncate(45)
         })
-        .refused(14, 6, "2 hashes, not 1")
-        .script(Script::Other(
-            10,
-            "the script calls a frontier of another length tampering",
-        )),
+        .refused(14, 6, "2 hashes, not 1"),
         put(
             "frontier-one-hash-long",
             "The frontier has a hash too many.",
             |bytes| bytes.extend_from_within(..45),
         )
-        .refused(14, 6, "2 hashes, not 3")
-        .script(Script::Other(
-            10,
-            "the script calls a frontier of another length tampering",
-        )),
+        .refused(14, 6, "2 hashes, not 3"),
         put(
             "frontier-in-another-order",
             "The frontier's hashes changed places.",
@@ -272,8 +238,7 @@ fn frontiers() -> Vec<Case> {
             "The frontier does not end with a line feed.",
             |bytes| bytes.truncate(89),
         )
-        .refused(14, 6, "no LF")
-        .script(ENDS),
+        .refused(14, 6, "no LF"),
         put(
             "frontier-not-base64",
             "A hash of the frontier is not base64.",
@@ -428,11 +393,7 @@ fn signed_by_the_exporter() -> Vec<Case> {
             },
         )
         .refused(14, 5, "no LF at its end")
-        .event(7)
-        .script(Script::Other(
-            11,
-            "the script takes what has no line feed for no event, and misses it",
-        )),
+        .event(7),
         put(
             "forged-empty-line",
             "The exporter's history has an empty line.",
@@ -591,9 +552,6 @@ fn records() -> Vec<Case> {
             1,
             "no LF",
             b"{\"id\":\"a\"}",
-        )
-        .script(Script::Leaves(
-            "what follows the last line feed of a state file is left to `fastness verify`",
-        )),
+        ),
     ]
 }

@@ -170,7 +170,7 @@ export interface Bundle {
 
 export type BundleContent = 'artifacts' | 'logs';
 
-export type ImportStatus = 'held' | 'waiting' | 'rejected' | 'refused';
+export type ImportStatus = 'held' | 'waiting' | 'rejected' | 'refused' | 'superseded';
 
 export interface Approval {
   at: Timestamp;

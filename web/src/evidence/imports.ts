@@ -41,7 +41,7 @@ export function waitingText(item: ForeignImport): string {
   return given.length > 0 ? `${asks}; approved by ${given.join(', ')}` : asks;
 }
 
-const ORDER = ['waiting', 'refused', 'held', 'rejected'];
+const ORDER = ['waiting', 'refused', 'held', 'rejected', 'superseded'];
 
 /** What a person has to look at comes first; within that, the newest. */
 export function sorted(items: ForeignImport[]): ForeignImport[] {

@@ -24,6 +24,7 @@ const LOOKS: Record<AnyStatus, Look> = {
   skipped: { word: 'Skipped', tone: 'idle', glyph: 'skip', means: 'Not needed this time.' },
   held: { word: 'Held', tone: 'good', glyph: 'check', means: 'A foreign ledger that was verified and taken in.' },
   rejected: { word: 'Rejected', tone: 'off', glyph: 'slash', means: 'A person said no to the import.' },
+  superseded: { word: 'Superseded', tone: 'off', glyph: 'slash', means: 'Another bundle of this ledger came in before it was approved.' },
   refused: { word: 'Refused', tone: 'bad', glyph: 'cross', means: 'A bundle that was found bad; it lies in quarantine.' },
   issued: { word: 'Ordered', tone: 'idle', glyph: 'dots', means: 'A work order that was signed here; no word of it came back.' },
   recalled: { word: 'Recalled', tone: 'off', glyph: 'slash', means: 'Its cancellation was signed here, and has to be carried.' },
