@@ -185,7 +185,7 @@ fn a_kept_bundle_that_shows_values_is_given_to_administrators_alone() {
     let target = TestAppliance::start();
     let imported = import(&target, &target.admin, &source, &file).expect(201);
     let tenant = imported["tenant"].as_str().unwrap();
-    let importer = target.token("i", &[Scope::Export, Scope::Import], &["default"]);
+    let importer = target.token("i", &[Scope::Export, Scope::Import, Scope::Read], &["default"]);
     let asked = Ask::post("/api/v1/bundles/export", b"{}").token(&importer);
     let again = target
         .send(&asked.header("x-fastness-tenant", tenant))
