@@ -1,8 +1,11 @@
-//! Decides which console the binary carries: the built one if it is what the sources say, else a placeholder.
+//! Decides which console the binary carries: the built one if it is what the sources say, else a placeholder. And makes the
+//! OpenAPI document small enough to carry.
 //!
 //! It promises that a release never ships a console other than that of its own sources. It must never run
 //! npm or anything else that reaches for a network: `just build` does that, before cargo.
 
+#[path = "build/compact.rs"]
+mod compact;
 #[path = "build/stamp.rs"]
 mod stamp;
 
@@ -15,6 +18,10 @@ fn main() -> ExitCode {
     let web = root.join("web");
     println!("cargo::rustc-check-cfg=cfg(console_built)");
     watch(&web);
+    if let Err(error) = carry_openapi(&root) {
+        println!("cargo::error=docs/openapi.json cannot be carried: {error}");
+        return ExitCode::FAILURE;
+    }
     match built(&web) {
         Ok(()) => println!("cargo::rustc-cfg=console_built"),
         // Cargo says "release" for every profile that inherits from it: dist and bench too.
@@ -27,6 +34,15 @@ fn main() -> ExitCode {
         Err(_) => {}
     }
     ExitCode::SUCCESS
+}
+
+/// Writes `docs/openapi.json` without white space where the library includes it from.
+fn carry_openapi(root: &Path) -> std::io::Result<()> {
+    println!("cargo::rerun-if-changed=docs/openapi.json");
+    println!("cargo::rerun-if-changed=build/compact.rs");
+    let document = fs::read_to_string(root.join("docs/openapi.json"))?;
+    let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
+    fs::write(out.join("openapi.json"), compact::compact(&document))
 }
 
 /// Says why `web/dist` is not what the sources in `web` say, if so.

@@ -276,8 +276,10 @@ pub const WS_BYTES_PER_SECOND_MAX: u64 = 2 << 20;
 /// several frames, so that no connection holds more than about twice that.
 pub const WS_READ_BYTES: usize = 1024;
 pub const WS_WRITE_BYTES: usize = STREAM_CHUNK_BYTES_MAX;
-/// Rooms for which the frames of a batch are made once for all of their readers; those of more rooms each make their own.
+/// Rooms whose frames of a batch are made once for all their readers; for readers of further rooms they are not shared.
 pub const WS_SHARED_ROOMS_MAX: usize = 8;
+/// Bytes of such frames of a batch, beyond which no further room gets its own.
+pub const WS_SHARED_BYTES_MAX: usize = 256 * 1024;
 /// How long the end of a connection may take once it was begun.
 pub const WS_CLOSE_MS_MAX: u64 = 2_000;
 /// Live signals that a reader may be behind; what is older it does not see.
@@ -459,6 +461,7 @@ pub const EXPORTS_KEPT_MAX: usize = 64;
 pub const EXPORTS_BYTES_MAX: u64 = BUNDLE_BYTES_MAX;
 /// Bytes of the files of work orders, those issued and those taken in.
 pub const ORDERS_BYTES_MAX: u64 = 4 << 30;
+const _: () = assert!(ORDERS_BYTES_MAX >= ORDER_FILE_BYTES_MAX as u64);
 /// Bundles on their way in by ranges, and how long one may stand still before it is given up.
 pub const BUNDLE_UPLOADS_MAX: usize = 16;
 pub const BUNDLE_UPLOAD_IDLE_MS_MAX: u64 = 24 * 3_600_000;

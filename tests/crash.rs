@@ -87,23 +87,27 @@ fn built_upon(seed: u64, sessions: usize) -> World {
 /// The check itself is checked: on a disk whose flushes do nothing it must find losses.
 #[test]
 fn the_same_check_finds_losses_when_flushes_lie() {
-    let mut world = World::new(31);
-    for _ in 0..2 {
-        world.session(0, |_, _, _, _| {});
+    let mut lost = 0;
+    for seed in 31..35 {
+        let mut world = World::new(seed);
+        for _ in 0..2 {
+            world.session(0, |_, _, _, _| {});
+        }
+        world.lie();
+        world.session(2, |world, disk, acked, possible| {
+            world.cut_power(disk, acked, Some(possible));
+        });
+        assert!(
+            world.failures.len() as u64 > world.points / 4,
+            "few failures were found at {} points: {:?}",
+            world.points,
+            world.failures
+        );
+        // Others are journals that are found damaged, which is not served either.
+        let losses = world.failures.iter().filter(|failure| failure.contains("LOST"));
+        lost += losses.count();
     }
-    world.lie();
-    world.session(2, |world, disk, acked, possible| {
-        world.cut_power(disk, acked, Some(possible));
-    });
-    let lost = |failure: &&String| failure.contains("LOST");
-    assert!(
-        world.failures.iter().any(|failure| lost(&failure)),
-        "no loss was found"
-    );
-    assert!(
-        world.failures.len() as u64 > world.points / 4,
-        "few losses were found"
-    );
+    assert!(lost > 0, "no loss was found");
 }
 
 /// Minutes: `SOAK_MINUTES`, 10 when it is not set.

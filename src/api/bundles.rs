@@ -64,7 +64,7 @@ pub struct Bundles {
 }
 
 /// Writes a signed bundle of a range of the tenant's ledger; equal ranges give equal bytes. Of an imported ledger one of the
-/// bundles that it came in is given again, byte for byte.
+/// bundles that it came in is given again, byte for byte; that needs the scope `orch:read` too.
 #[utoipa::path(post, path = "/api/v1/bundles/export", tag = "bundles", request_body = ExportBody,
     responses((status = 201, description = "The bundle, to be fetched at /bundles/{id}/content", body = Object),
         (status = 422, description = "`range_invalid`, `range_too_large`, or `range_not_stored` with what is `stored`")))]

@@ -231,7 +231,7 @@ impl ApiError {
             std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => ApiError::new(
                 StatusCode::INSUFFICIENT_STORAGE,
                 "storage_full",
-                "the disk is full",
+                "the disk is full, or what may be kept of this is",
             ),
             _ => ApiError::internal(format!("the disk refused: {error}")),
         }

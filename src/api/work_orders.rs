@@ -9,10 +9,12 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
 use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::to_its_end;
 use super::auth::Caller;
 use super::change::Change;
 use super::error::{ApiError, created, no_content};
@@ -56,11 +58,14 @@ pub async fn issue(
         .await?;
     let tenant = caller.tenant()?.clone();
     let order = asked_for(&api, &tenant, new.body).await?;
-    let whose = tenant.clone();
-    let prepared = api
-        .blocking(move |api| Ok(issue::prepare(api.engine(), &whose, &order, idempotency)?))
-        .await?;
-    let issued = issue::issue(api.engine(), &tenant, &caller.actor(), prepared).await?;
+    let issuing = async move {
+        let whose = tenant.clone();
+        let prepared = api
+            .blocking(move |api| Ok(issue::prepare(api.engine(), &whose, &order, idempotency)?))
+            .await?;
+        Ok(issue::issue(api.engine(), &tenant, &caller.actor(), prepared).await?)
+    };
+    let issued = to_its_end(issuing).await?;
     let view = WorkOrderView::new(Some((issued.order, Vec::new())), None);
     let view = view.ok_or_else(|| ApiError::not_found("work order"))?;
     let response = created(format!("/api/v1/work-orders/{}", view.id()), &view);
@@ -298,6 +303,16 @@ pub async fn take_in(
     let key = header_text(request.headers(), ORDERS_KEY_HEADER).map(read_key);
     let key = key.transpose()?;
     let file = read_body(request, limits::ORDER_FILE_BYTES_MAX).await?;
+    to_its_end(async move { take(&api, &caller, &file, key, start).await }).await
+}
+
+async fn take(
+    api: &Arc<Api>,
+    caller: &Caller,
+    file: &Bytes,
+    key: Option<PublicKey>,
+    start: bool,
+) -> Result<Response, ApiError> {
     let (tenant, actor) = (caller.tenant()?, caller.actor());
     let approvers = api.context.order_approvers;
     let given = key.map(|key| {
@@ -308,10 +323,10 @@ pub async fn take_in(
         }
     });
     let here = (api.engine(), api.desk.quarantine());
-    let taken = intake::take_in(here, (tenant, &actor), &file, given, approvers).await?;
+    let taken = intake::take_in(here, (tenant, &actor), file, given, approvers).await?;
     let mut not_started = None;
     if start && taken.order.state == OrderState::Imported {
-        if let Err(error) = may_start(&caller) {
+        if let Err(error) = may_start(caller) {
             not_started = Some(error);
         } else if let Err(error) = intake::start(api.engine(), (tenant, &actor), taken.order.id).await {
             not_started = Some(why_not(error)?);
@@ -321,7 +336,7 @@ pub async fn take_in(
         already: taken.already,
         cancellation: taken.is_cancellation,
         not_started,
-        order: told(&api, tenant, taken.order.id).await?,
+        order: told(api, tenant, taken.order.id).await?,
         report: taken.report,
     };
     if taken.already {
@@ -426,17 +441,20 @@ pub async fn cancel(
     State(api): State<Arc<Api>>,
     change: Change<OrderId>,
 ) -> Result<Answer<WorkOrderView>, ApiError> {
-    let (tenant, actor) = (change.caller.tenant()?, change.caller.actor());
-    let id = change.id;
-    let engine = api.engine();
-    let is_issued = issue::issued_order(engine, tenant, id)?.is_some();
-    if is_issued {
-        issue::recall(engine, tenant, &actor, id, &change.reason).await?;
-    }
-    if !is_issued || intake::received(engine, tenant, id)?.is_some() {
-        intake::cancel(engine, (tenant, &actor), id, change.reason).await?;
-    }
-    Ok(Answer(told(&api, tenant, id).await?))
+    to_its_end(async move {
+        let (tenant, actor) = (change.caller.tenant()?, change.caller.actor());
+        let id = change.id;
+        let engine = api.engine();
+        let is_issued = issue::issued_order(engine, tenant, id)?.is_some();
+        if is_issued {
+            issue::recall(engine, tenant, &actor, id, &change.reason).await?;
+        }
+        if !is_issued || intake::received(engine, tenant, id)?.is_some() {
+            intake::cancel(engine, (tenant, &actor), id, change.reason).await?;
+        }
+        Ok(Answer(told(&api, tenant, id).await?))
+    })
+    .await
 }
 
 /// The key of a hub, as people compared it.

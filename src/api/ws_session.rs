@@ -314,7 +314,7 @@ impl Session {
         Ok(())
     }
 
-    /// Gathers events, in order. What is alike for many is looked up once.
+    /// Gathers events, in order; frames made for many go out at once. What is alike for many is looked up once.
     async fn push_pieces(&mut self, socket: &mut Socket, pieces: &[Piece]) -> Result<(), Closing> {
         let (mut head, mut of): (_, Option<&[RoomKey]>) = (String::new(), None);
         let open = &self.open;

@@ -1,6 +1,6 @@
 //! One WebSocket as its session sees it: whole messages in, messages out, and every way to end with its code.
 //!
-//! The frames themselves are the library's (RFC 6455). What it leaves open stands here: how much a client may send, how
+//! The frames themselves are the library's (RFC 6455); those for many are encoded once and written between its own, never within one. What it leaves open stands here: how much a client may send, how
 //! long messages go out without being held, and an end that the client gets to see.
 
 use std::future::poll_fn;

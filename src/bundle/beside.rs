@@ -10,7 +10,7 @@ use super::redacted::{LineAt, NotShown, Redacted};
 use super::report::{Finding, Verdict};
 use super::tar::TarError;
 use crate::domain::canonical::{self, Value};
-use crate::domain::redaction::{Disclosure, Opened, write_digest};
+use crate::domain::redaction::{Disclosure, write_digest};
 use crate::limits;
 
 /// A line holds a disclosure, and little else.
@@ -39,7 +39,8 @@ type Place = (u64, String);
 
 struct Head {
     place: Place,
-    opened: Opened,
+    /// Of the field. Its value is let go: many sources may each hold a large one.
+    name: String,
 }
 
 /// Why the walk ended before its end.
@@ -150,7 +151,7 @@ pub(super) fn walk(open: Opener<'_>, first: u64, sources: &mut [Source<'_>]) -> 
         }
         let event = history.at.as_mut();
         let event = event.ok_or_else(|| tampered("the event has no redacted fields"))?;
-        match event.show(&head.place.1, &head.opened, at) {
+        match event.show(&head.place.1, &head.name, at) {
             Ok(()) => {}
             Err(NotShown::NoDigest) => return Err(tampered("no digest of the event belongs to it")),
             Err(NotShown::InEvent) => {
@@ -229,7 +230,8 @@ fn read_head(line: &[u8], last: Option<&Place>) -> Result<Head, Finding> {
     if last.is_some_and(|last| *last > place) {
         return Err(malformed("out of the order of events and digests").at_seq(seq));
     }
-    Ok(Head { place, opened })
+    let name = opened.name;
+    Ok(Head { place, name })
 }
 
 /// `{"d":"<disclosure>","seq":n}`, canonical.

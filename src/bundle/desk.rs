@@ -127,7 +127,7 @@ impl Desk {
             self.restore(file, tar_sha256).await?;
         }
         self.complete(&tenant).await?;
-        end_overtaken(&self.engine).await?;
+        self.end_overtaken().await;
         Ok(Taken::Imported(Box::new(Imported {
             already: place != Place::Next,
             contained: place == Place::Contained,
@@ -162,7 +162,7 @@ impl Desk {
         let (Some(predicate), Some(tar_sha256)) = (&judged.predicate, judged.tar_sha256) else {
             return Err(ImportError::Stopping);
         };
-        let waiting = self.waiting().await?;
+        let waiting = waiting(&self.engine).await?;
         let report = Box::new(judged.report.clone());
         if let Some(request) = waiting.iter().find(|request| request.tar_sha256 == tar_sha256) {
             let request = Box::new(request.clone());
@@ -221,7 +221,7 @@ impl Desk {
         reason: String,
     ) -> Result<Box<ImportRequest>, ImportError> {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
-        let waiting = self.waiting().await?;
+        let waiting = waiting(&self.engine).await?;
         let waits = waiting.iter().find(|request| request.tar_sha256 == tar_sha256);
         if let Some(request) = waits
             && verdict == Verdict::Approve
@@ -237,7 +237,7 @@ impl Desk {
         match request.status {
             ImportStatus::Imported => {
                 self.complete(&request.tenant).await?;
-                end_overtaken(&self.engine).await?;
+                self.end_overtaken().await;
             }
             ImportStatus::Rejected => {
                 let engine = self.engine.clone();
@@ -285,9 +285,11 @@ impl Desk {
         Ok(true)
     }
 
-    /// What waits for persons.
-    async fn waiting(&self) -> Result<Vec<ImportRequest>, ImportError> {
-        waiting(&self.engine).await
+    /// What was recorded stands, whatever becomes of those that it overtook; the next start ends them.
+    async fn end_overtaken(&self) {
+        if let Err(error) = end_overtaken(&self.engine).await {
+            tracing::error!(%error, "imports that were overtaken wait on");
+        }
     }
 
     async fn submit(&self, actor: &Actor, command: BundleCommand) -> Result<Box<ImportRequest>, ImportError> {

@@ -1,6 +1,7 @@
 //! Bundles that were written and are kept in `DIR/bundles`: `<id>.audit.tar.zst`, and a note beside it, `<id>.json`.
 //!
-//! Promises: no more are kept than [`limits::EXPORTS_KEPT_MAX`] and their bytes; what is listed is there whole; what shows
+//! Promises: after each export at most [`limits::EXPORTS_KEPT_MAX`] and [`limits::EXPORTS_BYTES_MAX`] are kept, or the newest
+//! alone; what is listed is there whole; what shows
 //! redacted fields is removed when one of them is erased, also when it was still being written. A crash in between is made up
 //! for by [`settle`], at the next start.
 
@@ -28,7 +29,7 @@ static FOLDER: Mutex<()> = Mutex::new(());
 
 const BUNDLE_ENDING: &str = ".audit.tar.zst";
 const NOTE_ENDING: &str = ".json";
-const NOTE_BYTES_MAX: u64 = 1 << 16;
+const NOTE_BYTES_MAX: u64 = limits::BUNDLE_MANIFEST_BYTES_MAX;
 
 fn guard() -> MutexGuard<'static, ()> {
     FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
@@ -62,7 +63,10 @@ pub(super) fn keep(
         .map_err(disk_error)?;
     let note = to_canonical(&exported);
     replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
-    make_room(engine, &exported).map_err(disk_error)?;
+    if let Err(error) = make_room(engine, &exported) {
+        // The bundle is there and listed; the next one tries again.
+        tracing::warn!(%error, "an old export cannot be removed");
+    }
     Ok(exported)
 }
 
@@ -193,17 +197,21 @@ pub fn settle(engine: &Handle) -> Result<(), ExportError> {
     Ok(())
 }
 
-/// Removes files that have no note, and notes that were not finished.
+/// Removes bundles that have no note, notes that have no bundle, and notes that were not finished.
 fn remove_unlisted(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
     let names = disk.list(dir)?;
-    let listed: BTreeSet<&str> = names
-        .iter()
-        .filter_map(|name| name.strip_suffix(NOTE_ENDING))
-        .collect();
+    let with = |ending| -> BTreeSet<&str> {
+        names
+            .iter()
+            .filter_map(|name| name.strip_suffix(ending))
+            .collect()
+    };
+    let (listed, there) = (with(NOTE_ENDING), with(BUNDLE_ENDING));
     for name in &names {
-        let is_left = match name.strip_suffix(BUNDLE_ENDING) {
-            Some(id) => !listed.contains(id),
-            None => name.ends_with(".json.new"),
+        let is_left = match (name.strip_suffix(BUNDLE_ENDING), name.strip_suffix(NOTE_ENDING)) {
+            (Some(id), _) => !listed.contains(id),
+            (None, Some(id)) => !there.contains(id),
+            (None, None) => name.ends_with(".json.new"),
         };
         if is_left {
             tracing::info!(name, "what an export left when the server ended is removed");

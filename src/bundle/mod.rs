@@ -9,7 +9,7 @@
 //! Promises: the same range, policy and keys give the same bytes; any changed byte of the archive is found, and a changed
 //! event is named; writing and verifying stream, so a bundle of 10 GB needs no more memory than a small one; nothing
 //! that a bundle contains can make verification panic, write a file or trust a key.
-//! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py` and `docs/verify.sh` check it without us.
+//! The format is described for auditors in `docs/bundle-format.md`; `docs/verify.py`, `docs/verify-short.py` and `docs/verify.sh` check it without us.
 
 mod anchor;
 mod beside;
@@ -56,7 +56,7 @@ pub use held::{checkpoint as foreign_checkpoint, each_event, hold};
 pub use history::LEAF_DIGITS;
 pub use members::{Member, StateFile};
 pub use reading::Opener;
-pub use redacted::kept_with;
+pub use redacted::digests_kept_with;
 pub use report::{Check, Report, Status, Verdict};
 pub use verify::{Held, HeldTip, LineVisitor, Options, Outcome, Replay, VerifyError, peek, verify};
 pub use write::{BundleWriter, ContentOpener, Measure, Range, VERIFY_TEXT, WriteError, Written};

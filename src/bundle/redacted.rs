@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::domain::canonical::{Value, parse};
 use crate::domain::event::{Event, EventBody};
-use crate::domain::redaction::{FieldsError, Opened, Pointer, RUN_INPUTS_TYPE, references, write_digest};
+use crate::domain::redaction::{FieldsError, Pointer, RUN_INPUTS_TYPE, references, write_digest};
 use crate::domain::{Digest, Seq};
 
 /// Stands in each event with redacted fields, and in few others.
@@ -16,7 +16,7 @@ const MARK: &str = "\"disclosures\":";
 ///
 /// # Errors
 /// What is wrong with its digests.
-pub fn kept_with(seq: Seq, line: &[u8]) -> Result<Option<BTreeSet<Digest>>, String> {
+pub fn digests_kept_with(seq: Seq, line: &[u8]) -> Result<Option<BTreeSet<Digest>>, String> {
     let redacted = Redacted::read(line)?;
     let own = redacted.filter(|redacted| redacted.with == seq);
     Ok(own.map(|redacted| redacted.digests.into_values().map(|(digest, _)| digest).collect()))
@@ -129,7 +129,7 @@ impl Redacted {
     ///
     /// # Errors
     /// Why it shows nothing here.
-    pub(super) fn show(&mut self, digest: &str, opened: &Opened, by: LineAt) -> Result<(), NotShown> {
+    pub(super) fn show(&mut self, digest: &str, name: &str, by: LineAt) -> Result<(), NotShown> {
         let (_, way) = self.digests.get(digest).ok_or(NotShown::NoDigest)?;
         let object = self.ways[*way]
             .iter()
@@ -138,10 +138,10 @@ impl Redacted {
                 Value::Array(items) => part.parse::<usize>().ok().and_then(|index| items.get(index)),
                 Value::Null | Value::Bool(_) | Value::Int(_) | Value::String(_) => None,
             });
-        if object.is_some_and(|object| object.get(&opened.name).is_some()) {
+        if object.is_some_and(|object| object.get(name).is_some()) {
             return Err(NotShown::InEvent);
         }
-        match self.shown.entry((*way, opened.name.clone())) {
+        match self.shown.entry((*way, name.to_owned())) {
             Entry::Occupied(before) => Err(NotShown::Before(*before.get())),
             Entry::Vacant(free) => {
                 free.insert(by);

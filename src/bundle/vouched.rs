@@ -31,7 +31,7 @@ pub struct Resolved {
 }
 
 /// What a bundle of an origin is judged by: a pinned root of trust before all else, and keys given only as far as it leads
-/// to them; without a root the keys pinned by hand; without these the keys given, where the origin is named after them.
+/// to them; without a root the keys given, which an import refuses when others are pinned; without these those pinned by hand.
 ///
 /// # Errors
 /// When it cannot be read back.
@@ -77,7 +77,7 @@ fn stranger(engine: &Handle, origin: &str, given: &Keys) -> Result<Option<Findin
     if known.is_empty() || known.contains(&given.export) {
         return Ok(None);
     }
-    let why = "export_key_of_another: another export key is pinned for a ledger of this enclave; an administrator has to \
+    let why = "export_key_of_enclave_differs: another export key is pinned for a ledger of this enclave; an administrator has to \
                pin this one, or a root of trust";
     Ok(Some(Finding::new(Verdict::Untrusted, why).of(Member::Manifest)))
 }

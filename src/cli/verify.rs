@@ -39,8 +39,8 @@ pub struct Arguments {
     /// SPKI PEM of the key that signs a hub's work orders, for a file that is one
     #[arg(long, value_name = "PEM", conflicts_with_all = ["log_key", "export_key", "root", "fingerprint"])]
     orders_key: Option<PathBuf>,
-    /// Disclosures that came after the bundle: each must belong to an event in it, and no field may have two, here, in another
-    /// of the files, or in the bundle; given again for each file
+    /// A file of disclosures that came after the bundle, again for each file, at most 64: each belongs to an event of the bundle
+    /// and gives no field a second value
     #[arg(long, value_name = "FILE", conflicts_with_all = ["proof", "after", "orders_key"])]
     disclosures: Vec<PathBuf>,
     /// Fail when the state before the bundle is not there to replay from
@@ -158,6 +158,13 @@ pub fn run(arguments: Arguments, format: Format) -> Result<Exit> {
             Err(refused) => refuse(&refused, format),
         };
     }
+    if arguments.disclosures.len() > limits::DISCLOSURE_FILES_MAX {
+        let message = format!(
+            "--disclosures may be given {} times at most",
+            limits::DISCLOSURE_FILES_MAX
+        );
+        return Err(Failure::usage(message).into());
+    }
     let mut outcome = check(&arguments.file, &basis, arguments.require_replay)?;
     let later = later(&arguments.file, &arguments.disclosures, &mut outcome)?;
     let predicate = outcome.statement.as_ref().map(|statement| &statement.predicate);
@@ -233,14 +240,6 @@ fn later(bundle: &Path, files: &[PathBuf], outcome: &mut Outcome) -> Result<Opti
     let (Some(first), false) = (statement.map(|one| one.predicate.first), files.is_empty()) else {
         return Ok(None);
     };
-    if files.len() > limits::DISCLOSURE_FILES_MAX {
-        let message = format!(
-            "--disclosures is given {} times, at most {} go",
-            files.len(),
-            limits::DISCLOSURE_FILES_MAX
-        );
-        return Err(Failure::usage(message).into());
-    }
     let open = |file: &PathBuf| {
         std::fs::File::open(file)
             .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))

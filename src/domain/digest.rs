@@ -120,6 +120,7 @@ fn nibble(digit: u8) -> Result<u8, DigestError> {
 
 impl Serialize for Digest {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // In binary forms (rows of jobs): as raw bytes.
         if !serializer.is_human_readable() {
             return serializer.serialize_bytes(&self.0);
         }

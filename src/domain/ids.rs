@@ -78,7 +78,8 @@ macro_rules! uuid_type {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                if !serializer.is_human_readable() {
+                // In binary forms (rows of jobs): as raw bytes.
+        if !serializer.is_human_readable() {
                     return serializer.serialize_bytes(&self.0);
                 }
                 let mut text = [0; 36];

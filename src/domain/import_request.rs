@@ -18,6 +18,16 @@ pub enum ImportStatus {
     Superseded,
 }
 
+impl ImportStatus {
+    /// Whether the same tar may be asked for anew.
+    pub const fn may_be_asked_again(self) -> bool {
+        match self {
+            ImportStatus::Waiting | ImportStatus::Imported => false,
+            ImportStatus::Rejected | ImportStatus::Superseded => true,
+        }
+    }
+}
+
 /// One person's yes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]

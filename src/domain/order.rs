@@ -14,7 +14,7 @@ const MARK_AT: usize = 10;
 
 impl OrderId {
     /// The id of an order that `hub` issues: a UUIDv7 whose last 48 bits are the hub's mark on the bits before them. So no
-    /// other hub can issue an order under this id, and two that meet at an enclave never stand in each other's way.
+    /// other hub issues an order under this id, short of about 2^48 tries, and two that meet at an enclave never stand in each other's way.
     pub fn of_hub(hub: &EnclaveName, at: Timestamp, entropy: u64) -> Self {
         let mut bytes = *OrderId::derive(at, entropy, (entropy & 0xfff) as u32).as_bytes();
         let mark = mark_of(hub, &bytes);

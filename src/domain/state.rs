@@ -34,7 +34,7 @@ pub use self::rows::{ArtifactRow, Erasure, Pack, PayloadRow};
 
 macro_rules! rows {
     ($($variant:ident($type:ty), $get:ident;)*) => {
-        /// One row. Written as canonical JSON of what it holds.
+        /// One row. Its text form, in bundles and digests, is canonical JSON of what it holds.
         #[allow(
             clippy::large_enum_variant,
             reason = "a row always lies behind an Arc of its own; a box inside would only add a hop to every read"
@@ -60,7 +60,7 @@ macro_rules! rows {
                 match self { $(Row::$variant(row) => write_record(row, out),)* }
             }
 
-            /// Reads a row of a kind back.
+            /// Reads a row of a kind back from its text form.
             ///
             /// # Errors
             /// When the bytes do not have the row's shape.

@@ -145,6 +145,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // In binary forms (rows of jobs): as milliseconds.
         if serializer.is_human_readable() {
             serializer.collect_str(self)
         } else {

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn every_field_that_a_job_may_have_stands_in_the_example() {
+    fn fields_that_may_be_left_out_stand_in_the_example() {
         let Row::Job(Job { spec, .. }) = whole() else {
             panic!("a job")
         };

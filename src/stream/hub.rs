@@ -79,13 +79,13 @@ impl Encoder {
 
 /// One form of a batch's events, one after the other.
 #[derive(Debug)]
-struct Pieces {
+struct SentForms {
     bytes: Bytes,
     /// Where each ends.
     ends: Vec<usize>,
 }
 
-impl Pieces {
+impl SentForms {
     /// Each event once, in at most about `more` bytes beyond its own.
     fn new(
         batch: &CommittedBatch,
@@ -99,7 +99,7 @@ impl Pieces {
             write(index, event, &mut bytes);
             ends.push(bytes.len());
         }
-        Pieces {
+        SentForms {
             bytes: bytes.into(),
             ends,
         }
@@ -140,11 +140,11 @@ pub struct Published {
     pub tenant: Option<TenantName>,
     encoder: Arc<Encoder>,
     /// Whole messages of envelopes. Made for the first who asks, once for all, as are those below.
-    wire: OnceLock<Pieces>,
-    parts: OnceLock<Pieces>,
-    cloud_events: OnceLock<Pieces>,
+    wire: OnceLock<SentForms>,
+    parts: OnceLock<SentForms>,
+    cloud_events: OnceLock<SentForms>,
     /// Whole messages of CloudEvents.
-    cloud_wire: OnceLock<Pieces>,
+    cloud_wire: OnceLock<SentForms>,
     /// At most [`limits::WS_SHARED_ROOMS_MAX`]. Held while one is made, so that it is made once.
     frames: Mutex<Vec<RoomFrames>>,
 }
@@ -188,7 +188,7 @@ impl Published {
     /// The part of one event that is the same for every reader.
     pub fn part_of(&self, index: usize) -> Bytes {
         let parts = self.parts.get_or_init(|| {
-            Pieces::new(&self.batch, PART_BYTES, |_, event, out| {
+            SentForms::new(&self.batch, PART_BYTES, |_, event, out| {
                 (self.encoder.forms.part)(event.seq, event.type_name, &event.bytes, &event.leaf, out);
             })
         });
@@ -196,7 +196,7 @@ impl Published {
     }
 
     /// The frames of a tenant's events that pass, under one head; made once for all who ask for the same. Nothing when
-    /// readers of too many other rooms have asked before.
+    /// readers of too many other rooms have asked before, or what these hold is large: the slowest reader keeps all of it.
     pub fn frames(&self, tenant: &TenantName, head: &Arc<str>, filter: &Filter) -> Option<Bytes> {
         let mut known = self
             .frames
@@ -207,7 +207,8 @@ impl Published {
         if let Some(room) = known.iter().find(same) {
             return Some(room.bytes.clone());
         }
-        if known.len() == limits::WS_SHARED_ROOMS_MAX {
+        let held: usize = known.iter().map(|room| room.bytes.len()).sum();
+        if known.len() == limits::WS_SHARED_ROOMS_MAX || held > limits::WS_SHARED_BYTES_MAX {
             return None;
         }
         let mut bytes = Vec::new();
@@ -226,16 +227,16 @@ impl Published {
         Some(bytes)
     }
 
-    fn wire(&self, data: Data) -> &Pieces {
+    fn wire(&self, data: Data) -> &SentForms {
         match data {
             Data::Envelope => self.wire.get_or_init(|| {
-                Pieces::new(&self.batch, MESSAGE_BYTES, |_, event, out| {
+                SentForms::new(&self.batch, MESSAGE_BYTES, |_, event, out| {
                     (self.encoder.forms.whole)(event.seq, event.type_name, &event.bytes, out);
                 })
             }),
             Data::CloudEvent => self.cloud_wire.get_or_init(|| {
                 let data = self.cloud_events();
-                Pieces::new(
+                SentForms::new(
                     &self.batch,
                     MESSAGE_BYTES + CLOUD_EVENT_BYTES,
                     |index, event, out| {
@@ -249,9 +250,9 @@ impl Published {
         }
     }
 
-    fn cloud_events(&self) -> &Pieces {
+    fn cloud_events(&self) -> &SentForms {
         self.cloud_events.get_or_init(|| {
-            Pieces::new(&self.batch, CLOUD_EVENT_BYTES, |_, event, out| {
+            SentForms::new(&self.batch, CLOUD_EVENT_BYTES, |_, event, out| {
                 let enclave = &self.encoder.enclave;
                 (self.encoder.forms.cloud_event)(enclave, &event.tenant, &event.bytes, &event.leaf, out);
             })

@@ -57,7 +57,7 @@ pub enum Piece {
 /// Some events, in order.
 #[derive(Debug, Clone, Default)]
 pub struct RoomChunk {
-    /// The events.
+    /// What is sent, in order.
     pub pieces: Vec<Piece>,
     /// Events that are gone for good, before those above.
     pub gap: Option<RoomGap>,

@@ -574,7 +574,7 @@ fn the_export_key_of_an_enclave_that_is_known_counts_for_all_of_its_ledgers() {
         target.send(&asked)
     };
     let detail = refused_with(&bring(&forged, stranger.public()), 12);
-    assert!(detail.contains("export_key_of_another"), "{detail}");
+    assert!(detail.contains("export_key_of_enclave_differs"), "{detail}");
     assert_eq!(noted(&target, "trust.pinned").len(), 1);
     let of_enclave = source.engine.keys().export().public();
     bring(&good, of_enclave).expect(201);
@@ -594,7 +594,7 @@ fn a_person_may_pin_another_export_key_for_another_ledger() {
     rotate(&source, "export");
     let file = exported_by(&source, &beta);
     let detail = refused_with(&import(&target, &target.admin, &source, &file), 12);
-    assert!(detail.contains("export_key_of_another"), "{detail}");
+    assert!(detail.contains("export_key_of_enclave_differs"), "{detail}");
     let own = source.engine.keys();
     let pem = |key: PublicKey| key.to_pem().unwrap();
     let pin = json!({"origin": format!("fastness/{}/beta", enclave(&source)),

@@ -152,7 +152,7 @@ fn values_go_to_steps_and_to_who_may_and_into_no_log_and_no_bundle() {
         again.code == 14 && again.stdout.contains("first in audit/disclosures.jsonl line 1"),
         "{again:?}"
     );
-    both(&bare, &[part.as_path(); 65]).refuses(2, "at most 64 go");
+    both(&bare, &[part.as_path(); 65]).refuses(2, "may be given 64 times at most");
     std::fs::write(&later, lines.replacen("\"seq\":", "\"seq\":1", 1)).unwrap();
     let bad = verify(&later);
     assert!(bad.code == 10 && bad.stdout.contains("disclosures"), "{bad:?}");

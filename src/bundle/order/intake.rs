@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::issue::{here, unread};
-use super::letters::{read_letter, remove_letter, store_letter, was_not_taken};
+use super::letters::{read_letter, remove_letter, store_letter, store_order, was_not_taken};
 use super::manifest::{OrderPredicate, Statement};
 use super::refusal::{first_failure, refuse, rejected};
 use super::signer::{Given, Signer, signer};
@@ -96,10 +96,9 @@ pub async fn take_in(
     let _turn = ONE_AT_A_TIME.lock().await;
     let (shared, whose, bytes) = (engine.clone(), tenant.clone(), file.clone());
     let (judged, to_pin) = off_the_runtime(move || judge(&shared, &whose, &bytes, given)).await?;
-    let order_id = judged.order_id();
     let report = judged.report.clone();
     let about = (
-        order_id,
+        judged.order_id(),
         judged.statement.as_ref().map(|one| one.origin().to_owned()),
     );
     let refuse = async |report| {
@@ -123,8 +122,11 @@ pub async fn take_in(
     let Some(command) = command_of(statement, judged.content, (tar_sha256, key_id), approvers) else {
         return refuse(report).await;
     };
-    let is_new = store_letter(engine, tar_sha256, file)
-        .map_err(|error| IntakeError::Disk("storing the work order", error))?;
+    let stored = match is_cancellation {
+        true => store_letter(engine, tar_sha256, file),
+        false => store_order(engine, tar_sha256, file),
+    };
+    let is_new = stored.map_err(|error| IntakeError::Disk("storing the work order", error))?;
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
             return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
@@ -138,12 +140,12 @@ pub async fn take_in(
         Ok(taken) => taken,
     };
     let (order, novelty) = taken;
-    let stopped = order.cancelled.as_ref().and_then(|stopped| stopped.tar_sha256);
-    if is_cancellation && stopped != Some(tar_sha256) {
-        // It was cancelled before, by another file or by people here.
-        remove_letter(engine, tar_sha256);
-    }
     if is_cancellation {
+        let stopped = order.cancelled.as_ref().and_then(|stopped| stopped.tar_sha256);
+        if stopped != Some(tar_sha256) {
+            // It was cancelled before, by another file or by people here.
+            remove_letter(engine, tar_sha256);
+        }
         stop_runs(engine, tenant, actor, &order).await?;
     }
     let already = novelty == OrderNovelty::Existing;

@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::letters::{remove_letter, store_letter, was_not_taken};
+use super::letters::{remove_letter, store_letter, store_order, was_not_taken};
 use super::manifest::Statement;
 use super::write::{self, NewOrder, Sender, WriteError};
 use crate::domain::command::{Command, OrderCommand, Reply};
@@ -77,7 +77,7 @@ pub fn prepare(
     let Statement::Order(order, _) = &letter.statement else {
         return Err(IssueError::Unknown);
     };
-    store_letter(engine, letter.tar_sha256, &letter.bytes)
+    store_order(engine, letter.tar_sha256, &letter.bytes)
         .map_err(|error| IssueError::Disk("storing the order".to_owned(), error))?;
     Ok(WorkorderIssued {
         enclaves: order.enclaves.clone(),

@@ -1,7 +1,7 @@
 //! The files of orders and cancellations, those that came and those that were issued: `DIR/orders/<SHA-256 of the tar>.tar.zst`.
 //!
 //! Promises: a file is flushed before the event that names it; one that no event names does not stay, and what a crash left of
-//! such is removed at the next start; all of them together take no more than [`limits::ORDERS_BYTES_MAX`].
+//! such is removed at the next start; an order beyond [`limits::ORDERS_BYTES_MAX`] of them is refused, a cancellation never.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,19 +24,14 @@ pub fn letter_path(dir: &Path, tar_sha256: Digest) -> PathBuf {
     dir.join("orders").join(format!("{tar_sha256}{ENDING}"))
 }
 
-/// Stores a file under the digest of its archive, flushed; true when it was not there before. `StorageFull` when there are too
-/// many bytes of orders.
-pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
+/// Stores an order like [`store_letter`]. `StorageFull` when there are too many bytes of orders.
+pub(super) fn store_order(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
     let (path, dir) = (letter_path(engine.dir(), tar_sha256), engine.dir().join("orders"));
-    let disk = engine.disk().as_ref();
-    disk.create_dir_all(&dir)?;
-    disk.sync_dir(engine.dir())?;
-    let (mut total, mut is_new) = (bytes.len() as u64, true);
-    for name in disk.list(&dir)? {
+    engine.disk().create_dir_all(&dir)?;
+    let mut total = bytes.len() as u64;
+    for name in engine.disk().list(&dir)? {
         let other = dir.join(name);
-        if other == path {
-            is_new = false;
-        } else {
+        if other != path {
             total = total.saturating_add(fs::metadata(other).map_or(0, |facts| facts.len()));
         }
     }
@@ -44,6 +39,17 @@ pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) ->
         let why = format!("work orders take more than {} bytes", limits::ORDERS_BYTES_MAX);
         return Err(io::Error::new(io::ErrorKind::StorageFull, why));
     }
+    store_letter(engine, tar_sha256, bytes)
+}
+
+/// Stores a file under the digest of its archive, flushed; true when it was not there before. Without a bound, for
+/// cancellations: each is small, belongs to one order, and must not be refused because of others.
+pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
+    let (path, dir) = (letter_path(engine.dir(), tar_sha256), engine.dir().join("orders"));
+    let disk = engine.disk().as_ref();
+    disk.create_dir_all(&dir)?;
+    disk.sync_dir(engine.dir())?;
+    let is_new = disk.list(&dir)?.into_iter().all(|name| dir.join(name) != path);
     disk::replace_file(disk, &path, bytes).inspect_err(|_| {
         // A full disk gets its room back; that this may fail as well changes nothing.
         let _ = disk.remove(&dir.join(format!("{tar_sha256}{ENDING}.new")));

@@ -1,7 +1,7 @@
 //! The look at what redacted fields stand for: every digest of the ledgers has its disclosure, or was erased, and no line of the
 //! files is damaged. Values are shown nowhere.
 //!
-//! Codes, at the beginning of a finding's detail: `disclosure_missing`, `disclosure_damaged`; `disclosure_left` for what the next
+//! Codes, at the beginning of what is found about values and lines: `disclosure_missing`, `disclosure_damaged`; `disclosure_left` for what the next
 //! start sees to, which is no damage.
 
 use std::collections::BTreeSet;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Finding, Status};
-use crate::bundle::kept_with;
+use crate::bundle::digests_kept_with;
 use crate::cli::style::grouped;
 use crate::disclosures::{Disclosures, DisclosuresError};
 use crate::disk::Disk;
@@ -137,7 +137,12 @@ impl Look<'_> {
 
     fn event(&mut self, seq: Seq, bytes: &[u8], erased: &BTreeSet<u64>) -> Result<(), Box<Finding>> {
         let name = self.name;
-        let digests = kept_with(seq, bytes).map_err(|why| Box::new(Finding::damaged(name, why)))?;
+        let digests = digests_kept_with(seq, bytes).map_err(|why| {
+            Box::new(Finding::damaged(
+                name,
+                format!("disclosure_damaged: event {seq}: {why}"),
+            ))
+        })?;
         let Some(digests) = digests else { return Ok(()) };
         let failed = |error: DisclosuresError| Box::new(of_disclosures(name, &error));
         let kept = self.kept.get(self.tenant, seq).map_err(failed)?;

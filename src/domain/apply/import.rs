@@ -62,9 +62,7 @@ impl Fold<'_> {
 
     fn import_requested(&mut self, payload: &BundleImportRequested) -> Result<(), ApplyError> {
         let before = self.with(|view| view.import_request(payload.tar_sha256))?;
-        if before
-            .is_some_and(|before| matches!(before.status, ImportStatus::Waiting | ImportStatus::Imported))
-        {
+        if before.is_some_and(|before| !before.status.may_be_asked_again()) {
             return Err(self.illegal("the import was asked for before"));
         }
         self.put_request(ImportRequest {

@@ -48,7 +48,7 @@ impl Draft<'_> {
     fn request_import(&mut self, request: &BundleImportRequested) -> Result<Reply, Refusal> {
         let before = self.read(|view| view.import_request(request.tar_sha256))?;
         if let Some(before) = before
-            && matches!(before.status, ImportStatus::Waiting | ImportStatus::Imported)
+            && !before.status.may_be_asked_again()
         {
             return Ok(Reply::Import(Box::new(before)));
         }

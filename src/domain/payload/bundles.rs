@@ -135,7 +135,7 @@ payload!(
     /// A bundle that persons were asked about can be taken in no more: its ledger went on without it (ledger `system`). The
     /// stored tar goes.
     BundleImportSuperseded {
-        /// How much of the ledger is held; the bundle begins before that.
+        /// Events of the ledger that are held; the bundle begins before that.
         held: u64,
         /// SHA-256 of the tar.
         tar_sha256: Digest,
