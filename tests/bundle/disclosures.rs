@@ -510,8 +510,8 @@ fn several_later_files_are_walked_as_one() {
     let odd: Vec<_> = disclosures
         .iter()
         .step_by(2)
+        .filter(|one| **one != disclosures[2])
         .cloned()
-        .filter(|one| *one != disclosures[2])
         .collect();
     let even: Vec<_> = disclosures.iter().skip(1).step_by(2).cloned().collect();
     let (odd, even) = (lines(&odd), lines(&even));
