@@ -318,7 +318,9 @@ pub const CLAIM_JOBS_MAX: usize = 256;
 pub const CLAIM_BYTES_MAX: usize = 8 << 20;
 /// Queues, types or labels in one claim, and filters of one stream.
 pub const CLAIM_NAMES_MAX: usize = 64;
-/// Batches that a stream's subscriber may lag behind before it reads the ledger; each may be megabytes.
+/// What is handed to a stream's subscribers at once, about: one event more at most. The slowest holds one such batch.
+pub const STREAM_BATCH_BYTES_MAX: usize = 128 * 1024;
+/// Batches that a stream's subscriber may lag behind before it reads the ledger.
 pub const STREAM_BATCHES_MAX: usize = 128;
 /// The same for one who watches a single job or run.
 pub const STREAM_BATCHES_WATCHED_MAX: usize = 16;

@@ -19,9 +19,11 @@ use crate::limits;
 use crate::output::BlobReader;
 
 /// The content of an artifact.
-#[utoipa::path(get, path = "/api/v1/artifacts/{sha256}", tag = "pack runs", params(("sha256" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/artifacts/{sha256}", tag = "pack runs",
+    params(("sha256" = String, Path), ("If-Match" = Option<String>, Header, description = "Only the bytes of this ETag")),
     responses((status = 200, description = "All of it", body = Vec<u8>, content_type = "*/*"),
-        (status = 206, description = "The range asked for"), (status = 304, description = "Not modified")))]
+        (status = 206, description = "The range asked for"), (status = 304, description = "Not modified"),
+        (status = 412, description = "`precondition_failed`")))]
 pub async fn content(
     State(api): State<Arc<Api>>,
     caller: Caller,

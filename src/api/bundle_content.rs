@@ -28,9 +28,11 @@ use crate::limits;
 
 /// The file of a bundle; with `Range` a part of it, and with `If-Range` only of the same bytes. One that shows redacted fields
 /// needs the scope `orch:admin` as well.
-#[utoipa::path(get, path = "/api/v1/bundles/{id}/content", tag = "bundles", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/api/v1/bundles/{id}/content", tag = "bundles",
+    params(("id" = String, Path), ("If-Match" = Option<String>, Header, description = "Only the bytes of this ETag")),
     responses((status = 200, body = Vec<u8>, content_type = "application/zstd"),
         (status = 206, description = "The range asked for"), (status = 304, description = "Not modified"),
+        (status = 412, description = "`precondition_failed`"),
         (status = 416, description = "`range_not_satisfiable`")))]
 pub async fn content(
     State(api): State<Arc<Api>>,

@@ -22,7 +22,8 @@ use crate::bundle::export::{self, ExportAsk, ExportError, Exported, With};
 use crate::bundle::import::{self, ImportError, Keys};
 use crate::bundle::kept;
 use crate::bundle::reemit::{Wanted, reemit};
-use crate::bundle::{Options, Report, peek, verify, vouched};
+use crate::bundle::vouched::{self, Resolved};
+use crate::bundle::{Options, Report, peek, verify};
 use crate::domain::command::Command;
 use crate::domain::payload::{BundleExported, BundleVerified};
 use crate::domain::{Digest, TenantName};
@@ -92,7 +93,7 @@ async fn exported(
     with.dedup();
     let names = with.iter().map(|with| with.as_str().to_owned()).collect();
     let tenant = caller.tenant()?.clone();
-    let exported = if tenant.is_foreign() {
+    let ready = if tenant.is_foreign() {
         if body.redaction.is_some() {
             let detail = "an imported ledger is given as it came: nothing else can be shown of it";
             return Err(ApiError::field("invalid_field", "/redaction", detail));
@@ -117,6 +118,7 @@ async fn exported(
         api.blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
             .await?
     };
+    let exported = ready.exported();
     let recorded = BundleExported {
         first: exported.first,
         missing: (!exported.missing.is_empty()).then_some(exported.missing.len() as u64),
@@ -127,10 +129,12 @@ async fn exported(
         tar_sha256: exported.tar_sha256,
         with: names,
     };
+    // Before anybody can fetch it: nothing leaves that was not recorded.
     let command = Command::RecordExport(Box::new(recorded));
     api.engine()
         .submit(&TenantName::system(), &caller.actor(), command)
         .await?;
+    let exported = api.blocking(move |api| Ok(ready.keep(api.engine())?)).await?;
     let location = format!("/api/v1/bundles/{}", exported.id);
     Ok(created(location, &exported))
 }
@@ -154,7 +158,8 @@ pub async fn read(
     Ok(Answer(find(&api, &caller, id).await?))
 }
 
-/// Verifies a bundle, sent as it is or uploaded before, with the keys given or pinned. Nothing is taken in.
+/// Verifies a bundle, sent as it is or uploaded before, with the keys given or pinned, which are believed as far as an import
+/// would believe them. Nothing is taken in.
 #[utoipa::path(post, path = "/api/v1/bundles/verify", tag = "bundles",
     params(("upload" = Option<String>, Query, description = "SHA-256 of an upload; there is no body then")),
     request_body(content = Vec<u8>, content_type = "application/zstd"),
@@ -189,21 +194,19 @@ async fn checked(
             let sha256 = import::digest_of(&path).map_err(|error| failed(&error))?;
             let look = peek(&import::opener(&path)).map_err(|error| failed(&error))?;
             let origin = look.map(|statement| statement.predicate.origin);
-            let (keys, anchor) = match &origin {
-                Some(origin) => {
-                    let resolved = vouched::resolve(api.engine(), origin, given.as_ref())?;
-                    (resolved.keys, resolved.anchor)
-                }
-                None => (given, None),
+            let mut resolved = match &origin {
+                Some(origin) => vouched::resolve(api.engine(), origin, given.as_ref())?,
+                None => Resolved::given(given),
             };
             let options = Options {
-                log_key: keys.as_ref().map(|keys| keys.log),
-                export_key: keys.map(|keys| keys.export),
-                anchor: anchor.map(|(anchor, _)| anchor),
+                log_key: resolved.keys.as_ref().map(|keys| keys.log),
+                export_key: resolved.keys.as_ref().map(|keys| keys.export),
+                anchor: resolved.anchor.take().map(|(anchor, _)| anchor),
                 require_signature: true,
                 ..Options::none()
             };
-            let outcome = verify(&import::opener(&path), options).map_err(|error| failed(&error))?;
+            let mut outcome = verify(&import::opener(&path), options).map_err(|error| failed(&error))?;
+            resolved.note_stranger(&mut outcome.report);
             Ok((outcome.report, origin, sha256))
         })
         .await?;
@@ -298,7 +301,7 @@ impl From<ImportError> for ApiError {
                 ApiError::invalid("bundle_refused", error.to_string()).with_extra("report", report)
             }
             ImportError::Overlap { .. } => ApiError::conflict("not_continuous", error.to_string()),
-            ImportError::TooManyWaiting(_) => ApiError::too_many(error.to_string()),
+            ImportError::TooManyWaiting(_) | ImportError::TooMany(_) => ApiError::too_many(error.to_string()),
             ImportError::Stopping => ApiError::stopping(),
             ImportError::Origin(_) => ApiError::invalid("origin_invalid", error.to_string()),
             ImportError::Command(error) => error.into(),

@@ -1,13 +1,15 @@
-//! A connection that gives up on a peer which takes nothing for too long, and what takes it over after an upgrade.
+//! A connection that gives up on a peer which takes nothing for too long, or that may take no more; and what takes it over after
+//! an upgrade.
 
 use std::fmt;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
@@ -21,6 +23,7 @@ pub struct Guarded {
     stall: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
+    leash: Leash,
     /// Writes that waited and then went on.
     resumed: u64,
     /// Bytes read.
@@ -31,11 +34,12 @@ pub struct Guarded {
 
 impl Guarded {
     /// Guards a socket.
-    pub fn new(socket: TcpStream, stall: Duration) -> Self {
+    pub fn new(socket: TcpStream, stall: Duration, leash: Leash) -> Self {
         Guarded {
             socket,
             stall,
             timer: None,
+            leash,
             resumed: 0,
             taken: 0,
             frames: None,
@@ -69,6 +73,10 @@ impl Guarded {
         if write.is_ready() {
             self.resumed += u64::from(self.timer.take().is_some());
             return write;
+        }
+        if self.leash.is_over(context) {
+            let why = "the token or session is over";
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
         let stall = self.stall;
         let timer = self
@@ -134,6 +142,46 @@ impl AsyncWrite for Guarded {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.socket).poll_shutdown(context)
+    }
+}
+
+/// What ends a connection whose peer leaves an answer lying: the answer itself is not asked for more until the peer has taken
+/// what came before.
+#[derive(Clone, Default)]
+pub struct Leash(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
+
+impl Leash {
+    /// Ties the connection: a write that waits when `over` comes to its end fails.
+    pub fn tie(&self, over: impl Future<Output = ()> + Send + 'static) {
+        *self.over() = Some(Box::pin(over));
+    }
+
+    /// Unties it, for the next answer.
+    pub fn untie(&self) {
+        *self.over() = None;
+    }
+
+    fn over(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Wakes the connection when the answer changes.
+    fn is_over(&self, context: &mut Context<'_>) -> bool {
+        let mut tied = self.over();
+        let is_over = tied
+            .as_mut()
+            .is_some_and(|over| over.as_mut().poll(context).is_ready());
+        if is_over {
+            // Whoever has a last word to say is not stopped again.
+            *tied = None;
+        }
+        is_over
+    }
+}
+
+impl fmt::Debug for Leash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Leash")
     }
 }
 

@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::to_its_end;
 use super::auth::Caller;
 use super::change::Change;
 use super::error::ApiError;
@@ -193,7 +194,7 @@ pub async fn erase_job(
     State(api): State<Arc<Api>>,
     change: Change<JobId>,
 ) -> Result<Answer<Erased>, ApiError> {
-    api.erase_one(change, Redacted::Job).await
+    to_its_end(async move { api.erase_one(change, Redacted::Job).await }).await
 }
 
 /// Ends the values of a run's sensitive inputs, for its steps as well.
@@ -203,7 +204,7 @@ pub async fn erase_run(
     State(api): State<Arc<Api>>,
     change: Change<RunId>,
 ) -> Result<Answer<Erased>, ApiError> {
-    api.erase_one(change, Redacted::Run).await
+    to_its_end(async move { api.erase_one(change, Redacted::Run).await }).await
 }
 
 /// Which disclosures to send.

@@ -1,6 +1,6 @@
 //! What a stream was opened with, and whether it still holds: its token, its session, and the server itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -56,6 +56,14 @@ impl Hold {
         }
     }
 
+    /// Waits until the token or session is over, whatever else ends.
+    pub async fn revoked(mut self) {
+        if self.over().await == Ending::Stopping {
+            // What is on its way then may still be taken.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Waits until the stream must end. Dropping the future loses nothing.
     pub async fn over(&mut self) -> Ending {
         loop {
@@ -70,6 +78,22 @@ impl Hold {
                 return Ending::Revoked;
             }
         }
+    }
+}
+
+/// Laid into an answer that goes on: until when the peer may take it.
+#[derive(Debug, Clone)]
+pub struct Held(Arc<Mutex<Option<Hold>>>);
+
+impl Held {
+    /// Until this is over.
+    pub fn new(hold: Hold) -> Self {
+        Held(Arc::new(Mutex::new(Some(hold))))
+    }
+
+    /// Takes it out.
+    pub fn take(&self) -> Option<Hold> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 

@@ -421,13 +421,16 @@ pub async fn discard(
     id: Result<Id<Digest>, ApiError>,
 ) -> Result<Response, ApiError> {
     let target = id.as_ref().ok().map(|Id(id)| id.to_string());
-    let discarded = async {
-        let Id(id) = id.map_err(|_| ApiError::not_found("import"))?;
-        if api.desk.discard(&caller.actor(), id, "by request").await? {
-            return Ok(no_content().into_response());
-        }
-        Err(ApiError::not_found("import"))
-    };
-    let discarded = discarded.await;
-    audited(&api, &caller, "discard", target, discarded).await
+    to_its_end(async move {
+        let discarded = async {
+            let Id(id) = id.map_err(|_| ApiError::not_found("import"))?;
+            if api.desk.discard(&caller.actor(), id, "by request").await? {
+                return Ok(no_content().into_response());
+            }
+            Err(ApiError::not_found("import"))
+        };
+        let discarded = discarded.await;
+        audited(&api, &caller, "discard", target, discarded).await
+    })
+    .await
 }

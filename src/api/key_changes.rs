@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::to_its_end;
 use super::auth::Caller;
 use super::error::ApiError;
 use super::jobs::reason_of;
@@ -60,16 +61,19 @@ pub async fn rotate(
     role: Result<Id<RoleInPath>, ApiError>,
 ) -> Result<Answer<Rotated>, ApiError> {
     let role = named(role)?;
-    let retired = api
-        .blocking(move |api| Ok(api.engine().rotate_key(role)?))
-        .await?;
-    api.engine().record_rotations(&caller.actor()).await?;
-    Ok(Answer(Rotated {
-        from: retired.from.id().digest(),
-        number: retired.number,
-        role: role.as_str(),
-        to: retired.to.id().digest(),
-    }))
+    to_its_end(async move {
+        let retired = api
+            .blocking(move |api| Ok(api.engine().rotate_key(role)?))
+            .await?;
+        api.engine().record_rotations(&caller.actor()).await?;
+        Ok(Answer(Rotated {
+            from: retired.from.id().digest(),
+            number: retired.number,
+            role: role.as_str(),
+            to: retired.to.id().digest(),
+        }))
+    })
+    .await
 }
 
 /// Which key to revoke, and why.

@@ -14,7 +14,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::hold::heartbeat_ms;
+use super::hold::{Hold, heartbeat_ms};
 use super::negotiate::names;
 use super::pack_runs::pack_run;
 use super::request::{Id, Query, bad_parameter};
@@ -107,9 +107,8 @@ pub async fn read(
                 Ok((events, lines))
             })
             .await?;
-        return Ok(answer(
-            RunTail::new(guard, events, lines, run, Sending::Lines).into_stream(),
-        ));
+        let tail = RunTail::new(guard, events, lines, run, Sending::Lines);
+        return Ok(answer(Hold::new(&api, &caller), tail.into_stream()));
     }
     // Known to the route, so no mistake, although nothing beats here.
     heartbeat_ms(&mut query)?;

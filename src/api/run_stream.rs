@@ -36,8 +36,8 @@ pub struct RunTail {
     pending: VecDeque<Delivered>,
     /// The last event that was sent or passed over.
     sent: i64,
-    /// All lines that were there when the first of `pending` came were sent.
-    is_drained: bool,
+    /// The last position of a line when `pending` came: lines up to there go before the end of an attempt.
+    drain_to: u64,
     /// The run may have ended since the last look.
     is_end_possible: bool,
     is_greeted: bool,
@@ -65,7 +65,7 @@ impl RunTail {
             run,
             sending,
             pending: VecDeque::new(),
-            is_drained: false,
+            drain_to: 0,
             is_end_possible: false,
             is_greeted: false,
             is_over: false,
@@ -140,7 +140,7 @@ impl RunTail {
                 Ok(chunk) if chunk.is_end => Ok(Woken::Over),
                 Ok(chunk) => {
                     self.pending.extend(chunk.events);
-                    self.is_drained = false;
+                    self.drain_to = self.lines.highest();
                     self.is_end_possible = true;
                     Ok(Woken::Events(chunk.gap))
                 }
@@ -151,11 +151,13 @@ impl RunTail {
     /// Sends what came, up to the next end of an attempt; before that one, the lines.
     async fn send_pending(&mut self, out: &mut Vec<u8>) -> Result<(), CutShort> {
         while let Some(event) = self.pending.front() {
-            if ends_attempt(&event.type_name) && !self.is_drained {
+            if ends_attempt(&event.type_name) && self.lines.pos() < self.drain_to {
                 if !out.is_empty() {
                     return Ok(());
                 }
-                self.is_drained = !self.send_lines(out).await?;
+                if !self.send_lines(out).await? {
+                    self.drain_to = self.lines.pos();
+                }
                 if !out.is_empty() {
                     return Ok(());
                 }
@@ -199,18 +201,25 @@ impl RunTail {
         let LineBatch { lines, gaps, is_more } = self.lines.read().await?;
         let mut gaps = gaps.into_iter().peekable();
         for line in &lines {
-            if let Some((from, to)) = gaps.next_if(|(_, to)| *to < line.pos) {
-                let gap = Gap {
-                    from,
-                    of: "lines",
-                    to,
-                };
-                encode_message(Some(&self.id_at(to)), "gap", &gap, out);
+            if let Some(gap) = gaps.next_if(|(_, to)| *to < line.pos) {
+                self.send_lost(gap, out);
             }
             let id = self.id_at(line.pos);
             encode_message(Some(&id), "step.output", &LineView::new(line), out);
         }
+        for gap in gaps {
+            self.send_lost(gap, out);
+        }
         Ok(is_more)
+    }
+
+    fn send_lost(&self, (from, to): (u64, u64), out: &mut Vec<u8>) {
+        let gap = Gap {
+            from,
+            of: "lines",
+            to,
+        };
+        encode_message(Some(&self.id_at(to)), "gap", &gap, out);
     }
 
     fn send_gap(&mut self, gap: Option<(u64, u64)>, out: &mut Vec<u8>) {
@@ -227,7 +236,11 @@ impl RunTail {
     }
 
     fn beat(&mut self) -> Bytes {
-        self.sent = self.events.as_of();
+        // What came and waits for lines is not told as sent.
+        self.sent = match self.pending.front() {
+            Some(next) => i64::try_from(next.seq.0).unwrap_or(i64::MAX) - 1,
+            None => self.events.as_of(),
+        };
         self.guard.beat(&self.id(), self.sent)
     }
 

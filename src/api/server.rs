@@ -24,8 +24,9 @@ use tokio::task::{JoinHandle, JoinSet};
 use tower::ServiceExt;
 
 use super::body;
-use super::connection::{Guarded, Handover};
+use super::connection::{Guarded, Handover, Leash};
 use super::error::{self, ApiError};
+use super::hold::Held;
 use super::request::{BodyPatience, header_text};
 use super::{Api, ApiContext, router};
 use crate::egress::Mode;
@@ -211,13 +212,20 @@ async fn answer_requests(
     handover: Handover,
 ) {
     let bounds = api.context.bounds;
+    let leash = Leash::default();
+    let guarded = Guarded::new(socket, bounds.stall, leash.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let (router, api) = (router.clone(), api.clone());
-        let handover = handover.clone();
+        let (handover, leash) = (handover.clone(), leash.clone());
         async move {
+            leash.untie();
             let (mut request, rest) = body::watch(request);
             request.extensions_mut().insert(handover);
             let mut response = answer(&api, router, request).await;
+            let held = response.extensions_mut().remove::<Held>();
+            if let Some(hold) = held.and_then(|held| held.take()) {
+                leash.tie(hold.revoked());
+            }
             if !rest.lets_go_on().await {
                 let headers = response.headers_mut();
                 headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -230,7 +238,7 @@ async fn answer_requests(
         .header_read_timeout(bounds.head)
         .max_buf_size(limits::CONNECTION_BUFFER_BYTES)
         .max_headers(limits::HEADER_FIELDS_MAX)
-        .serve_connection(TokioIo::new(Guarded::new(socket, bounds.stall)), service)
+        .serve_connection(TokioIo::new(guarded), service)
         .with_upgrades();
     let mut connection = std::pin::pin!(connection);
     tokio::select! {

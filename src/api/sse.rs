@@ -3,6 +3,7 @@
 use std::io::Write as _;
 use std::sync::Arc;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderName, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +15,7 @@ use tokio::time::Interval;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
-use super::hold::{Hold, heartbeat};
+use super::hold::{Held, Hold, heartbeat};
 use super::request::{Query, bad_parameter};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::limits;
@@ -186,8 +187,9 @@ pub fn greeting() -> Bytes {
     format!("retry: {}\n\n", limits::STREAM_RETRY_MS).into()
 }
 
-/// An answer whose body goes on.
+/// An answer whose body goes on, as long as the hold lasts.
 pub fn answer(
+    hold: Hold,
     stream: impl Stream<Item = Result<Bytes, std::convert::Infallible>> + Send + 'static,
 ) -> Response {
     let headers = [
@@ -195,7 +197,7 @@ pub fn answer(
         (header::CACHE_CONTROL, "no-store"),
         (HeaderName::from_static("x-accel-buffering"), "no"),
     ];
-    (headers, Body::from_stream(stream)).into_response()
+    (headers, Extension(Held::new(hold)), Body::from_stream(stream)).into_response()
 }
 
 /// The events of a tenant, job or run, while they are sent.

@@ -9,6 +9,7 @@ use axum::response::Response;
 use super::Api;
 use super::auth::Caller;
 use super::error::ApiError;
+use super::hold::Hold;
 use super::pack_runs::pack_run;
 use super::request::{Id, Query, bad_parameter};
 use super::run_stream::{RunTail, Sending};
@@ -65,7 +66,8 @@ async fn follow(
             Ok(Subscription::open(source, &tenant, filter, form, next)?)
         })
         .await?;
-    Ok(answer(Tail::new(guard, events, watched).into_stream()))
+    let tail = Tail::new(guard, events, watched);
+    Ok(answer(Hold::new(api, caller), tail.into_stream()))
 }
 
 /// Everything of the tenant, as it is committed.
@@ -162,7 +164,6 @@ pub async fn pack_run_stream(
             Ok((events, lines))
         })
         .await?;
-    Ok(answer(
-        RunTail::new(guard, events, lines, id, Sending::Everything).into_stream(),
-    ))
+    let tail = RunTail::new(guard, events, lines, id, Sending::Everything);
+    Ok(answer(Hold::new(&api, &caller), tail.into_stream()))
 }

@@ -24,7 +24,6 @@ use crate::domain::{Digest, TenantName};
 use crate::engine::{CommandError, Handle};
 use crate::ledger::Origin;
 use crate::limits;
-use crate::store::{Direction, Page};
 use crate::trust::{Fingerprint, OwnRole, PublicKey};
 
 /// A key of this enclave, present or replaced.
@@ -209,22 +208,15 @@ fn fingerprint(text: &str) -> Result<Fingerprint, ApiError> {
 
 fn view(engine: &Handle) -> Result<TrustView, RootsError> {
     let snapshot = engine.read().map_err(CommandError::from)?;
-    let rows = |kind| {
-        let page = Page {
-            after: None,
-            direction: Direction::Forward,
-            limit: limits::IMPORTS_MAX,
-        };
-        snapshot.rows(&TenantName::system(), kind, page)
-    };
-    let pins = rows(Kind::Pin)?;
-    let pins = pins.iter().filter_map(|(_, row)| row.as_pin().cloned()).collect();
+    let (mut pins, mut held) = (Vec::new(), Vec::<Trust>::new());
+    for kind in [Kind::Pin, Kind::Trust] {
+        for row in snapshot.every_row(&TenantName::system(), kind)? {
+            let (_, row) = row?;
+            pins.extend(row.as_pin().cloned());
+            held.extend(row.as_trust().cloned());
+        }
+    }
     let enclave = engine.keys().enclave().to_string();
-    let held = rows(Kind::Trust)?;
-    let held: Vec<Trust> = held
-        .iter()
-        .filter_map(|(_, row)| row.as_trust().cloned())
-        .collect();
     drop(snapshot);
     let (own, others): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.enclave == enclave);
     let own = own.into_iter().next().unwrap_or_else(|| Trust::none(&enclave));

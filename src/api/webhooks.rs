@@ -437,7 +437,15 @@ pub async fn pause(
     let tenant = caller.tenant()?;
     let (webhook, expected) = api.meant(tenant, &id, &headers).await?;
     let next = Seq(api.webhooks().progress(tenant, &webhook).next);
-    let change = change_of(&id, expected, WebhookChange::Pause { next, reason });
+    let change = change_of(
+        &id,
+        expected,
+        WebhookChange::Pause {
+            next,
+            opened: webhook.opened,
+            reason,
+        },
+    );
     let view = api.change_webhook(&caller, change).await?;
     Ok(tagged(&view, json(StatusCode::OK, &view)))
 }

@@ -368,21 +368,16 @@ impl Session {
         let name = room.name.clone();
         let mut gaps = batch.gaps.into_iter().peekable();
         for line in &batch.lines {
-            if let Some((from, to)) = gaps.next_if(|(_, to)| *to < line.pos) {
-                let of = "lines";
-                let gap = Said::Gap {
-                    rooms: &[&name],
-                    of,
-                    from,
-                    to,
-                }
-                .text();
-                self.push(socket, &gap, &Bytes::new()).await?;
+            if let Some(gap) = gaps.next_if(|(_, to)| *to < line.pos) {
+                self.push(socket, &lost(&name, gap), &Bytes::new()).await?;
             }
             // Our own shapes always can be written.
             let body = serde_json::to_vec(&LineView::new(line)).unwrap_or_default();
             let message = ws_messages::signal("step:output", &[&name], &body);
             self.push(socket, &message, &Bytes::new()).await?;
+        }
+        for gap in gaps {
+            self.push(socket, &lost(&name, gap), &Bytes::new()).await?;
         }
         Ok(())
     }
@@ -408,6 +403,17 @@ impl Session {
     async fn flush(&mut self, socket: &mut Socket) -> Result<(), Closing> {
         unless_over(&mut self.hold, socket.flush()).await
     }
+}
+
+/// Tells that lines of a room are lost.
+fn lost(room: &str, (from, to): (u64, u64)) -> String {
+    let gap = Said::Gap {
+        rooms: &[room],
+        of: "lines",
+        from,
+        to,
+    };
+    gap.text()
 }
 
 /// How the client knows these rooms.

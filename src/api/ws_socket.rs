@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_tungstenite::WebSocketStream;
@@ -104,8 +104,9 @@ pub enum Heard {
 #[derive(Debug)]
 pub struct Socket {
     stream: WebSocketStream<Guarded>,
-    /// What is left of frames that were made for many.
-    cut: Bytes,
+    /// Frames that were made for many, and how much of them was sent.
+    shared: Bytes,
+    sent: usize,
     clock: Arc<dyn Clock>,
     /// The second that is counted, and what came in it.
     second: u64,
@@ -130,7 +131,8 @@ impl Socket {
         let stream = WebSocketStream::from_partially_read(socket, read, Role::Server, Some(config)).await;
         Socket {
             stream,
-            cut: Bytes::new(),
+            shared: Bytes::new(),
+            sent: 0,
             second: clock.monotonic_ms() / 1_000,
             clock,
             messages: 0,
@@ -205,20 +207,30 @@ impl Socket {
     /// Why the connection must end.
     pub async fn push_frames(&mut self, frames: &Bytes) -> Result<(), Closing> {
         self.stream.flush().await?;
-        self.cut = frames.clone();
-        self.send_cut().await
+        (self.shared, self.sent) = (frames.clone(), 0);
+        self.send_shared().await
     }
 
-    /// Goes on where frames may have been cut short: nothing else may be sent before their end.
-    async fn send_cut(&mut self) -> Result<(), Closing> {
-        while self.cut.has_remaining() {
+    /// Goes on where frames may have been cut short: nothing else may be sent within one.
+    async fn send_shared(&mut self) -> Result<(), Closing> {
+        while self.sent < self.shared.len() {
+            let left = &self.shared[self.sent..];
             // Moves on by what was written, so that dropping the future loses nothing.
-            let written = self.stream.get_mut().write_buf(&mut self.cut).await;
-            if written.map_err(Error::Io)? == 0 {
+            let written = self.stream.get_mut().write(left).await.map_err(Error::Io)?;
+            if written == 0 {
                 return Err(Closing::Left);
             }
+            self.sent += written;
         }
+        self.shared = Bytes::new();
+        self.sent = 0;
         Ok(())
+    }
+
+    /// Sends the rest of the frame that was begun, and no further one.
+    async fn end_frame(&mut self) -> Result<(), Closing> {
+        self.shared.truncate(frame_end(&self.shared, self.sent));
+        self.send_shared().await
     }
 
     /// Sends what is gathered.
@@ -247,7 +259,7 @@ impl Socket {
     /// [`limits::WS_CLOSE_MS_MAX`].
     pub async fn finish(mut self, closing: Closing) {
         let whole = async {
-            if self.send_cut().await.is_err() {
+            if self.end_frame().await.is_err() {
                 return;
             }
             let said = match closing.code() {
@@ -272,6 +284,27 @@ impl Socket {
         };
         let _ = tokio::time::timeout(Duration::from_millis(limits::WS_CLOSE_MS_MAX), whole).await;
     }
+}
+
+/// Where the frame ends of which a server has sent the bytes up to `at`; `at` itself where one begins there (RFC 6455, 5.2).
+fn frame_end(frames: &[u8], at: usize) -> usize {
+    let mut end = 0;
+    while end < at {
+        let Some((head, rest)) = frames.get(end..).and_then(|left| left.split_first_chunk::<2>()) else {
+            break;
+        };
+        let (length, long) = match head[1] & 0x7f {
+            126 => (0, 2),
+            127 => (0, 8),
+            length => (usize::from(length), 0),
+        };
+        let long = rest.get(..long).unwrap_or_default();
+        let length = long
+            .iter()
+            .fold(length, |length, byte| (length << 8) | usize::from(*byte));
+        end = end.saturating_add(2 + long.len()).saturating_add(length);
+    }
+    end.min(frames.len())
 }
 
 /// The frames of a message: one, or several when it is long, each of which fits what is gathered.
@@ -305,5 +338,37 @@ pub fn encode_frames(head: &str, part: &Bytes, out: &mut Vec<u8>) {
     for frame in frames(head, part) {
         // Writing to memory cannot fail.
         let _ = frame.format(out);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_frame_is_found_from_anywhere_within_it() {
+        let mut out = Vec::new();
+        let mut ends = vec![0];
+        for length in [
+            0,
+            1,
+            125,
+            126,
+            300,
+            limits::WS_WRITE_BYTES,
+            2 * limits::WS_WRITE_BYTES + 7,
+        ] {
+            let part = Bytes::from(vec![b'x'; length]);
+            for frame in frames("head", &part) {
+                let _ = frame.format(&mut out);
+                ends.push(out.len());
+            }
+        }
+        assert!(ends.len() > 8);
+        let mut next = ends.iter().peekable();
+        for at in 0..=out.len() {
+            while next.next_if(|end| **end < at).is_some() {}
+            assert_eq!(frame_end(&out, at), **next.peek().unwrap(), "{at}");
+        }
     }
 }

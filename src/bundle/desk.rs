@@ -98,7 +98,15 @@ impl Desk {
         let tenant = foreign_tenant(&predicate.origin, &predicate.tenant)
             .ok_or_else(|| ImportError::Origin(predicate.origin.clone()))?;
         let (engine, named) = (self.engine.clone(), tenant.clone());
-        let held = blocking(move || import_row(&engine, &named)).await?;
+        let held = blocking(move || {
+            let held = import_row(&engine, &named)?;
+            let ledgers = imports(&engine)?.len();
+            if held.is_none() && ledgers >= limits::IMPORTS_MAX {
+                return Err(ImportError::TooMany(ledgers));
+            }
+            Ok(held)
+        })
+        .await?;
         let place = Place::of(held.as_ref(), &predicate, tar_sha256)?;
         if place == Place::Next && self.approvals > 0 {
             return self.ask(actor, file, keys, judged, tenant).await;
@@ -106,7 +114,10 @@ impl Desk {
         if let Some(keys) = &keys {
             pin(&self.engine, actor, &predicate.origin, keys).await?;
         }
-        self.take_in_roots(actor, &judged).await?;
+        // Where persons are asked, what changes no ledger changes no trust either.
+        if self.approvals == 0 {
+            self.take_in_roots(actor, &judged).await?;
+        }
         if place == Place::Next {
             self.store(file, tar_sha256).await?;
             let imported = BundleImported {
@@ -223,11 +234,10 @@ impl Desk {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
         let waiting = waiting(&self.engine).await?;
         let waits = waiting.iter().find(|request| request.tar_sha256 == tar_sha256);
-        if let Some(request) = waits
-            && verdict == Verdict::Approve
-        {
-            self.judge_again(actor, request).await?;
-        }
+        let judged = match waits {
+            Some(request) if verdict == Verdict::Approve => Some(self.judge_again(actor, request).await?),
+            Some(_) | None => None,
+        };
         let command = BundleCommand::DecideImport {
             tar_sha256,
             verdict,
@@ -236,6 +246,9 @@ impl Desk {
         let request = self.submit(actor, command).await?;
         match request.status {
             ImportStatus::Imported => {
+                if let Some(judged) = &judged {
+                    self.take_in_roots(actor, judged).await?;
+                }
                 self.complete(&request.tenant).await?;
                 self.end_overtaken().await;
             }
@@ -249,8 +262,8 @@ impl Desk {
     }
 
     /// Judges a bundle that waits by what is known now: a key may have been revoked since it came. A bad one is refused
-    /// like any other, and waits on until a person rejects it. The roots of trust that it carries are taken in.
-    async fn judge_again(&self, actor: &Actor, request: &ImportRequest) -> Result<(), ImportError> {
+    /// like any other, and waits on until a person rejects it.
+    async fn judge_again(&self, actor: &Actor, request: &ImportRequest) -> Result<Judged, ImportError> {
         let given = match (&request.log_key, &request.export_key) {
             (Some(log), Some(export)) => Some(Keys {
                 log: PublicKey::from_pem(log)?,
@@ -268,7 +281,7 @@ impl Desk {
         if !judged.report.ok || judged.tar_sha256 != Some(tar_sha256) {
             return Err(self.refuse(actor, &scratch.1, judged).await?);
         }
-        self.take_in_roots(actor, &judged).await
+        Ok(judged)
     }
 
     /// Discards what lies in quarantine under this digest. False when there is nothing.
@@ -278,10 +291,10 @@ impl Desk {
     pub async fn discard(&self, actor: &Actor, sha256: Digest, reason: &str) -> Result<bool, ImportError> {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
         let quarantine = self.quarantine.clone();
-        if !blocking(move || quarantine.discard(sha256)).await? {
+        if !blocking(move || quarantine.holds(sha256)).await? {
             return Ok(false);
         }
-        note_discard(&self.engine, actor, sha256, reason).await?;
+        let_go(&self.engine, &self.quarantine, actor, sha256, reason).await?;
         Ok(true)
     }
 
@@ -329,7 +342,7 @@ impl Desk {
         blocking(move || materialise(&engine, &tenant)).await
     }
 
-    /// Keeps a refused bundle and notes it; what must go to make room is noted as well. The event comes in any case.
+    /// Keeps a refused bundle and records it, also where it could not be kept; what must go to make room is recorded as well.
     async fn refuse(&self, actor: &Actor, file: &Path, judged: Judged) -> Result<ImportError, ImportError> {
         let report = judged.report;
         let predicate = judged.predicate;
@@ -357,15 +370,7 @@ impl Desk {
         };
         let command = Command::RecordRefusal(Box::new(refused));
         self.engine.submit(&TenantName::system(), actor, command).await?;
-        for gone in kept? {
-            note_discard(
-                &self.engine,
-                &Actor::system("quarantine"),
-                gone,
-                "quarantine_full",
-            )
-            .await?;
-        }
+        make_room(&self.engine, &self.quarantine, kept?).await?;
         Ok(ImportError::Refused(Box::new(report)))
     }
 }
@@ -400,9 +405,24 @@ pub async fn end_overtaken(engine: &Handle) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Records that a file in quarantine went.
-pub(super) async fn note_discard(
+/// Discards the oldest of a quarantine that is full. What stays because of an error goes with the next that is kept.
+pub(super) async fn make_room(
     engine: &Handle,
+    quarantine: &Arc<Quarantine>,
+    oldest: Vec<Digest>,
+) -> Result<(), ImportError> {
+    for sha256 in oldest {
+        tracing::warn!(%sha256, "quarantine is full: the oldest file in it goes");
+        let actor = Actor::system("quarantine");
+        let_go(engine, quarantine, &actor, sha256, "quarantine_full").await?;
+    }
+    Ok(())
+}
+
+/// Records that a file in quarantine goes, and lets it go: in this order, so that none is gone without an event.
+async fn let_go(
+    engine: &Handle,
+    quarantine: &Arc<Quarantine>,
     actor: &Actor,
     sha256: Digest,
     reason: &str,
@@ -413,6 +433,8 @@ pub(super) async fn note_discard(
     };
     let command = Command::Bundle(Box::new(BundleCommand::RecordDiscard(discarded)));
     engine.submit(&TenantName::system(), actor, command).await?;
+    let quarantine = quarantine.clone();
+    blocking(move || quarantine.discard(sha256)).await?;
     Ok(())
 }
 

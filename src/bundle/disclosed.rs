@@ -9,7 +9,7 @@ use super::beside::{Broken, LINE_BYTES_MAX, Source, walk};
 use super::locate::seek;
 use super::members::Member;
 use super::pass::Pass;
-use super::reading::{Archive, Line, Opener};
+use super::reading::{Archive, Line, Opener, container_fault};
 use super::redacted::Redacted;
 use super::report::{CheckName, Finding, Report, Verdict};
 use super::tar::TarError;
@@ -116,10 +116,9 @@ pub fn verify_later(
     match beside_bundle(open, first, files) {
         Ok(count) => return Ok(count),
         Err(Broken::Line(finding)) => report.add(CheckName::Disclosures, *finding),
-        Err(Broken::Archive(TarError::Read(error))) => return Err(VerifyError::Read(error)),
         Err(Broken::Archive(error)) => {
-            let finding = Finding::new(Verdict::Malformed, error.to_string());
-            report.add(CheckName::Disclosures, finding);
+            let why = container_fault(error).map_err(VerifyError::Read)?;
+            report.add(CheckName::Disclosures, Finding::new(Verdict::Malformed, why));
         }
     }
     Ok(0)

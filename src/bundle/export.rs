@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::contents::Carried;
 use super::disclosures::{Counts, Showing, write_lines};
 use super::import::ImportError;
-use super::kept::keep;
+use super::kept::Ready;
 use super::manifest::{Redaction, file_name};
 use super::members::Member;
 use super::reemit::StoredBundle;
@@ -224,11 +224,11 @@ pub fn bundle_path(dir: &Path, id: Digest) -> PathBuf {
     dir.join("bundles").join(format!("{id}.audit.tar.zst"))
 }
 
-/// Writes the bundle of a range. Blocks; call it from a thread that may.
+/// Writes the bundle of a range, to be kept once that is recorded. Blocks; call it from a thread that may.
 ///
 /// # Errors
 /// [`ExportError`]; nothing is left behind then.
-pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Exported, ExportError> {
+pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Ready, ExportError> {
     let origin = engine
         .origin(&ask.tenant)
         .ok_or_else(|| ExportError::Foreign(ask.tenant.clone()))?
@@ -273,7 +273,7 @@ pub fn export(engine: &Handle, output: &Output, ask: &ExportAsk) -> Result<Expor
     carried.add_to(&mut writer, output);
     let path = scratch.path().join("bundle");
     let written = writer.write_file(&export, disk, &path)?;
-    keep(engine, &path, |bytes, file_sha256| Exported {
+    Ready::new(scratch, path, |bytes, file_sha256| Exported {
         as_of: (counts.shown > 0).then_some(as_of),
         bytes,
         file_sha256: Some(file_sha256),

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use super::import::{ImportError, digest_of, foreign_tenant, import_row};
+use super::import::{ImportError, digest_of, foreign_tenant, import_row, imports};
 use super::manifest::Predicate;
 use super::members::Member;
 use super::roots;
@@ -14,14 +14,13 @@ use super::transport::FrameReader;
 use super::verify::{Held, HeldTip};
 use crate::disk::{Access, Disk};
 use crate::domain::payload::BundleImported;
-use crate::domain::state::Kind;
 use crate::domain::token::Import;
 use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
 use crate::engine::{Handle, catch_up_one};
 use crate::ledger::{Origin, SignedCheckpoint, TenantLedger};
 use crate::limits;
-use crate::store::{Direction, Page, StoreError};
+use crate::store::StoreError;
 use crate::trust::Fingerprint;
 
 /// Events pushed before they are archived.
@@ -367,20 +366,8 @@ impl HeldHere<'_> {
     }
 
     fn find(&self, origin: &str) -> Result<Option<Import>, String> {
-        let store = self.engine.store().map_err(|error| error.to_string())?;
-        let page = Page {
-            after: None,
-            direction: Direction::Forward,
-            limit: limits::IMPORTS_MAX,
-        };
-        let snapshot = store.read().map_err(|error| error.to_string())?;
-        let rows = snapshot
-            .rows(&TenantName::system(), Kind::Import, page)
-            .map_err(|error| error.to_string())?;
-        Ok(rows
-            .into_iter()
-            .filter_map(|(_, row)| row.as_import().cloned())
-            .find(|import| import.origin == origin))
+        let imports = imports(self.engine).map_err(|error| error.to_string())?;
+        Ok(imports.into_iter().find(|import| import.origin == origin))
     }
 }
 

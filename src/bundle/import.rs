@@ -26,8 +26,7 @@ use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName};
 use crate::engine::{CommandError, FoldError, Handle};
 use crate::ledger::LedgerError;
-use crate::limits;
-use crate::store::{Direction, Page, StoreError};
+use crate::store::StoreError;
 use crate::trust::{PublicKey, TrustError};
 
 /// The keys that a bundle must be signed with.
@@ -89,6 +88,9 @@ pub enum ImportError {
     /// As many as may be wait for persons.
     #[error("{0} imports wait to be approved or rejected; no more may")]
     TooManyWaiting(usize),
+    /// As many foreign ledgers as may be are held.
+    #[error("{0} foreign ledgers are held; no more may")]
+    TooMany(usize),
     /// No verdict.
     #[error(transparent)]
     Verify(#[from] VerifyError),
@@ -175,26 +177,19 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         Some(predicate) if replay.is_some() => is_held(engine, file, predicate)?,
         _ => false,
     };
-    let Resolved {
-        keys,
-        anchor,
-        stranger,
-    } = resolved;
     let held = HeldHere { engine, again };
-    let (anchor, trust) = anchor.unzip();
+    let (anchor, trust) = resolved.anchor.take().unzip();
     let options = Options {
         anchor,
-        log_key: keys.as_ref().map(|keys| keys.log),
-        export_key: keys.as_ref().map(|keys| keys.export),
+        log_key: resolved.keys.as_ref().map(|keys| keys.log),
+        export_key: resolved.keys.as_ref().map(|keys| keys.export),
         held: Some(&held),
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
         require_replay: true,
         require_signature: true,
     };
     let mut outcome = verify(&opener(file), options)?;
-    if let Some(finding) = stranger.filter(|_| outcome.report.ok) {
-        outcome.report.add(CheckName::Trust, finding);
-    }
+    resolved.note_stranger(&mut outcome.report);
     if let Some(version) = predicate.as_ref().map(|predicate| predicate.state_version)
         && version != STATE_VERSION
         && outcome.report.ok
@@ -248,20 +243,8 @@ pub fn rows(engine: &Handle, kind: Kind) -> Result<Vec<Row>, StoreError> {
         .store()
         .map_err(|error| StoreError::Failed(error.to_string()))?;
     let (snapshot, system) = (store.read()?, TenantName::system());
-    let (mut found, mut after) = (Vec::new(), None::<Vec<u8>>);
-    loop {
-        let page = Page {
-            after: after.as_deref(),
-            direction: Direction::Forward,
-            limit: limits::PAGE_ITEMS_MAX,
-        };
-        let rows = snapshot.rows(&system, kind, page)?;
-        let Some((last, _)) = rows.last() else {
-            return Ok(found);
-        };
-        after = Some(last.clone());
-        found.extend(rows.into_iter().map(|(_, row)| row));
-    }
+    let rows = snapshot.every_row(&system, kind)?;
+    rows.map(|row| Ok(row?.1)).collect()
 }
 
 /// Makes what is derived from imported bundles complete: at start, and after an import.

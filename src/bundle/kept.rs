@@ -9,20 +9,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::ops::ControlFlow;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::export::{ExportError, Exported, bundle_path};
 use super::import::digest_of;
-use super::replay::sweep_scratch;
+use super::replay::{ScratchFolder, sweep_scratch};
 use crate::disk::{Disk, read_file, replace_file};
 use crate::domain::canonical::to_canonical;
 use crate::domain::event::{Event, EventBody};
-use crate::domain::state::{Kind, Row};
 use crate::domain::{Digest, Seq, TenantName};
 use crate::engine::Handle;
 use crate::limits;
-use crate::store::{Direction, Page, StoreError};
+use crate::store::StoreError;
 
 /// Guards the folder of bundles; held while one takes its place, and while some are removed.
 static FOLDER: Mutex<()> = Mutex::new(());
@@ -35,39 +34,63 @@ fn guard() -> MutexGuard<'static, ()> {
     FOLDER.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Gives a bundle that was written its place, and a note beside it.
-///
-/// # Errors
-/// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written.
-pub(super) fn keep(
-    engine: &Handle,
-    path: &Path,
-    exported: impl FnOnce(u64, Digest) -> Exported,
-) -> Result<Exported, ExportError> {
-    let dir = engine.dir().join("bundles");
-    let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
-    let bytes = fs::metadata(path).map_err(disk_error)?.len();
-    let file_sha256 = digest_of(path).map_err(disk_error)?;
-    let exported = exported(bytes, file_sha256);
-    let disk = engine.disk().as_ref();
-    let _guard = guard();
-    // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
-    if let Some(as_of) = exported.as_of
-        && exported.shows_values()
-        && erased_since(engine, &exported, as_of)?
-    {
-        return Err(ExportError::ErasedMeanwhile);
+/// A bundle that is written and not yet to be had. Gone when it is dropped.
+#[derive(Debug)]
+pub struct Ready {
+    exported: Exported,
+    path: PathBuf,
+    _scratch: ScratchFolder,
+}
+
+impl Ready {
+    /// The bundle in the file `path` of a scratch folder.
+    pub(super) fn new(
+        scratch: ScratchFolder,
+        path: PathBuf,
+        exported: impl FnOnce(u64, Digest) -> Exported,
+    ) -> Result<Self, ExportError> {
+        let disk_error = |error| ExportError::Disk(path.display().to_string(), error);
+        let bytes = fs::metadata(&path).map_err(disk_error)?.len();
+        let file_sha256 = digest_of(&path).map_err(disk_error)?;
+        Ok(Ready {
+            exported: exported(bytes, file_sha256),
+            path,
+            _scratch: scratch,
+        })
     }
-    let id = exported.id;
-    disk.rename(path, &bundle_path(engine.dir(), id))
-        .map_err(disk_error)?;
-    let note = to_canonical(&exported);
-    replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
-    if let Err(error) = make_room(engine, &exported) {
-        // The bundle is there and listed; the next one tries again.
-        tracing::warn!(%error, "an old export cannot be removed");
+
+    /// What it is.
+    pub fn exported(&self) -> &Exported {
+        &self.exported
     }
-    Ok(exported)
+
+    /// Gives it its place, and a note beside it: from now on it can be fetched. To be called when it is recorded. Blocks.
+    ///
+    /// # Errors
+    /// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written.
+    pub fn keep(self, engine: &Handle) -> Result<Exported, ExportError> {
+        let dir = engine.dir().join("bundles");
+        let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
+        let (disk, exported) = (engine.disk().as_ref(), self.exported);
+        let _guard = guard();
+        // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
+        if let Some(as_of) = exported.as_of
+            && exported.shows_values()
+            && erased_since(engine, &exported, as_of)?
+        {
+            return Err(ExportError::ErasedMeanwhile);
+        }
+        let id = exported.id;
+        disk.rename(&self.path, &bundle_path(engine.dir(), id))
+            .map_err(disk_error)?;
+        let note = to_canonical(&exported);
+        replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
+        if let Err(error) = make_room(engine, &exported) {
+            // The bundle is there and listed; the next one tries again.
+            tracing::warn!(%error, "an old export cannot be removed");
+        }
+        Ok(exported)
+    }
 }
 
 /// Lets bundles go until those kept are within their bounds, `newest` never: the oldest of its tenant first, then the oldest
@@ -228,25 +251,11 @@ fn was_erased(engine: &Handle, exported: &Exported) -> Result<bool, ExportError>
     };
     let unread = |error: crate::engine::SubmitError| StoreError::Failed(error.to_string());
     let snapshot = engine.read().map_err(unread)?;
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = Page {
-            after: after.as_deref(),
-            direction: Direction::Forward,
-            limit: limits::PAGE_ITEMS_MAX,
-        };
-        let rows = snapshot.rows(&exported.tenant, Kind::Erasure, page)?;
-        for (tail, row) in &rows {
-            let Row::Erasure(erasure) = row else { continue };
-            let with = <[u8; 8]>::try_from(tail.as_slice()).map(u64::from_be_bytes);
-            let with = with.map_err(|_| StoreError::Damaged("the key of an erasure".to_owned()))?;
-            if with < exported.size && erasure.seq.0 >= as_of {
-                return Ok(true);
-            }
-        }
-        match rows.last() {
-            Some((last, _)) => after = Some(last.clone()),
-            None => return Ok(false),
+    for erased in snapshot.erasures(&exported.tenant)? {
+        let (with, erasure) = erased?;
+        if with.0 < exported.size && erasure.seq.0 >= as_of {
+            return Ok(true);
         }
     }
+    Ok(false)
 }

@@ -102,7 +102,8 @@ impl Quarantine {
         Ok(found)
     }
 
-    /// Keeps a file. Gives what had to go for it; a file that is kept already changes nothing.
+    /// Keeps a file. Gives what has to go for it, the oldest, which the caller records and then discards; a file that is kept
+    /// already changes nothing.
     ///
     /// # Errors
     /// What the disk said; the file is then not kept.
@@ -132,7 +133,6 @@ impl Quarantine {
             return Ok(Vec::new());
         }
         self.sweep(&kept)?;
-        let gone = self.make_room(kept, note.bytes)?;
         let path = self.dir.join(note.sha256.to_string());
         let text = crate::domain::canonical::to_canonical(&note);
         let written = self.copy(source, &path).and_then(|()| {
@@ -144,7 +144,16 @@ impl Quarantine {
             let _ = self.sweep(&self.list()?);
             return Err(error);
         }
-        Ok(gone)
+        Ok(self.too_many(kept, note.bytes))
+    }
+
+    /// Whether something is kept under this digest.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn holds(&self, sha256: Digest) -> Result<bool, ImportError> {
+        let names = self.disk.list(&self.dir).map_err(|error| self.failed(error))?;
+        Ok(names.contains(&format!("{sha256}.json")))
     }
 
     /// Removes a file and its note. False when there is none.
@@ -153,10 +162,6 @@ impl Quarantine {
     /// What the disk said.
     pub fn discard(&self, sha256: Digest) -> Result<bool, ImportError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        self.remove_kept(sha256)
-    }
-
-    fn remove_kept(&self, sha256: Digest) -> Result<bool, ImportError> {
         // The note first: a file without one is not kept.
         match self.disk.remove(&self.note_path(sha256)) {
             Ok(()) => {}
@@ -188,8 +193,8 @@ impl Quarantine {
         })
     }
 
-    /// Lets the oldest go until there is room for one more of this size.
-    fn make_room(&self, kept: Vec<Quarantined>, bytes: u64) -> Result<Vec<Digest>, ImportError> {
+    /// The oldest, as far as there is no room for them beside one more of this size.
+    fn too_many(&self, kept: Vec<Quarantined>, bytes: u64) -> Vec<Digest> {
         let mut total: u64 = kept.iter().map(|note| note.bytes).sum();
         let mut count = kept.len();
         let mut gone = Vec::new();
@@ -197,13 +202,11 @@ impl Quarantine {
             if count < self.files_max && total.saturating_add(bytes) <= self.bytes_max {
                 break;
             }
-            tracing::warn!(sha256 = %oldest.sha256, "quarantine is full: the oldest bundle in it goes");
-            self.remove_kept(oldest.sha256)?;
             count -= 1;
             total -= oldest.bytes;
             gone.push(oldest.sha256);
         }
-        Ok(gone)
+        gone
     }
 
     /// Removes what a crash left without a note.
@@ -282,7 +285,13 @@ mod tests {
         let file = folder.join("file");
         let keep = move |quarantine: &Quarantine, at: i64, content: &[u8]| {
             fs::write(&file, content).unwrap();
-            quarantine.keep(&file, note(at, content)).unwrap()
+            let gone = quarantine.keep(&file, note(at, content)).unwrap();
+            for sha256 in &gone {
+                assert!(quarantine.holds(*sha256).unwrap());
+                assert!(quarantine.discard(*sha256).unwrap());
+                assert!(!quarantine.holds(*sha256).unwrap());
+            }
+            gone
         };
         (quarantine, keep)
     }

@@ -130,7 +130,7 @@ impl Content<'_> {
             if there.is_empty() {
                 return Ok(if line.is_empty() { Line::End } else { Line::Unended });
             }
-            let (taken, ended) = match there.iter().position(|byte| *byte == b'\n') {
+            let (taken, ended) = match memchr::memchr(b'\n', there) {
                 Some(at) => (at, true),
                 None => (there.len(), false),
             };

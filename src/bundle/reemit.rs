@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::export::{ExportError, Exported, With, create_private};
 use super::held::{check_stored, tar_path};
 use super::import::{import_row, opener};
-use super::kept::keep;
+use super::kept::Ready;
 use super::manifest::file_name;
 use super::members::Member;
 use super::replay::ScratchFolder;
@@ -47,7 +47,7 @@ pub struct StoredBundle {
 ///
 /// # Errors
 /// [`ExportError::NotStored`] when none fits, or several do; it names what there is.
-pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError> {
+pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Ready, ExportError> {
     if !wanted.with.is_empty() {
         return Err(ExportError::WithForeign);
     }
@@ -83,7 +83,7 @@ pub fn reemit(engine: &Handle, wanted: &Wanted) -> Result<Exported, ExportError>
     compress(&tar_path(engine.dir(), id), &path).map_err(disk_error)?;
     let redaction = redaction_of(&path)?;
     let root = engine.ledger(&wanted.tenant)?.root_at(bundle.to)?;
-    keep(engine, &path, |bytes, file_sha256| Exported {
+    Ready::new(scratch, path, |bytes, file_sha256| Exported {
         as_of: None,
         bytes,
         file_sha256: Some(file_sha256),

@@ -14,10 +14,7 @@ use crate::domain::event::{Event, EventBody};
 use crate::domain::state::{Kind, Row};
 use crate::domain::{Digest, Hasher, JobId, PackName, RunId, Seq, TenantName};
 use crate::engine::Folder;
-use crate::store::{Direction, Page, Snapshot, Store, StoreError};
-
-/// Rows read at a time.
-const PAGE_ROWS: usize = 1_000;
+use crate::store::{Snapshot, Store, StoreError};
 
 /// How the names of scratch folders begin.
 const SCRATCH: &str = "scratch-";
@@ -219,22 +216,10 @@ fn each_row<E: From<StoreError>>(
         // Nothing throttles yet; the file is there, and empty.
         StateFile::Throttles => return Ok(()),
     };
-    let mut after: Option<Vec<u8>> = None;
-    loop {
-        let page = Page {
-            after: after.as_deref(),
-            direction: Direction::Forward,
-            limit: PAGE_ROWS,
-        };
-        let rows = snapshot.rows(tenant, kind, page)?;
-        for (_, row) in &rows {
-            visit(row)?;
-        }
-        match rows.into_iter().next_back() {
-            Some((key, _)) => after = Some(key),
-            None => return Ok(()),
-        }
+    for row in snapshot.every_row(tenant, kind)? {
+        visit(&row?.1)?;
     }
+    Ok(())
 }
 
 impl From<StoreError> for String {

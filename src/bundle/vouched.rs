@@ -6,7 +6,7 @@
 use super::anchor::Anchor;
 use super::import::{ImportError, Keys, rows};
 use super::members::Member;
-use super::report::{Finding, Verdict};
+use super::report::{CheckName, Finding, Report, Verdict};
 use super::roots::{self, RootsError};
 use crate::domain::TenantName;
 use crate::domain::command::Command;
@@ -27,7 +27,24 @@ pub struct Resolved {
     /// The root of trust that must lead to them, with what is held of the enclave.
     pub anchor: Option<(Anchor, Trust)>,
     /// Why the keys given cannot be believed, where nobody vouched for any.
-    pub(super) stranger: Option<Finding>,
+    stranger: Option<Finding>,
+}
+
+impl Resolved {
+    /// Keys that were given for what names no origin.
+    pub fn given(keys: Option<Keys>) -> Self {
+        Resolved {
+            keys,
+            ..Resolved::default()
+        }
+    }
+
+    /// Adds to the report of a bundle that is sound otherwise why the keys given cannot be believed.
+    pub fn note_stranger(self, report: &mut Report) {
+        if let Some(finding) = self.stranger.filter(|_| report.ok) {
+            report.add(CheckName::Trust, finding);
+        }
+    }
 }
 
 /// What a bundle of an origin is judged by: a pinned root of trust before all else, and keys given only as far as it leads

@@ -241,8 +241,12 @@ fn later(bundle: &Path, files: &[PathBuf], outcome: &mut Outcome) -> Result<Opti
         return Ok(None);
     };
     let open = |file: &PathBuf| {
-        std::fs::File::open(file)
-            .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))
+        let cannot = |error| Failure::usage(format!("cannot read {}: {error}", file.display()));
+        let opened = std::fs::File::open(file).map_err(cannot)?;
+        if opened.metadata().map_err(cannot)?.is_dir() {
+            return Err(Failure::usage(format!("{} is a folder", file.display())));
+        }
+        Ok(opened)
     };
     let mut opened = files.iter().map(open).collect::<Result<Vec<_>, _>>()?;
     let named = files.iter().zip(&mut opened).map(|(file, content)| Later {

@@ -147,7 +147,8 @@ struct EnvelopeOut<'a> {
 pub struct Envelope<'a> {
     /// Who caused it.
     pub actor: Actor,
-    /// Ledger time.
+    /// Ledger time, in the one form that is written.
+    #[serde(deserialize_with = "Timestamp::deserialize_written")]
     pub at: Timestamp,
     /// Ties what belongs together.
     pub correlation_id: Option<String>,

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
+/// Length of the text.
+const WRITTEN_BYTES: usize = "0000-00-00T00:00:00.000Z".len();
+
 /// 0000-01-01T00:00:00.000Z and 9999-12-30T21:59:59.999Z, the last second that is a valid time in every zone.
 const MS_MIN: i64 = -62_167_219_200_000;
 const MS_MAX: i64 = 253_402_207_199_999;
@@ -67,17 +70,58 @@ impl Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Timestamp {
+    /// Reads a time in the one form that is written; others would be the same time, and other bytes.
+    ///
+    /// # Errors
+    /// What the deserializer said, and any other form.
+    pub fn deserialize_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
+        let other = || serde::de::Error::custom("at is not written with milliseconds and Z");
+        Timestamp::from_written(&text).ok_or_else(other)
+    }
+
+    /// Reads what [`Timestamp::written`] gives, and nothing else.
+    fn from_written(text: &str) -> Option<Self> {
+        let written: &[u8; WRITTEN_BYTES] = text.as_bytes().try_into().ok()?;
+        let number = |at: usize, length: usize| {
+            let digits = written[at..at + length].iter();
+            digits.fold(0_i64, |number, byte| {
+                number * 10 + i64::from(byte.wrapping_sub(b'0'))
+            })
+        };
+        let days = days_from_civil(number(0, 4), number(5, 2), number(8, 2));
+        let seconds = (number(11, 2) * 60 + number(14, 2)) * 60 + number(17, 2);
+        let time = Timestamp::from_ms(days * 86_400_000 + seconds * 1_000 + number(20, 3));
+        // Whatever else stands there gives a time that is written otherwise.
+        (time.written() == *written).then_some(time)
+    }
+
+    /// The text, all of it ASCII.
+    fn written(self) -> [u8; WRITTEN_BYTES] {
         let (days, ms) = (self.0.div_euclid(86_400_000), self.0.rem_euclid(86_400_000));
         let (year, month, day) = civil(days);
-        let (hour, minute) = (ms / 3_600_000, ms / 60_000 % 60);
-        write!(
-            f,
-            "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{:02}.{:03}Z",
-            ms / 1_000 % 60,
-            ms % 1_000
-        )
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |at: usize, length: usize, mut number: i64| {
+            for place in text[at..at + length].iter_mut().rev() {
+                *place = b'0' + (number % 10) as u8;
+                number /= 10;
+            }
+        };
+        put(0, 4, year);
+        put(5, 2, month);
+        put(8, 2, day);
+        put(11, 2, ms / 3_600_000);
+        put(14, 2, ms / 60_000 % 60);
+        put(17, 2, ms / 1_000 % 60);
+        put(20, 3, ms % 1_000);
+        text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.written()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -104,7 +148,8 @@ fn is_rfc_3339(text: &str) -> bool {
 }
 
 /// Proleptic Gregorian date of a day count since the epoch (Hinnant, "chrono-compatible low-level date algorithms").
-/// Written out because each event formats a time on the writer's hot path; `jiff` is the oracle in tests.
+/// Written out, as are reading and writing, because each event has times on the writer's hot path and each replay reads them;
+/// `jiff` is the oracle in tests.
 fn civil(days: i64) -> (i64, i64, i64) {
     let z = days + 719_468;
     let era = z.div_euclid(146_097);
@@ -115,6 +160,17 @@ fn civil(days: i64) -> (i64, i64, i64) {
     let day = day_of_year - (153 * shifted + 2) / 5 + 1;
     let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
     (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+/// Days since the epoch of a date of that calendar (the same source); of no date, some number or other.
+fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
+    let year = year - i64::from(month <= 2);
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let shifted = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * shifted + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
 }
 
 impl fmt::Debug for Timestamp {
@@ -133,6 +189,9 @@ impl FromStr for Timestamp {
 
     /// Reads any RFC 3339 time with an offset; what is finer than a millisecond is cut off.
     fn from_str(text: &str) -> Result<Self, TimeError> {
+        if let Some(time) = Timestamp::from_written(text) {
+            return Ok(time);
+        }
         let parsed: jiff::Timestamp = text.parse().map_err(|_| TimeError)?;
         let ms = parsed.as_millisecond();
         if (MS_MIN..=MS_MAX).contains(&ms) {
@@ -147,7 +206,8 @@ impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         // In binary forms (rows of jobs): as milliseconds.
         if serializer.is_human_readable() {
-            serializer.collect_str(self)
+            let text = self.written();
+            serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
         } else {
             serializer.serialize_i64(self.0)
         }
@@ -178,6 +238,8 @@ mod tests {
                 format!("{expected:.3}"),
                 "{ms}"
             );
+            let text = format!("{expected:.3}");
+            assert_eq!(Timestamp::from_written(&text), Some(Timestamp(ms)), "{text}");
         }
     }
 
@@ -205,6 +267,24 @@ mod tests {
         ] {
             let found = Timestamp::from_http_date(text).ok();
             assert_eq!(found.map(Timestamp::as_ms), ms, "{text}");
+        }
+        for other in [
+            "1970-01-01t00:00:01.123Z",
+            "1970-01-01T00:00:01.123z",
+            "1970-01-01 00:00:01.123Z",
+            "1970-01-01T00:00:60.123Z",
+            "1970-01-01T24:00:01.123Z",
+            "1970-02-29T00:00:01.123Z",
+            "1970-00-01T00:00:01.123Z",
+            "1970-13-01T00:00:01.123Z",
+            "1970-01-0/T00:00:01.123Z",
+            "1970-01-01T00:00:01,123Z",
+            "1970-01-01T00:00:01.12Z",
+            "1970-01-01T00:00:01.1230Z",
+            "9999-12-31T00:00:00.000Z",
+            "",
+        ] {
+            assert_eq!(Timestamp::from_written(other), None, "{other}");
         }
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert!("2026-01-31T12:00:00".parse::<Timestamp>().is_err());

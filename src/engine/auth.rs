@@ -4,13 +4,10 @@ use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 
 use crate::domain::event::{Event, EventBody};
-use crate::domain::state::Kind;
+use crate::domain::state::{Kind, Row};
 use crate::domain::token::Token;
 use crate::domain::{Digest, TenantName, Timestamp, TokenId};
-use crate::store::{Direction, Page, Snapshot, StoreError};
-
-/// Tokens read from the projection at a time while rebuilding.
-const REBUILD_PAGE_ITEMS: usize = 1_000;
+use crate::store::{Snapshot, StoreError};
 
 /// All tokens, revoked ones included.
 #[derive(Debug, Default)]
@@ -78,22 +75,12 @@ impl Auth {
     }
 
     pub(super) fn rebuild(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = Page {
-                after: after.as_deref(),
-                direction: Direction::Forward,
-                limit: REBUILD_PAGE_ITEMS,
-            };
-            let rows = snapshot.rows(&TenantName::system(), Kind::Token, page)?;
-            let Some((last, _)) = rows.last() else {
-                return Ok(());
-            };
-            after = Some(last.clone());
-            for token in rows.iter().filter_map(|(_, row)| row.as_token()) {
-                self.insert(token.clone());
+        for row in snapshot.every_row(&TenantName::system(), Kind::Token)? {
+            if let Row::Token(token) = row?.1 {
+                self.insert(token);
             }
         }
+        Ok(())
     }
 
     fn insert(&self, token: Token) {

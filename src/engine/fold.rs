@@ -9,7 +9,7 @@ use crate::domain::event::{Event, EventError};
 use crate::domain::state::{Changes, Layered};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, TenantLedger};
-use crate::store::{Commit, Filing, Head, Store, StoreError};
+use crate::store::{Commit, Filing, Head, Snapshot, Store, StoreError};
 
 /// Events folded in one batch of the projection.
 const CHUNK_EVENTS: u64 = 2_048;
@@ -122,7 +122,7 @@ fn fold_chunk(
             return Err(error);
         }
     }
-    fold.write(store, tenant, to)
+    fold.write(store, tenant, to, true)
 }
 
 /// Folds events that come from elsewhere than a ledger held here, a bundle for instance, into a projection.
@@ -132,8 +132,10 @@ pub struct Folder {
     tenant: TenantName,
     chunk: Chunk,
     graphs: Graphs,
+    /// The projection below the chunk; the same until that is written.
+    below: Option<Snapshot>,
     next: u64,
-    /// Whether events are found by what they name; the state itself needs it not.
+    /// Whether rows and events are filed in the secondary orders; the state itself needs it not.
     is_filed: bool,
 }
 
@@ -149,12 +151,13 @@ impl Folder {
             tenant,
             chunk: Chunk::default(),
             graphs: Graphs::default(),
+            below: None,
             next,
             is_filed: true,
         })
     }
 
-    /// The same for a projection that is asked for its rows alone, never for the events of a job or run.
+    /// The same for a projection that is asked for its rows alone, never for the jobs of a state or the events of a run.
     ///
     /// # Errors
     /// When the projection cannot be read.
@@ -170,15 +173,8 @@ impl Folder {
     /// # Errors
     /// [`FoldError`]; what was folded before stays.
     pub fn event(&mut self, seq: Seq, bytes: &[u8]) -> Result<Event, FoldError> {
-        let snapshot = self.store.read()?;
-        let view = WithGraphs {
-            tenant: &self.tenant,
-            graphs: &self.graphs,
-            below: &snapshot.view(&self.tenant),
-        };
-        let event = self.chunk.take(&self.tenant, &view, seq, bytes)?;
-        drop(snapshot);
-        self.taken(seq)?;
+        let event = parse(&self.tenant, seq, bytes)?;
+        self.apply(seq, &event)?;
         Ok(event)
     }
 
@@ -187,18 +183,21 @@ impl Folder {
     /// # Errors
     /// [`FoldError`]; what was folded before stays.
     pub fn parsed(&mut self, event: Event) -> Result<(), FoldError> {
-        let snapshot = self.store.read()?;
+        self.apply(event.seq, &event)
+    }
+
+    fn apply(&mut self, seq: Seq, event: &Event) -> Result<(), FoldError> {
+        let below = match self.below.take() {
+            Some(below) => below,
+            None => self.store.read()?,
+        };
         let view = WithGraphs {
             tenant: &self.tenant,
             graphs: &self.graphs,
-            below: &snapshot.view(&self.tenant),
+            below: &below.view(&self.tenant),
         };
-        self.chunk.apply(&self.tenant, &view, &event)?;
-        drop(snapshot);
-        self.taken(event.seq)
-    }
-
-    fn taken(&mut self, seq: Seq) -> Result<(), FoldError> {
+        self.chunk.apply(&self.tenant, &view, event)?;
+        self.below = Some(below);
         self.next = seq.0 + 1;
         if self.chunk.filings.len() as u64 >= CHUNK_EVENTS {
             self.flush()?;
@@ -211,12 +210,18 @@ impl Folder {
     /// # Errors
     /// What the projection said.
     pub fn flush(&mut self) -> Result<(), FoldError> {
-        let mut chunk = std::mem::take(&mut self.chunk);
-        if !self.is_filed {
-            chunk.filings.clear();
-        }
-        chunk.write(&self.store, &self.tenant, self.next)
+        let chunk = std::mem::take(&mut self.chunk);
+        self.below = None;
+        chunk.write(&self.store, &self.tenant, self.next, self.is_filed)
     }
+}
+
+fn parse(tenant: &TenantName, seq: Seq, bytes: &[u8]) -> Result<Event, FoldError> {
+    Event::from_bytes(bytes).map_err(|source| FoldError::Event {
+        tenant: tenant.clone(),
+        seq,
+        source,
+    })
 }
 
 #[derive(Debug, Default)]
@@ -234,11 +239,7 @@ impl Chunk {
         seq: Seq,
         bytes: &[u8],
     ) -> Result<Event, FoldError> {
-        let event = Event::from_bytes(bytes).map_err(|source| FoldError::Event {
-            tenant: tenant.clone(),
-            seq,
-            source,
-        })?;
+        let event = parse(tenant, seq, bytes)?;
         self.apply(tenant, below, &event)?;
         Ok(event)
     }
@@ -274,10 +275,14 @@ impl Chunk {
         Ok(())
     }
 
-    fn write(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
+    fn write(&self, store: &Store, tenant: &TenantName, size: u64, is_filed: bool) -> Result<(), FoldError> {
         let mut batch = store.begin()?;
-        batch.write(tenant, self.changes.iter())?;
-        batch.index_events(tenant, self.filings.iter().copied())?;
+        if is_filed {
+            batch.write(tenant, self.changes.iter())?;
+            batch.index_events(tenant, self.filings.iter().copied())?;
+        } else {
+            batch.write_rows(tenant, self.changes.iter())?;
+        }
         if let Some(at) = self.at {
             batch.set_head(tenant, Head { size, at })?;
         }

@@ -17,12 +17,10 @@ use crate::clock::Clock;
 use crate::disclosures::{Disclosures, DisclosuresError};
 use crate::disk::Disk;
 use crate::domain::job::Job;
-use crate::domain::state::Kind;
 use crate::domain::{JobId, Seq, TenantName, Timestamp, leaf_hash};
 use crate::journal::{self, Floor, Journal, OpenError, Options, Position, ReadError};
 use crate::ledger::{LedgerError, Ledgers};
-use crate::limits;
-use crate::store::{Commit, Direction, Page, Store, StoreError};
+use crate::store::{Commit, Store, StoreError};
 use crate::trust::KeyFolder;
 
 /// The worker name under which the built-in runner claims.
@@ -296,21 +294,8 @@ fn erase_again(shared: &Shared) -> Result<(), StartError> {
     let unread = |error: SubmitError| StoreError::Failed(error.to_string());
     let snapshot = shared.store().map_err(unread)?.read()?;
     for tenant in shared.disclosures.tenants()? {
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = Page {
-                after: after.as_deref(),
-                direction: Direction::Forward,
-                limit: limits::PAGE_ITEMS_MAX,
-            };
-            let rows = snapshot.rows(&tenant, Kind::Erasure, page)?;
-            let Some((last, _)) = rows.last() else { break };
-            after = Some(last.clone());
-            for (tail, _) in &rows {
-                let with = <[u8; 8]>::try_from(tail.as_slice()).map(u64::from_be_bytes);
-                let with = with.map_err(|_| StoreError::Damaged("the key of an erasure".to_owned()))?;
-                shared.disclosures.erase(&tenant, Seq(with))?;
-            }
+        for erased in snapshot.erasures(&tenant)? {
+            shared.disclosures.erase(&tenant, erased?.0)?;
         }
     }
     Ok(())

@@ -24,8 +24,7 @@ use crate::domain::state::Kind;
 use crate::domain::{JobId, TenantName, Timestamp};
 use crate::journal::{Position, SegmentId};
 use crate::ledger::{LedgerError, Ledgers, Origin};
-use crate::limits;
-use crate::store::{Commit, Direction, Page, Snapshot, Store, StoreError};
+use crate::store::{Commit, Snapshot, Store, StoreError};
 use crate::trust::KeyFolder;
 
 /// Counters of the writer, read by metrics at any time.
@@ -307,15 +306,11 @@ impl Shared {
     }
 
     fn take_up_workers(&self, snapshot: &Snapshot, tenant: &TenantName) -> Result<(), StoreError> {
-        let page = Page {
-            after: None,
-            direction: Direction::Forward,
-            limit: limits::WORKERS_MAX,
-        };
-        let rows = snapshot.rows(tenant, Kind::Worker, page)?;
         let mut workers = self.workers.lock();
-        for worker in rows.iter().filter_map(|(_, row)| row.as_worker()) {
-            workers.insert(tenant, worker);
+        for row in snapshot.every_row(tenant, Kind::Worker)? {
+            if let Some(worker) = row?.1.as_worker() {
+                workers.insert(tenant, worker);
+            }
         }
         Ok(())
     }

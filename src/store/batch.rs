@@ -47,6 +47,27 @@ impl std::fmt::Debug for Batch {
 }
 
 impl Batch {
+    /// Writes what changed of a tenant, and leaves the secondary orders empty: for who only reads rows by their keys.
+    ///
+    /// # Errors
+    /// What redb said; drop the batch then.
+    pub fn write_rows<'c>(
+        &mut self,
+        tenant: &TenantName,
+        changes: impl IntoIterator<Item = (&'c Key, Option<&'c Arc<Row>>)>,
+    ) -> Result<(), StoreError> {
+        let mut tables = Tables::write(&self.transaction)?;
+        for (key, row) in changes {
+            let stored_key = row_key(tenant, key);
+            let rows = tables.of_mut(&stored_key);
+            match row {
+                Some(row) => rows.insert(stored_key.as_slice(), seal_row(&stored_key, row)?.as_slice())?,
+                None => rows.remove(stored_key.as_slice())?,
+            };
+        }
+        Ok(())
+    }
+
     /// Writes what changed of a tenant, and keeps the secondary orders.
     ///
     /// # Errors

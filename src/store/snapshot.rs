@@ -17,7 +17,7 @@ use super::{Head, POSITION, StoreError, head_key, open_u64};
 use crate::domain::dead_letter::Fingerprint;
 use crate::domain::job::JobStatus;
 use crate::domain::run::RunStatus;
-use crate::domain::state::{Key, Kind, Row, Unavailable, View};
+use crate::domain::state::{Erasure, Key, Kind, Row, Unavailable, View};
 use crate::domain::{JobId, RunId, Seq, TenantName, Timestamp};
 
 /// A consistent view of everything, as of one batch.
@@ -109,6 +109,45 @@ impl Snapshot {
             Ok(())
         })?;
         Ok(found)
+    }
+
+    /// Every row of one kind with the tail of its key, in the order of their keys, one at a time.
+    ///
+    /// # Errors
+    /// When the first cannot be read, and in place of each that cannot.
+    pub fn every_row(
+        &self,
+        tenant: &TenantName,
+        kind: Kind,
+    ) -> Result<impl Iterator<Item = Result<(Vec<u8>, Row), StoreError>> + use<>, StoreError> {
+        let start = prefix(tenant, kind as u8);
+        let mut end = start.clone();
+        increment(&mut end);
+        let range = start.as_slice()..end.as_slice();
+        let entries = self.tables.of(&start).range::<&[u8]>(range)?;
+        Ok(entries.map(move |entry| {
+            let (key, value) = entry?;
+            let key = key.value();
+            Ok((key[start.len()..].to_vec(), open_row(kind, key, value.value())?))
+        }))
+    }
+
+    /// What was erased, by the event that it was kept with.
+    ///
+    /// # Errors
+    /// As for [`Snapshot::every_row`].
+    pub fn erasures(
+        &self,
+        tenant: &TenantName,
+    ) -> Result<impl Iterator<Item = Result<(Seq, Erasure), StoreError>> + use<>, StoreError> {
+        let rows = self.every_row(tenant, Kind::Erasure)?;
+        Ok(rows.map(|row| match row? {
+            (tail, Row::Erasure(erasure)) => match <[u8; 8]>::try_from(tail.as_slice()) {
+                Ok(with) => Ok((Seq(u64::from_be_bytes(with)), erasure)),
+                Err(_) => Err(StoreError::Damaged("the key of an erasure".to_owned())),
+            },
+            _ => Err(StoreError::Damaged("the row of an erasure".to_owned())),
+        }))
     }
 
     /// Jobs in one state, by creation.

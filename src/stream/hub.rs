@@ -217,7 +217,8 @@ impl Published {
                 (self.encoder.forms.frames)(head, &self.part_of(index), &mut bytes);
             }
         }
-        let bytes = Bytes::from(bytes);
+        // The slowest reader keeps it: no more than it needs.
+        let bytes = Bytes::from(bytes.into_boxed_slice());
         known.push(RoomFrames {
             tenant: tenant.clone(),
             head: head.clone(),
@@ -370,9 +371,30 @@ impl Pump {
         if batch.iter().any(|event| event.type_name == "token.revoked") {
             self.revocations.send_modify(|count| *count += 1);
         }
-        let published = || Published::new(batch.clone(), self.encoder.clone());
-        self.channels.hand_out(&batch, published);
+        for batch in pieces(batch) {
+            let published = || Published::new(batch.clone(), self.encoder.clone());
+            self.channels.hand_out(&batch, published);
+        }
     }
+}
+
+/// A batch in pieces that a reader may hold for long.
+fn pieces(batch: CommittedBatch) -> Vec<CommittedBatch> {
+    let total: usize = batch.iter().map(|event| event.bytes.len()).sum();
+    if total <= limits::STREAM_BATCH_BYTES_MAX {
+        return vec![batch];
+    }
+    let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
+    for event in batch.iter() {
+        if bytes >= limits::STREAM_BATCH_BYTES_MAX {
+            pieces.push(Arc::new(std::mem::take(&mut piece)));
+            bytes = 0;
+        }
+        bytes += event.bytes.len();
+        piece.push(event.clone());
+    }
+    pieces.push(Arc::new(piece));
+    pieces
 }
 
 #[cfg(test)]
@@ -444,6 +466,30 @@ pub(super) mod tests {
             published.wire_of(Data::CloudEvent, 2),
         );
         assert_eq!(one.as_ptr(), other.as_ptr(), "shared");
+    }
+
+    #[test]
+    fn a_large_batch_is_handed_out_in_pieces_that_a_slow_reader_may_hold() {
+        let event = |seq, bytes: usize| Committed {
+            bytes: Bytes::from(vec![b'x'; bytes]),
+            ..committed(seq, "")
+        };
+        let most = limits::STREAM_BATCH_BYTES_MAX;
+        let small: CommittedBatch = Arc::new(vec![event(0, 10), event(1, most - 10)]);
+        let pieces_of = |batch: &CommittedBatch| {
+            let seqs = |piece: &CommittedBatch| piece.iter().map(|event| event.seq.0).collect();
+            pieces(batch.clone()).iter().map(seqs).collect::<Vec<Vec<u64>>>()
+        };
+        assert_eq!(pieces_of(&small), [[0, 1]]);
+        let large = vec![
+            event(0, 10),
+            event(1, most),
+            event(2, most / 2),
+            event(3, most / 2),
+            event(4, 1),
+        ];
+        assert_eq!(pieces_of(&Arc::new(large)), [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!(pieces_of(&Arc::default()), [Vec::<u64>::new()]);
     }
 
     #[test]

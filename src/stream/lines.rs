@@ -19,7 +19,7 @@ pub struct Lines {
     highest: watch::Receiver<u64>,
 }
 
-/// Some lines, in order, and positions before a line that no file holds any more: (first, last, where).
+/// Some lines, in order, and positions before, between or behind them that no file holds any more: (first, last).
 #[derive(Debug, Clone, Default)]
 pub struct LineBatch {
     /// The lines.
@@ -106,6 +106,10 @@ impl Lines {
                     batch.gaps.push((expected, line.pos - 1));
                 }
                 expected = line.pos + 1;
+            }
+            // What was read to has no line behind the last one: a crash took them.
+            if expected <= page.read_to {
+                batch.gaps.push((expected, page.read_to));
             }
         }
         batch.lines = page.lines;

@@ -32,7 +32,6 @@ use crate::egress::Outlet;
 use crate::engine::{CommandError, Handle, Receipt, SubmitError};
 use crate::limits;
 use crate::secrets::SecretError;
-use crate::store::{Direction, Page};
 use crate::stream::Hub;
 
 type Id = (TenantName, WebhookName);
@@ -120,13 +119,8 @@ impl Webhooks {
             if tenant.is_foreign() {
                 continue;
             }
-            let page = Page {
-                after: None,
-                direction: Direction::Forward,
-                limit: limits::WEBHOOKS_MAX,
-            };
-            for (_, row) in snapshot.rows(&tenant, Kind::Webhook, page)? {
-                if let Some(webhook) = row.as_webhook() {
+            for row in snapshot.every_row(&tenant, Kind::Webhook)? {
+                if let Some(webhook) = row?.1.as_webhook() {
                     let entry = Entry {
                         shared: Arc::new(Mutex::new(cursors.load(&tenant, webhook))),
                         webhook: webhook.clone(),

@@ -879,6 +879,32 @@ fn what_is_not_recorded_leaves_no_file() {
 }
 
 #[test]
+fn where_orders_take_all_room_another_is_refused_and_what_is_held_and_cancellations_are_not() {
+    let pair = pair();
+    let (id, file) = pair.slow();
+    pair.import(&file).expect(201);
+    // As if so many had come; the bytes are not really there.
+    for at in [&pair.hub, &pair.plant] {
+        let full = std::fs::File::create(at.folder().join("orders/much")).unwrap();
+        full.set_len(fastness::limits::ORDERS_BYTES_MAX).unwrap();
+    }
+    let body = pair.body(&[QUICK], &json!([{"pack": "quick"}])).to_string();
+    let refused = pair.hub.post("/api/v1/work-orders", body);
+    assert_eq!(refused.problem(507), "storage_full");
+    assert_eq!(letters(&pair.hub), 2);
+    assert_eq!(pair.import(&file).expect(200)["already"], true);
+    pair.hub
+        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
+        .expect(200);
+    let stop = pair
+        .hub
+        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
+        .body;
+    pair.import(&stop).expect(201);
+    assert_eq!(pair.at_plant(&id)["state"], "cancelled");
+}
+
+#[test]
 fn what_a_crash_left_of_orders_is_gone_after_the_start() {
     use fastness::bundle::order::letters::{letter_path, sweep};
     let mut pair = pair();

@@ -54,7 +54,7 @@ fn digest(stream: &StreamSummary) -> OutputDigest {
 }
 
 /// Leases the next step, as the built-in runner does: nobody else may.
-fn take_step(appliance: &TestAppliance) -> Option<Job> {
+pub fn take_step(appliance: &TestAppliance) -> Option<Job> {
     let tenant: TenantName = "default".parse().unwrap();
     let claim = Claim {
         worker: "runner".to_owned(),

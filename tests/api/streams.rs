@@ -10,8 +10,9 @@ use fastness::domain::{TenantName, canonical};
 use serde_json::{Value, json};
 
 use super::jobs::{claim, complete};
-use super::packs::{done, finished_pack_run, run_step, start_run};
+use super::packs::{done, finished_pack_run, run_step, start_run, take_step};
 use crate::support::appliance::{Ask, EventStream, Message, TestAppliance};
+use crate::support::program::until;
 use crate::support::random::Random;
 
 pub fn submit_many(appliance: &TestAppliance, tenant: &str, count: usize) {
@@ -321,6 +322,89 @@ fn a_pack_runs_lines_come_before_the_end_of_their_attempt() {
 }
 
 #[test]
+fn a_heartbeat_amid_lines_tells_of_no_event_that_was_not_sent() {
+    let mut appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let text = "x".repeat(400);
+    run_step(&appliance, &vec![text.as_str(); 2_500], done());
+    run_step(&appliance, &["two"], done());
+    run_step(&appliance, &["three"], done());
+    appliance.receive_bytes_max = Some(8_192);
+    let mut stream = appliance.follow(&format!(
+        "/api/v1/stream/pack-runs/{id}?after=-1&heartbeatMs=1000"
+    ));
+    let (mut told, mut beats, mut read) = (-1, 0, 0);
+    while let Some(message) = stream.next_event() {
+        read += 1;
+        if read % 100 == 0 {
+            // A reader that lets the server wait, again and again.
+            std::thread::sleep(Duration::from_millis(120));
+        }
+        let name = message.event.as_str();
+        if !matches!(name, "step.output" | "heartbeat" | "gap" | "end") {
+            let seq = message.json()["seq"].as_i64().unwrap();
+            assert!(seq > told, "{name} {seq} after {told} was told as sent");
+        }
+        if let Some(id) = &message.id {
+            let (at, _) = id.split_once('.').unwrap();
+            told = at.parse().unwrap();
+        }
+        beats += usize::from(name == "heartbeat");
+    }
+    assert!(beats > 0, "nothing beat in between");
+}
+
+#[test]
+fn lines_that_a_crash_took_are_told_as_lost_to_who_had_read_up_to_them() {
+    use fastness::output::{AttemptAsk, AttemptKey, RunScope, Stream};
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    let job = take_step(&appliance).unwrap();
+    let at = fastness::domain::Timestamp::from_ms(appliance.engine.clock().wall_ms());
+    let key = AttemptKey {
+        scope: RunScope {
+            tenant: "default".parse().unwrap(),
+            run: job.run.unwrap(),
+        },
+        job: job.id,
+        attempt: job.attempt,
+    };
+    let ask = AttemptAsk {
+        key,
+        step: job.name.clone(),
+        bytes_max: 1 << 20,
+    };
+    let mut log = appliance.output.attempt(&ask, at).unwrap();
+    log.append(Stream::Stdout, b"one\ntwo\nthree\n", at).unwrap();
+    drop(log);
+    // Not ended: as if the power had gone.
+    let appliance = appliance.restart();
+    for (after, lines) in [("-1.-1", 3), ("-1.1", 2), ("-1.3", 0)] {
+        let path = format!("/api/v1/stream/pack-runs/{id}?after={after}&heartbeatMs=1000");
+        let mut stream = appliance.follow(&path);
+        let mut read = 0;
+        let gap = loop {
+            let message = stream.next_event().unwrap();
+            match message.event.as_str() {
+                "step.output" => read += 1,
+                "gap" => break message,
+                "heartbeat" => panic!("nothing is told as lost after {after}"),
+                _ => {}
+            }
+        };
+        assert_eq!(read, lines, "{after}");
+        let told = gap.json();
+        assert_eq!(
+            (&told["of"], &told["from"]),
+            (&json!("lines"), &json!(4)),
+            "{told}"
+        );
+        let to = told["to"].as_u64().unwrap();
+        assert!(to > 4 && gap.id.unwrap().ends_with(&format!(".{to}")));
+    }
+}
+
+#[test]
 fn a_log_that_is_not_followed_takes_the_heartbeat_all_the_same() {
     let appliance = TestAppliance::start();
     let id = finished_pack_run(&appliance);
@@ -497,6 +581,34 @@ fn streams_end_within_a_second_of_their_tokens_revocation() {
         "{:?}",
         revoked.elapsed()
     );
+}
+
+#[test]
+fn a_reader_that_leaves_much_lying_is_cut_off_when_its_token_is_revoked() {
+    let appliance = TestAppliance::start();
+    let (secret, id) = appliance.token_until("gone", &[Scope::Read], &["default"], None);
+    let items = vec![json!({"type": "a", "payload": {"text": "x".repeat(2_000)}}); 1_000];
+    appliance
+        .post("/api/v1/jobs/batch", json!({ "items": items }).to_string())
+        .expect(200);
+    let held = || {
+        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
+        !metrics.contains("\nfastness_stream_subscribers 0\n")
+    };
+    let mut narrow = appliance.connect_narrow(4_096);
+    let asked = Ask::get("/api/v1/stream?after=-1").token(&secret);
+    std::io::Write::write_all(&mut narrow, &asked.bytes(appliance.address)).unwrap();
+    until("the stream is open", held);
+    // It reads a little and then no more: the rest lies in the sockets and before them.
+    let mut some = [0; 1_000];
+    std::io::Read::read_exact(&mut narrow, &mut some).unwrap();
+    std::thread::sleep(Duration::from_millis(300));
+    let path = format!("/api/v1/tokens/{id}");
+    let revoke = Ask::new("DELETE", &path, b"").token(&appliance.admin);
+    let began = Instant::now();
+    assert_eq!(appliance.send(&revoke).status, 204);
+    until("the reader is let go", || !held());
+    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
 }
 
 #[test]

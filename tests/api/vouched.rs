@@ -217,6 +217,38 @@ fn a_bundle_that_waits_is_judged_again_and_its_roots_are_taken_in() {
     }
 }
 
+#[test]
+fn what_nobody_approved_moves_no_trust() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::asking(1));
+    submit(&source, 3);
+    let first = root(&source, 1, &[]);
+    accept_own(&source, &[&first]);
+    pin_root(&target, &source, &first);
+    let (exported, file) = export(&source, &json!({}));
+    import(&target, &target.admin, &source, &file).expect(202);
+    let ada = target.token("ada", &[Scope::Approve, Scope::Import], &["default"]);
+    approve(&target, &ada, exported["id"].as_str().unwrap()).expect(200);
+    let version = || target.get("/api/v1/trust").expect(200)["foreign"][0]["version"].clone();
+    assert_eq!(version(), 1);
+    // The same events once more, now with a newer root: they change nothing, and so does the root.
+    rotate(&source, "log");
+    let second = root(&source, 2, &[]);
+    accept_own(&source, &[&second]);
+    let (_, contained) = export(&source, &json!({"to": exported["size"].as_u64().unwrap() - 1}));
+    let answer = import(&target, &ada, &source, &contained).expect(200);
+    assert_eq!(answer["contained"], true, "{answer}");
+    assert_eq!(version(), 1);
+    // Nor does an approval that does not count.
+    submit(&source, 1);
+    let (next, file) = export(&source, &json!({"from": exported["size"]}));
+    import(&target, &ada, &source, &file).expect(202);
+    let id = next["id"].as_str().unwrap();
+    assert_eq!(approve(&target, &ada, id).problem(409), "self_approval");
+    assert_eq!(version(), 1);
+    approve(&target, &target.admin, id).expect(200);
+    assert_eq!(version(), 2);
+}
+
 /// An order that `hub` issues for an enclave, and its id.
 fn order(hub: &TestAppliance, plant: &TestAppliance) -> (String, Vec<u8>) {
     let body = json!({"for": [enclave(plant)], "packs": [{"source": PACK}], "runs": [{"pack": "quick"}]});
@@ -562,10 +594,11 @@ fn the_export_key_of_an_enclave_that_is_known_counts_for_all_of_its_ledgers() {
     let target = TestAppliance::start();
     let carrier = target.token("carrier", &[Scope::Import], &["default"]);
     import(&target, &carrier, &source, &first).expect(201);
-    let bring = |file: &[u8], export: PublicKey| {
+    let send = |to: &str, token: &str, file: &[u8], export: PublicKey| {
         let log = source.engine.keys().log().public();
-        let asked = Ask::new("POST", "/api/v1/bundles/import", file)
-            .token(&carrier)
+        let path = format!("/api/v1/bundles/{to}");
+        let asked = Ask::new("POST", &path, file)
+            .token(token)
             .header("x-fastness-log-key", &STANDARD.encode(log.to_pem().unwrap()))
             .header(
                 "x-fastness-export-key",
@@ -573,10 +606,22 @@ fn the_export_key_of_an_enclave_that_is_known_counts_for_all_of_its_ledgers() {
             );
         target.send(&asked)
     };
+    let bring = |file: &[u8], export: PublicKey| send("import", &carrier, file, export);
     let detail = refused_with(&bring(&forged, stranger.public()), 12);
     assert!(detail.contains("export_key_of_enclave_differs"), "{detail}");
-    assert_eq!(noted(&target, "trust.pinned").len(), 1);
+    // Who only asks is told the same.
+    let told = send("verify", &target.admin, &forged, stranger.public()).expect(200);
+    assert_eq!(told["exitCode"], 12, "{told}");
+    assert!(
+        told.to_string().contains("export_key_of_enclave_differs"),
+        "{told}"
+    );
     let of_enclave = source.engine.keys().export().public();
+    assert_eq!(
+        send("verify", &target.admin, &good, of_enclave).expect(200)["exitCode"],
+        0
+    );
+    assert_eq!(noted(&target, "trust.pinned").len(), 1);
     bring(&good, of_enclave).expect(201);
     assert_eq!(noted(&target, "trust.pinned").len(), 2);
     // And of a ledger whose keys are pinned no other export key is taken, by whomever it comes.

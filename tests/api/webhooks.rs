@@ -203,6 +203,77 @@ fn what_stands_otherwise_than_if_match_says_is_not_changed() {
 }
 
 #[test]
+fn a_pause_that_was_meant_for_another_webhook_of_the_name_leaves_its_cursor() {
+    use fastness::domain::Seq;
+    use fastness::domain::command::{ChangeWebhook, Command, WebhookChange};
+    let appliance = TestAppliance::start();
+    let settings = json!({"url": "http://127.0.0.1:9/x", "types": ["nothing"], "after": -1});
+    put(&appliance, "board", &settings).expect(201);
+    assert_eq!(delete(&appliance, "board").status, 204);
+    let seq = put(&appliance, "board", &settings).expect(201)["seq"]
+        .as_u64()
+        .unwrap();
+    let pause = |opened, next| {
+        let change = ChangeWebhook {
+            expected: None,
+            name: "board".parse().unwrap(),
+            change: WebhookChange::Pause {
+                next: Seq(next),
+                opened: Seq(opened),
+                reason: "late".to_owned(),
+            },
+        };
+        let tenant = "default".parse().unwrap();
+        let actor = fastness::domain::event::Actor::system("test");
+        let command = Command::ChangeWebhook(Box::new(change));
+        let told = appliance.engine.submit(&tenant, &actor, command);
+        appliance.runtime.block_on(told).unwrap();
+        recorded(&appliance).last().unwrap().1["next"].clone()
+    };
+    assert_eq!(pause(seq - 1, seq), 0, "it has sent nothing yet");
+    act(&appliance, "board", "resume", &json!({})).expect(200);
+    assert_eq!(pause(seq, 1), 1);
+}
+
+#[test]
+fn of_changes_to_one_state_at_the_same_time_one_is_made() {
+    const ASKING: usize = 6;
+    let appliance = TestAppliance::start();
+    let settings = json!({"url": "http://127.0.0.1:9/x", "types": ["nothing"]});
+    put(&appliance, "board", &settings).expect(201);
+    let mut overtaken = 0;
+    // Who is late is told either before or while the change is decided; both come, and soon.
+    for round in 0..200 {
+        let tag = format!("\"{}\"", show(&appliance, "board")["seq"]);
+        let at_once = std::sync::Barrier::new(ASKING);
+        let replies: Vec<Reply> = std::thread::scope(|scope| {
+            let ask = || {
+                at_once.wait();
+                put_if(&appliance, "board", &settings, Some(&tag))
+            };
+            let asking: Vec<_> = (0..ASKING).map(|_| scope.spawn(ask)).collect();
+            asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let made = replies.iter().filter(|reply| reply.status == 200).count();
+        assert_eq!(made, 1, "round {round}");
+        for late in replies.iter().filter(|reply| reply.status != 200) {
+            match late.status {
+                409 => {
+                    assert_eq!(late.problem(409), "webhook_changed");
+                    overtaken += 1;
+                }
+                _ => assert_eq!(late.problem(412), "precondition_failed"),
+            }
+        }
+        assert_eq!(recorded(&appliance).len(), round + 2, "one event a round");
+        if overtaken > 0 && round > 8 {
+            return;
+        }
+    }
+    panic!("no change was overtaken while it was decided");
+}
+
+#[test]
 fn what_is_no_webhook_is_refused() {
     let appliance = TestAppliance::start();
     let good = "http://127.0.0.1:9/x";

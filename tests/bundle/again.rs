@@ -97,7 +97,8 @@ fn exported(dir: &Path, ranges: &[(u64, u64)]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let (engine, _) = Handle::start(setup(dir)).unwrap();
     let output = Output::open(dir.join("output"), Arc::new(OsDisk)).unwrap();
     let files = ranges.iter().map(|(from, to)| {
-        let exported = export(&engine, &output, &ask((*from, *to))).unwrap();
+        let ready = export(&engine, &output, &ask((*from, *to))).unwrap();
+        let exported = ready.keep(&engine).unwrap();
         let path = bundle_path(dir, exported.id);
         let file = std::fs::read(&path).unwrap();
         // Nothing of it may be used again.
@@ -177,7 +178,8 @@ fn digests(dir: &Path, range: (u64, u64), times: usize) -> Vec<Digest> {
         });
         let found: Vec<Digest> = (0..times)
             .map(|_| {
-                let exported = export(&engine, &output, &ask(range)).unwrap();
+                let ready = export(&engine, &output, &ask(range)).unwrap();
+                let exported = ready.keep(&engine).unwrap();
                 let tar = decompress(&std::fs::read(bundle_path(dir, exported.id)).unwrap());
                 assert_eq!(Digest::of(&tar), exported.tar_sha256);
                 std::fs::remove_dir_all(dir.join("bundles")).unwrap();

@@ -153,6 +153,13 @@ fn values_go_to_steps_and_to_who_may_and_into_no_log_and_no_bundle() {
         "{again:?}"
     );
     both(&bare, &[part.as_path(); 65]).refuses(2, "may be given 64 times at most");
+    // A bundle that is broken is told as such, whatever came later; what cannot be read is named.
+    let whole = std::fs::read(&bare).unwrap();
+    let broken = at("broken");
+    std::fs::write(&broken, &whole[..whole.len() / 2]).unwrap();
+    let cut = both(&broken, &[&part]);
+    assert!(cut.code == 14 && cut.stdout.contains("container"), "{cut:?}");
+    both(&bare, &[folder.path()]).refuses(2, "is a folder");
     std::fs::write(&later, lines.replacen("\"seq\":", "\"seq\":1", 1)).unwrap();
     let bad = verify(&later);
     assert!(bad.code == 10 && bad.stdout.contains("disclosures"), "{bad:?}");

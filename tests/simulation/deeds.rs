@@ -197,7 +197,11 @@ impl World {
                 types: vec!["job.*".to_owned()],
                 url: "http://127.0.0.1:9/".to_owned(),
             }),
-            3 => WebhookChange::Pause { next, reason },
+            3 => WebhookChange::Pause {
+                next,
+                opened: seen.map_or(Seq(0), |webhook| webhook.opened),
+                reason,
+            },
             1 | 2 if seen.is_none() => WebhookChange::Refuse { operation: "create" },
             1 | 2 if rests => WebhookChange::Resume { reason },
             4 | 5 => WebhookChange::Resume { reason },

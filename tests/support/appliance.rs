@@ -234,7 +234,7 @@ impl TestAppliance {
     }
 
     /// The standard library sets no such size, tokio does.
-    fn connect_narrow(&self, receive_bytes_max: u32) -> TcpStream {
+    pub fn connect_narrow(&self, receive_bytes_max: u32) -> TcpStream {
         let opening = async {
             let socket = TcpSocket::new_v4().unwrap();
             socket.set_recv_buffer_size(receive_bytes_max).unwrap();

@@ -85,14 +85,20 @@ describe('bundles', () => {
       await dialog.getByText('Not before the first event.').waitFor();
       await dialog.getByLabel('Last event').fill('99');
       await dialog.getByRole('checkbox', { name: /^Artifacts/ }).check();
-      await dialog.getByText('fastness export --from 40 --to 100 --with artifacts').waitFor();
+      await dialog.getByText('fastness export --from 40 --to 100 --with artifacts', { exact: true }).waitFor();
+      const policy = dialog.getByLabel('Redacted fields');
+      assert.deepEqual(await policy.getByRole('option').allTextContents(), ['withhold all of them', 'show what the policy auditor names', 'show all of them']);
+      await policy.selectOption('auditor');
+      await dialog.getByText('fastness export --from 40 --to 100 --with artifacts --redaction auditor', { exact: true }).waitFor();
       await dialog.getByRole('button', { name: 'Export' }).click();
       await dialog.getByText('The bundle of events 40 to 99 is signed').waitFor();
+      await dialog.getByText('It shows 2 of 3 redacted fields').waitFor();
       const { items } = await ask(page, '/bundles');
       const made = items.find(({ first, size }) => first === 40 && size === 100);
       assert.equal(await dialog.getByRole('link', { name: 'Download' }).getAttribute('href'), `/api/v1/bundles/${made.id}/content`);
       await page.keyboard.press('Escape');
       await page.getByRole('cell', { name: 'events 40 to 99', exact: true }).waitFor();
+      await page.getByText('shows 2 of 3 redacted fields').waitFor();
     }));
 
   test('beyond a handful are shown when they are asked for, and the address says so', () =>

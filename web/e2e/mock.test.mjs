@@ -48,7 +48,8 @@ describe('against the mock', () => {
     await page.goto(`${server.url}/runs/${id}`);
     for (let cut = 0; cut < 4; cut += 1) {
       await page.waitForTimeout(700);
-      await control(cut === 2 ? 'gap?from=1.1&to=1.1' : 'cut');
+      await control(cut === 2 ? 'gap?from=5000&to=5003&of=lines' : 'cut');
+      if (cut === 2) await page.getByText('Lines 5000 to 5003 were lost').waitFor();
     }
     await page.locator('header .state', { hasText: 'Completed' }).waitFor({ timeout: 60_000 });
     await page.waitForFunction(() => [...document.querySelectorAll('.node')].every((node) => node.dataset.status === 'completed'));

@@ -28,11 +28,14 @@ export class Evidence {
   }
 
   /** Writes a bundle, as the real one does: the same range gives the same bundle. */
-  export({ from = 0, to = null, with: contents = [] }, refuse) {
+  export({ from = 0, to = null, redaction = 'operational', with: contents = [] }, refuse) {
     const size = this.#world.asOf + 1;
     const end = to ?? size;
     if (from >= end || end > size) throw refuse(422, 'range_invalid', 'The request does not hold', `the range ${from}..${end} is not within the ${size} events of the ledger`);
-    const made = bundle(from, end, 1_000 + (end - from) * 41, contents.join('+'));
+    const made = bundle(from, end, 1_000 + (end - from) * 41, contents.join('+') + redaction);
+    const shown = { operational: 0, auditor: 2, full: 3 }[redaction];
+    if (shown === undefined) throw refuse(422, 'invalid_field', 'The request does not hold', `there is no policy ${redaction}`);
+    made.redaction = { policy: redaction, shown, withheld: 3 - shown };
     if (!this.bundles.some(({ id }) => id === made.id)) this.bundles.push(made);
     return made;
   }

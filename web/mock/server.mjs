@@ -92,6 +92,7 @@ const ROUTES = [
   ['GET', /^\/artifacts\/([0-9a-f]{64})$/, (_, response) => (response.writeHead(200, { ...headers(), 'Content-Type': 'application/octet-stream' }), response.end('artifact of the mock\n'))],
   ['GET', /^\/runs\/([^/]+)\/graph$/, graph],
   ['GET', /^\/runs\/([^/]+)\/timeline$/, (_, response, __, id) => json(response, 200, { rows: found(id).steps.map(({ id: name, jobId, spans }) => ({ name, jobId, spans })), asOf: world.asOf })],
+  ['GET', /^\/redaction-policies$/, (_, response) => json(response, 200, { items: [{ name: 'intake' }, { name: 'auditor' }] })],
   ['GET', /^\/bundles$/, (_, response) => json(response, 200, { items: evidence.bundles })],
   ['POST', /^\/bundles\/export$/, act((given) => evidence.export(given, refuse), 201)],
   ['GET', /^\/bundles\/([0-9a-f]{64})\/content$/, (_, response, __, id) => bundleFile(response, evidence.bundles.find((one) => one.id === id)?.name)],
@@ -219,7 +220,7 @@ function control(url, response) {
   const act = {
     '/__mock/cut': () => cutAll(),
     '/__mock/down': () => ((downUntil = Date.now() + Number(url.searchParams.get('ms') ?? 3_000)), cutAll()),
-    '/__mock/gap': () => gapAll(url.searchParams.get('from'), url.searchParams.get('to')),
+    '/__mock/gap': () => gapAll(url.searchParams.get('from'), url.searchParams.get('of'), url.searchParams.get('to')),
     '/__mock/forget': () => sessions.clear(),
     '/__mock/start': () => world.start(url.searchParams.get('pack') ?? 'host-inventory', {})?.id,
     '/__mock/active': () => [...world.runs.values()].filter((run) => !ended(run)).map(({ id, pack }) => ({ id, pack: pack.name })),

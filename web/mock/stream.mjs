@@ -9,8 +9,8 @@ export function cutAll() {
   for (const response of open) response.destroy();
 }
 
-export function gapAll(from, to) {
-  for (const response of open) response.write(`event: gap\ndata: ${JSON.stringify({ from, to })}\n\n`);
+export function gapAll(from, of, to) {
+  for (const response of open) response.write(`event: gap\ndata: ${JSON.stringify({ from: Number(from), of, to: Number(to) })}\n\n`);
 }
 
 function begin(request, response) {

@@ -1,7 +1,7 @@
 import { afterEach, expect, test, vi } from 'vitest';
 import type { Bundle, ForeignImport, OrderEvidence, ReceivedOrder, WorkOrder } from '../src/api/types.ts';
 import { approveImport, approveOrder, cancelOrder, rejectImport, startOrder } from '../src/evidence/act.ts';
-import { commandOf, nextFirst, readExport, sortedBundles } from '../src/evidence/export.ts';
+import { commandOf, nextFirst, readExport, shownText, sortedBundles } from '../src/evidence/export.ts';
 import { approvalOf, kindOf, missingOf, rangeText, sorted, waitingText } from '../src/evidence/imports.ts';
 import { openingsOf, silentEnclaves, tracksOf } from '../src/evidence/orders.ts';
 import { lookOf, STATUSES } from '../src/look/states.ts';
@@ -116,16 +116,24 @@ test.each([
   [{ from: '1,2', to: '' }, { wrong: { from: 'A whole number, or nothing.' } }],
   [{ from: '9007199254740993', to: '' }, { wrong: { from: 'A whole number, or nothing.' } }],
 ])('an export of %j reads as %j', (form, reading) => {
-  expect(readExport({ artifacts: false, logs: false, ...form })).toEqual(reading);
+  expect(readExport({ artifacts: false, logs: false, redaction: 'operational', ...form })).toEqual(reading);
 });
 
 test('the command of an export does the same, and the next begins where the newest ends', () => {
   expect(commandOf({ with: [] })).toBe('fastness export');
   expect(commandOf({ from: 0, to: 10, with: ['artifacts', 'logs'] })).toBe('fastness export --from 0 --to 10 --with artifacts,logs');
+  expect(commandOf({ from: 3, redaction: 'auditor', with: [] })).toBe('fastness export --from 3 --redaction auditor');
   const of = (id: string, first: number, size: number) => ({ id, first, size }) as Bundle;
   const list = [of('a', 0, 5), of('b', 5, 9), of('c', 0, 9)];
   expect([nextFirst(list), nextFirst([])]).toEqual([9, 0]);
   expect(sortedBundles(list).map(({ id }) => id)).toEqual(['c', 'b', 'a']);
+});
+
+test('a bundle says what it holds of redacted fields', () => {
+  const text = (shown: number, withheld: number) => shownText({ redaction: { policy: 'p', shown, withheld } });
+  expect([shownText({}), text(0, 0), text(0, 1), text(0, 1_200), text(1, 0), text(3, 2)]).toEqual([
+    '', '', 'withholds 1 redacted field', 'withholds 1,200 redacted fields', 'shows 1 of 1 redacted field', 'shows 3 of 5 redacted fields',
+  ]);
 });
 
 afterEach(() => vi.unstubAllGlobals());

@@ -5,8 +5,7 @@ use crate::domain::order::{IssuedOrder, OrderState, ReceivedOrder};
 use crate::domain::state::{Kind, View};
 use crate::domain::token::Import;
 use crate::domain::{Digest, EnclaveName, TenantName};
-use crate::limits;
-use crate::store::{Direction, Page, Snapshot, StoreError};
+use crate::store::{Snapshot, StoreError};
 
 /// What one imported ledger says about an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,14 +81,11 @@ pub fn stage(issued: &IssuedOrder, evidence: &[Evidence]) -> Stage {
 /// # Errors
 /// When the projection cannot be read.
 pub fn witnesses(snapshot: &Snapshot) -> Result<Vec<Import>, StoreError> {
-    let page = Page {
-        after: None,
-        direction: Direction::Forward,
-        limit: limits::IMPORTS_MAX,
-    };
-    let rows = snapshot.rows(&TenantName::system(), Kind::Import, page)?;
-    let imports = rows.iter().filter_map(|(_, row)| row.as_import().cloned());
-    Ok(imports.collect())
+    let mut imports = Vec::new();
+    for row in snapshot.every_row(&TenantName::system(), Kind::Import)? {
+        imports.extend(row?.1.as_import().cloned());
+    }
+    Ok(imports)
 }
 
 /// What the ledgers of the enclaves that an order is for say about it, as far as they are among `witnesses`.

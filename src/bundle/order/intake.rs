@@ -28,8 +28,7 @@ use crate::domain::state::{Kind, View};
 use crate::domain::{Digest, EnclaveName, OrderId, TenantName, Timestamp};
 use crate::engine::{CommandError, Handle, SubmitError};
 use crate::ledger::LedgerError;
-use crate::limits;
-use crate::store::{Direction, Page, StoreError};
+use crate::store::StoreError;
 use crate::trust::{PublicKey, TrustError};
 
 /// One file is taken in at a time: whether another tenant holds an order is looked up before it is recorded. Held while one
@@ -122,11 +121,15 @@ pub async fn take_in(
     let Some(command) = command_of(statement, judged.content, (tar_sha256, key_id), approvers) else {
         return refuse(report).await;
     };
-    let stored = match is_cancellation {
-        true => store_letter(engine, tar_sha256, file),
-        false => store_order(engine, tar_sha256, file),
-    };
-    let is_new = stored.map_err(|error| IntakeError::Disk("storing the work order", error))?;
+    let (shared, bytes) = (engine.clone(), file.clone());
+    let is_new = off_the_runtime(move || {
+        let stored = match is_cancellation {
+            true => store_letter(&shared, tar_sha256, &bytes),
+            false => store_order(&shared, tar_sha256, &bytes),
+        };
+        stored.map_err(|error| IntakeError::Disk("storing the work order", error))
+    })
+    .await?;
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
             return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
@@ -424,26 +427,18 @@ pub async fn finish_cancellations(engine: &Handle) -> Result<(), IntakeError> {
         if tenant.is_foreign() {
             continue;
         }
-        let mut after: Option<Vec<u8>> = None;
-        loop {
-            let page = Page {
-                after: after.as_deref(),
-                direction: Direction::Forward,
-                limit: limits::PAGE_ITEMS_MAX,
-            };
-            let rows = engine
-                .read()
-                .map_err(unread)?
-                .rows(&tenant, Kind::ReceivedOrder, page)?;
-            let Some((last, _)) = rows.last() else { break };
-            after = Some(last.clone());
-            for (_, row) in &rows {
-                if let Some(order) = row.as_received_order()
-                    && order.state == OrderState::Started
-                {
-                    stop_runs(engine, &tenant, &actor, order).await?;
-                }
-            }
+        let mut started = Vec::new();
+        for row in engine
+            .read()
+            .map_err(unread)?
+            .every_row(&tenant, Kind::ReceivedOrder)?
+        {
+            let (_, row) = row?;
+            let order = row.as_received_order();
+            started.extend(order.filter(|order| order.state == OrderState::Started).cloned());
+        }
+        for order in &started {
+            stop_runs(engine, &tenant, &actor, order).await?;
         }
     }
     Ok(())

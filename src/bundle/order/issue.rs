@@ -45,6 +45,9 @@ pub enum IssueError {
     Disk(String, #[source] io::Error),
 }
 
+/// One cancellation at a time: two of the same words are the same file, which one of them would remove.
+static RECALLING: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 /// An order that was issued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Issued {
@@ -131,6 +134,7 @@ pub async fn recall(
     id: OrderId,
     reason: &str,
 ) -> Result<IssuedOrder, IssueError> {
+    let _turn = RECALLING.lock().await;
     let order = issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)?;
     if order.recalled.is_some() {
         return Ok(order);

@@ -1,7 +1,8 @@
 //! The files of orders and cancellations, those that came and those that were issued: `DIR/orders/<SHA-256 of the tar>.tar.zst`.
 //!
 //! Promises: a file is flushed before the event that names it; one that no event names does not stay, and what a crash left of
-//! such is removed at the next start; an order beyond [`limits::ORDERS_BYTES_MAX`] of them is refused, a cancellation never.
+//! such is removed at the next start; where all of them take [`limits::ORDERS_BYTES_MAX`], another order is refused, a
+//! cancellation never.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -15,7 +16,6 @@ use crate::domain::Digest;
 use crate::domain::state::{Kind, Row};
 use crate::engine::{CommandError, Handle, SubmitError};
 use crate::limits;
-use crate::store::{Direction, Page};
 
 const ENDING: &str = ".tar.zst";
 
@@ -24,18 +24,18 @@ pub fn letter_path(dir: &Path, tar_sha256: Digest) -> PathBuf {
     dir.join("orders").join(format!("{tar_sha256}{ENDING}"))
 }
 
-/// Stores an order like [`store_letter`]. `StorageFull` when there are too many bytes of orders.
+/// Stores an order like [`store_letter`]. `StorageFull` when all files together would take too much. Blocks.
 pub(super) fn store_order(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
     let (path, dir) = (letter_path(engine.dir(), tar_sha256), engine.dir().join("orders"));
     engine.disk().create_dir_all(&dir)?;
-    let mut total = bytes.len() as u64;
+    let (mut total, mut is_there) = (bytes.len() as u64, false);
     for name in engine.disk().list(&dir)? {
         let other = dir.join(name);
-        if other != path {
-            total = total.saturating_add(fs::metadata(other).map_or(0, |facts| facts.len()));
-        }
+        is_there |= other == path;
+        total = total.saturating_add(fs::metadata(other).map_or(0, |facts| facts.len()));
     }
-    if total > limits::ORDERS_BYTES_MAX {
+    // What is held takes no more room, however late it comes again.
+    if !is_there && total > limits::ORDERS_BYTES_MAX {
         let why = format!("work orders take more than {} bytes", limits::ORDERS_BYTES_MAX);
         return Err(io::Error::new(io::ErrorKind::StorageFull, why));
     }
@@ -110,19 +110,8 @@ fn named(engine: &Handle) -> Result<BTreeSet<Digest>, IntakeError> {
             continue;
         }
         for kind in [Kind::IssuedOrder, Kind::ReceivedOrder] {
-            let mut after: Option<Vec<u8>> = None;
-            loop {
-                let page = Page {
-                    after: after.as_deref(),
-                    direction: Direction::Forward,
-                    limit: limits::PAGE_ITEMS_MAX,
-                };
-                let rows = snapshot.rows(&tenant, kind, page)?;
-                let Some((last, _)) = rows.last() else { break };
-                after = Some(last.clone());
-                for (_, row) in &rows {
-                    named.extend(archives(row));
-                }
+            for row in snapshot.every_row(&tenant, kind)? {
+                named.extend(archives(&row?.1));
             }
         }
     }

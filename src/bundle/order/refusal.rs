@@ -80,12 +80,10 @@ pub(super) async fn refuse(
         order_id,
         sha256,
     };
-    let (quarantine, bytes) = (quarantine.clone(), file.clone());
-    let kept = off_the_runtime(move || Ok(quarantine.keep_bytes(&bytes, note)?)).await;
+    let (shared, bytes) = (quarantine.clone(), file.clone());
+    let kept = off_the_runtime(move || Ok(shared.keep_bytes(&bytes, note)?)).await;
     let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
     engine.submit(tenant, actor, command).await?;
-    for gone in kept? {
-        desk::note_discard(engine, &Actor::system("quarantine"), gone, "quarantine_full").await?;
-    }
+    desk::make_room(engine, quarantine, kept?).await?;
     Ok(IntakeError::Refused(Box::new(report)))
 }

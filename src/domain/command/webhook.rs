@@ -28,6 +28,8 @@ pub enum WebhookChange {
     Pause {
         /// Every event before this one is done with.
         next: Seq,
+        /// Of the webhook that was opened by this event: another may have taken its name since.
+        opened: Seq,
         /// Recorded with it.
         reason: String,
     },

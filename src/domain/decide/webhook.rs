@@ -29,11 +29,16 @@ impl Draft<'_> {
                     reason: clip(reason),
                 })
             }
-            WebhookChange::Pause { next, reason } => {
-                check_active(there(before.as_ref())?)?;
+            WebhookChange::Pause { next, opened, reason } => {
+                let webhook = there(before.as_ref())?;
+                check_active(webhook)?;
                 EventBody::WebhookPaused(WebhookPaused {
                     name: name.clone(),
-                    next: *next,
+                    next: if webhook.opened == *opened {
+                        *next
+                    } else {
+                        webhook.next
+                    },
                     reason: clip(reason),
                 })
             }

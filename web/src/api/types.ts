@@ -162,10 +162,17 @@ export interface Bundle {
   missing?: string[];
   name: string;
   origin: string;
+  /** By which policy redacted fields are in it, and how many. */
+  redaction?: { policy: string; shown: number; withheld: number };
   root: string;
   size: number;
   tarSha256: string;
   tenant: string;
+}
+
+/** `intake` says what is taken out of payloads as they come in; any other shows fields in exports. */
+export interface RedactionPolicy {
+  name: string;
 }
 
 export type BundleContent = 'artifacts' | 'logs';
@@ -281,6 +288,13 @@ export interface WorkOrder {
   received?: ReceivedOrder;
 }
 
+/** What a stream has lost for good: events by their sequence, or lines of a run by their position. */
+export interface Gap {
+  from: number;
+  of: 'events' | 'lines';
+  to: number;
+}
+
 /** An event of the ledger, as it comes down a stream. */
 export interface Envelope {
   seq: number;
@@ -313,6 +327,7 @@ export interface paths {
     post: Write<{ token: string }, Session>;
     delete: { parameters: { query?: never; path?: never }; requestBody?: never; responses: { 204: None; default: Refusal } };
   };
+  '/redaction-policies': { get: Read<Page<RedactionPolicy>, { limit?: number }> };
   '/packs': { get: Read<Page<Pack>, { limit?: number; cursor?: string }> };
   '/pack-runs': {
     get: Read<Page<RunSummary>, { status?: string; pack?: string; limit?: number; cursor?: string }>;

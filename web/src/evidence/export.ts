@@ -1,17 +1,24 @@
 // The form of an export. Owns the reading of what a person typed into the range that the server takes. Pure.
 
 import type { Bundle, BundleContent } from '../api/types.ts';
+import { count } from '../app/times.ts';
 
 export interface ExportForm {
   from: string;
   to: string;
   artifacts: boolean;
   logs: boolean;
+  /** The policy that says which redacted fields are shown. */
+  redaction: string;
 }
+
+/** Shows nothing of redacted fields: what is exported unless something else is asked for. */
+export const SHOWS_NOTHING = 'operational';
 
 export interface ExportBody {
   from?: number;
   to?: number;
+  redaction?: string;
   with: BundleContent[];
 }
 
@@ -33,13 +40,23 @@ export function readExport(form: ExportForm): ExportReading {
   if (typeof from === 'number' && typeof last === 'number' && last < from) wrong.to = 'Not before the first event.';
   if (wrong.from || wrong.to) return { wrong };
   const contents: BundleContent[] = [...(form.artifacts ? (['artifacts'] as const) : []), ...(form.logs ? (['logs'] as const) : [])];
-  return { body: { with: contents, ...(typeof from === 'number' ? { from } : {}), ...(typeof last === 'number' ? { to: last + 1 } : {}) } };
+  const redaction = form.redaction === SHOWS_NOTHING ? {} : { redaction: form.redaction };
+  return { body: { with: contents, ...redaction, ...(typeof from === 'number' ? { from } : {}), ...(typeof last === 'number' ? { to: last + 1 } : {}) } };
 }
 
 /** The command that does the same. */
-export function commandOf({ from, to, with: contents }: ExportBody): string {
+export function commandOf({ from, to, redaction, with: contents }: ExportBody): string {
   const range = [...(from === undefined ? [] : [`--from ${from}`]), ...(to === undefined ? [] : [`--to ${to}`])];
-  return ['fastness export', ...range, ...(contents.length > 0 ? [`--with ${contents.join(',')}`] : [])].join(' ');
+  const shown = redaction === undefined ? [] : [`--redaction ${redaction}`];
+  return ['fastness export', ...range, ...(contents.length > 0 ? [`--with ${contents.join(',')}`] : []), ...shown].join(' ');
+}
+
+/** What a bundle holds of redacted fields; empty where its events have none. */
+export function shownText({ redaction }: Pick<Bundle, 'redaction'>): string {
+  const { shown = 0, withheld = 0 } = redaction ?? {};
+  if (shown + withheld === 0) return '';
+  if (shown === 0) return withheld === 1 ? 'withholds 1 redacted field' : `withholds ${count(withheld)} redacted fields`;
+  return `shows ${count(shown)} of ${shown + withheld === 1 ? '1 redacted field' : `${count(shown + withheld)} redacted fields`}`;
 }
 
 /** Where the next bundle begins, so that it extends the others; 0 where there is none. */

@@ -3,7 +3,7 @@
 
 import { read } from '../api/api.ts';
 import { failureFrom, Refused, type Failure } from '../api/problem.ts';
-import type { Artifact, Envelope, LogLine, PackRun } from '../api/types.ts';
+import type { Artifact, Envelope, Gap, LogLine, PackRun } from '../api/types.ts';
 import { Resource } from '../app/resource.svelte.ts';
 import type { Subscription } from '../live/hub.ts';
 import { follow } from '../live/follow.ts';
@@ -141,7 +141,7 @@ export class RunModel {
     let ended = false;
     for (const { event, data } of batch) {
       if (event === 'step.output') lines.push(JSON.parse(data) as LogLine);
-      else if (event === 'gap') this.#gap(JSON.parse(data) as { from: string | number; to: string | number });
+      else if (event === 'gap') this.#gap(JSON.parse(data) as Gap);
       else if (event === 'end') ended = true;
       else if (event !== 'heartbeat' && event.includes('.')) events.push(JSON.parse(data) as Envelope);
     }
@@ -158,10 +158,9 @@ export class RunModel {
     if (this.artifacts.data && events.some(({ type }) => type === 'artifact.created')) void this.artifacts.load();
   }
 
-  #gap({ from, to }: { from: string | number; to: string | number }): void {
-    const position = (cursor: string | number): number => Number(String(cursor).split('.')[1] ?? Number.NaN);
-    if (position(to) > position(from)) {
-      this.log.lost(position(from), position(to));
+  #gap({ from, of, to }: Gap): void {
+    if (of === 'lines') {
+      this.log.lost(from, to);
       this.logVersion += 1;
     }
     this.#refreshSoon(0);
