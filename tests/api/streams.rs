@@ -326,19 +326,19 @@ fn a_heartbeat_amid_lines_tells_of_no_event_that_was_not_sent() {
     let mut appliance = TestAppliance::start();
     let id = start_run(&appliance);
     let text = "x".repeat(400);
-    run_step(&appliance, &vec![text.as_str(); 2_500], done());
-    run_step(&appliance, &["two"], done());
-    run_step(&appliance, &["three"], done());
+    for _ in 0..3 {
+        run_step(&appliance, &vec![text.as_str(); 2_500], done());
+    }
     appliance.receive_bytes_max = Some(8_192);
     let mut stream = appliance.follow(&format!(
         "/api/v1/stream/pack-runs/{id}?after=-1&heartbeatMs=1000"
     ));
     let (mut told, mut beats, mut read) = (-1, 0, 0);
-    while let Some(message) = stream.next_event() {
+    while let Some(message) = stream.next() {
         read += 1;
         if read % 100 == 0 {
             // A reader that lets the server wait, again and again.
-            std::thread::sleep(Duration::from_millis(120));
+            std::thread::sleep(Duration::from_millis(60));
         }
         let name = message.event.as_str();
         if !matches!(name, "step.output" | "heartbeat" | "gap" | "end") {
@@ -384,7 +384,7 @@ fn lines_that_a_crash_took_are_told_as_lost_to_who_had_read_up_to_them() {
         let mut stream = appliance.follow(&path);
         let mut read = 0;
         let gap = loop {
-            let message = stream.next_event().unwrap();
+            let message = stream.next().unwrap();
             match message.event.as_str() {
                 "step.output" => read += 1,
                 "gap" => break message,
@@ -587,10 +587,11 @@ fn streams_end_within_a_second_of_their_tokens_revocation() {
 fn a_reader_that_leaves_much_lying_is_cut_off_when_its_token_is_revoked() {
     let appliance = TestAppliance::start();
     let (secret, id) = appliance.token_until("gone", &[Scope::Read], &["default"], None);
-    let items = vec![json!({"type": "a", "payload": {"text": "x".repeat(2_000)}}); 1_000];
-    appliance
-        .post("/api/v1/jobs/batch", json!({ "items": items }).to_string())
-        .expect(200);
+    let items = vec![json!({"type": "a", "payload": {"text": "x".repeat(2_000)}}); 400];
+    for _ in 0..4 {
+        let body = json!({ "items": items }).to_string();
+        appliance.post("/api/v1/jobs/batch", body).expect(200);
+    }
     let held = || {
         let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
         !metrics.contains("\nfastness_stream_subscribers 0\n")
@@ -608,7 +609,8 @@ fn a_reader_that_leaves_much_lying_is_cut_off_when_its_token_is_revoked() {
     let began = Instant::now();
     assert_eq!(appliance.send(&revoke).status, 204);
     until("the reader is let go", || !held());
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    // Left to itself it would be held for half a minute.
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
 }
 
 #[test]
