@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """verify-short.py BUNDLE LOG.pem EXPORT.pem: checks an audit bundle without Fastness; needs Python 3.8 and zstd (bundle-format.md).
-Exit codes: 0 good, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
+Exit codes: 0 good, 2 usage, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
 import base64, hashlib, itertools, json, subprocess, sys
 P, L, KIND = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493, "application/vnd.in-toto+json"
 D, ROOT = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
@@ -42,8 +42,8 @@ def checkpoint(name, note, key, origin, size, root):
     check(found, 12, name + ": not signed by the log key") or check(signed(key, text.encode() + b"\n", found[0]), 10, name + ": bad signature")
     check(text == f"{origin}\n{size}\n{base64.b64encode(bytes.fromhex(root)).decode()}", 10, name + ": unlike the manifest")
 def main(bundle, *keys):
-    files = members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
-    log, export = (unbase64("".join(open(key).read().split("\n")[1:-2])) for key in keys)  # the last 32 bytes of an SPKI are the key
+    log, export = (base64.b64decode("".join(line.strip() for line in open(key) if "-" not in line)) for key in keys)  # ends with the key
+    files = check(open(bundle) and len(log) == len(export) == 44, 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
     envelope, mine = parse(files.pop("audit/manifest.dsse.json")[:-1]), sha(export).hex()
     payload, [one] = unbase64(envelope["payload"]), envelope["signatures"]
     good = signed(export[-32:], b"DSSEv1 28 %s %d " % (KIND.encode(), len(payload)) + payload, unbase64(one["sig"]))
@@ -66,5 +66,5 @@ def main(bundle, *keys):
         nodes.append(leaf)
     check(fold(nodes).hex() == said["root"] and not changed and history[-1] == b"", 10, "history: does not lead to the root")
     print(f"good: events {first} to {said['size']} of {said['origin']}, tar and all {len(files)} members as signed; disclosures and roots of trust not judged")
-try: main(*sys.argv[1:])
-except Exception as error: check(False, 14, f"malformed: {error!r}")
+try: main(*sys.argv[1:]) if len(sys.argv) == 4 else check(False, 2, __doc__)
+except Exception as error: check(False, *((2, error) if isinstance(error, OSError) else (14, f"malformed: {error!r}")))

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """verify.py BUNDLE LOG.pem EXPORT.pem: checks an audit bundle without Fastness; needs Python 3.8 and zstd (bundle-format.md).
-Exit codes: 0 good, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
+Exit codes: 0 good, 2 usage, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
 import base64, hashlib, itertools, json, re, subprocess, sys
 P, L, KIND = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493, "application/vnd.in-toto+json"
 ROOT_KIND, RESERVED = "application/vnd.fastness.root+json", ("_sd", "...")
@@ -134,8 +134,8 @@ def statement(value):  # the predicate, and the digest of each member
     missing = [one for one in ORDER[1:] if "[" not in one and "audit/" + one not in subjects]
     return check(not missing, 11, f"manifest: names no {missing}") or (said, subjects)
 def main(bundle, *keys):
-    files = members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
-    log, export = (unbase64("".join(open(key).read().split("\n")[1:-2])) for key in keys)  # the last 32 bytes of an SPKI are the key
+    log, export = (base64.b64decode("".join(line.strip() for line in open(key) if "-" not in line)) for key in keys)  # ends with the key
+    files = check(open(bundle) and len(log) == len(export) == 44, 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
     head = next(iter(files), "audit/leaves")
     check(head == "audit/manifest.dsse.json", 11 if place(head)[0] else 14, "the first member is not the manifest")
     payload, found, message = envelope("manifest", files.pop("audit/manifest.dsse.json"), KIND)
@@ -173,5 +173,5 @@ def main(bundle, *keys):
     disclosures(said, read["history.jsonl"], read["disclosures.jsonl"])
     trust(said, files, (log, export))
     print(f"good: events {first} to {said['size']} of {said['origin']}, tar and all {len(files)} members as signed")
-try: main(*sys.argv[1:])
-except Exception as error: check(False, 14, f"malformed: {error!r}")
+try: main(*sys.argv[1:]) if len(sys.argv) == 4 else check(False, 2, __doc__)
+except Exception as error: check(False, *((2, error) if isinstance(error, OSError) else (14, f"malformed: {error!r}")))

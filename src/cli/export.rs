@@ -35,7 +35,8 @@ pub struct Arguments {
     /// What goes in besides the history: artifacts, logs
     #[arg(long, value_name = "WHAT", value_delimiter = ',', value_parser = with)]
     with: Vec<With>,
-    /// What is shown of redacted fields: operational (nothing), full, or the name of a policy
+    /// What is shown of redacted fields: operational (nothing), full, or the name of a policy; all but
+    /// operational need the scope orch:admin
     #[arg(long, value_name = "POLICY")]
     redaction: Option<String>,
     /// File to write; - is standard output; without it the bundle keeps its own name

@@ -110,6 +110,8 @@ enum Verb {
     /// Run the server
     Serve(serve::Arguments),
     /// See it work: two enclaves, a run, a bundle, its verification and replay
+    ///
+    /// The pack that it runs reads this host: it hashes /usr/bin and looks for set-uid programs below /. It changes nothing.
     Demo(demo::Arguments),
     /// Check pack files, register packs, look at them
     #[command(subcommand)]
@@ -151,6 +153,7 @@ enum Verb {
     /// Write a signed bundle of the ledger
     Export(export::Arguments),
     /// Verify a bundle, offline
+    #[command(after_help = verify::EXIT_CODES)]
     Verify(verify::Arguments),
     /// Take in a bundle as a read-only tenant, or a work order to be run here; approve, reject, list imports
     Import(import::Arguments),

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::graphs::{Graphs, WithGraphs};
 use crate::domain::apply::{ApplyError, apply};
 use crate::domain::event::{Event, EventError};
-use crate::domain::state::{Changes, Layered};
+use crate::domain::state::{Changes, Kind, Layered};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, TenantLedger};
 use crate::store::{Commit, Filing, Head, Snapshot, Store, StoreError};
 
 /// Events folded in one batch of the projection.
-const CHUNK_EVENTS: u64 = 2_048;
+const CHUNK_EVENTS: u64 = 8_192;
 
 /// Why folding stopped.
 #[derive(Debug, thiserror::Error)]
@@ -157,7 +157,8 @@ impl Folder {
         })
     }
 
-    /// The same for a projection that is asked for its rows alone, never for the jobs of a state or the events of a run.
+    /// The same for a projection that is asked for jobs, runs, throttles and packs by their keys: for what state files hold, and
+    /// what `apply` reads.
     ///
     /// # Errors
     /// When the projection cannot be read.
@@ -281,7 +282,9 @@ impl Chunk {
             batch.write(tenant, self.changes.iter())?;
             batch.index_events(tenant, self.filings.iter().copied())?;
         } else {
-            batch.write_rows(tenant, self.changes.iter())?;
+            // No event looks at payloads, and no state file holds them.
+            let rows = self.changes.iter();
+            batch.write_rows(tenant, rows.filter(|(key, _)| key.kind() != Kind::Payload))?;
         }
         if let Some(at) = self.at {
             batch.set_head(tenant, Head { size, at })?;

@@ -72,6 +72,46 @@ fn the_python_scripts_stay_short_enough_to_read() {
 }
 
 #[test]
+fn the_python_scripts_tell_a_mistake_of_their_user_from_a_bad_bundle() {
+    let dir = tempfile::tempdir().unwrap();
+    keys(dir.path());
+    std::fs::write(dir.path().join("bundle"), Parts::small().file()).unwrap();
+    let pem = std::fs::read_to_string(dir.path().join("log.pem")).unwrap();
+    std::fs::write(dir.path().join("bare.pem"), pem.trim_end()).unwrap();
+    std::fs::write(dir.path().join("wide.pem"), format!("{pem}\n")).unwrap();
+    std::fs::write(dir.path().join("empty.pem"), "").unwrap();
+    for script in ["verify.py", "verify-short.py"] {
+        let run = |given: &[&str]| {
+            let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(script);
+            let mut command = Command::new("python3");
+            let output = command.arg(script).args(given).current_dir(dir.path()).output();
+            output.unwrap()
+        };
+        for good in ["log.pem", "bare.pem", "wide.pem"] {
+            let output = run(&["bundle", good, "export.pem"]);
+            assert!(output.status.success(), "{script} {good}: {}", text(&output));
+        }
+        let (here, no, empty) = ("bundle", "not-there", "empty.pem");
+        let wrong: [&[&str]; 5] = [
+            &[],
+            &[here, "log.pem"],
+            &[no, "log.pem", "export.pem"],
+            &[here, no, "export.pem"],
+            &[here, empty, "export.pem"],
+        ];
+        for given in wrong {
+            let output = run(given);
+            assert_eq!(
+                output.status.code(),
+                Some(2),
+                "{script} {given:?}: {}",
+                text(&output)
+            );
+        }
+    }
+}
+
+#[test]
 fn the_scripts_name_a_flipped_byte_in_any_member() {
     let good = Parts::small();
     for (index, (name, content)) in good.0.iter().enumerate().skip(1) {

@@ -334,6 +334,7 @@ fn tell_refusal(tell: &mut Tell, json: &[u8], seq: u64) -> bool {
         status: String,
         seq: Option<u64>,
         detail: Option<String>,
+        meaning: Option<String>,
     }
     #[derive(Deserialize)]
     struct Checklist {
@@ -344,13 +345,11 @@ fn tell_refusal(tell: &mut Tell, json: &[u8], seq: u64) -> bool {
     };
     let failed: Vec<&Row> = list.checks.iter().filter(|row| row.status == "failed").collect();
     for row in &failed {
-        let event = row.seq.map(|seq| format!("event {seq}, ")).unwrap_or_default();
-        tell.bad(&format!(
-            "{:2} {:20} {event}{}",
-            row.n,
-            row.name,
-            row.detail.as_deref().unwrap_or_default()
-        ));
+        let detail = row.detail.as_deref().unwrap_or_default();
+        tell.bad(&format!("{:2} {:20} {detail}", row.n, row.name));
+    }
+    if let Some(meaning) = failed.first().and_then(|row| row.meaning.as_deref()) {
+        tell.fact("this means", meaning);
     }
     failed.iter().any(|row| row.seq == Some(seq))
 }
