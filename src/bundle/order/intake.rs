@@ -121,15 +121,7 @@ pub async fn take_in(
     let Some(command) = command_of(statement, judged.content, (tar_sha256, key_id), approvers) else {
         return refuse(report).await;
     };
-    let (shared, bytes) = (engine.clone(), file.clone());
-    let is_new = off_the_runtime(move || {
-        let stored = match is_cancellation {
-            true => store_letter(&shared, tar_sha256, &bytes),
-            false => store_order(&shared, tar_sha256, &bytes),
-        };
-        stored.map_err(|error| IntakeError::Disk("storing the work order", error))
-    })
-    .await?;
+    let is_new = store(engine, tar_sha256, file, is_cancellation).await?;
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
             return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
@@ -200,6 +192,24 @@ fn recorded(
         runs: order.runs,
         tar_sha256,
     }
+}
+
+/// Stores a file; true when it was not there before.
+async fn store(
+    engine: &Handle,
+    tar_sha256: Digest,
+    file: &Bytes,
+    is_cancellation: bool,
+) -> Result<bool, IntakeError> {
+    let (engine, file) = (engine.clone(), file.clone());
+    off_the_runtime(move || {
+        let stored = match is_cancellation {
+            true => store_letter(&engine, tar_sha256, &file),
+            false => store_order(&engine, tar_sha256, &file),
+        };
+        stored.map_err(|error| IntakeError::Disk("storing the work order", error))
+    })
+    .await
 }
 
 /// Runs what blocks and computes on a thread that may.
