@@ -318,7 +318,7 @@ pub const CLAIM_JOBS_MAX: usize = 256;
 pub const CLAIM_BYTES_MAX: usize = 8 << 20;
 /// Queues, types or labels in one claim, and filters of one stream.
 pub const CLAIM_NAMES_MAX: usize = 64;
-/// What is handed to a stream's subscribers at once, about: one event more at most. The slowest holds one such batch.
+/// What is handed to a stream's subscribers at once, or one event that is longer. The slowest holds one such batch.
 pub const STREAM_BATCH_BYTES_MAX: usize = 128 * 1024;
 /// Batches that a stream's subscriber may lag behind before it reads the ledger.
 pub const STREAM_BATCHES_MAX: usize = 128;

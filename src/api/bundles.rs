@@ -115,8 +115,12 @@ async fn exported(
             with,
             showing,
         };
-        api.blocking(move |api| Ok(export::export(api.engine(), api.output(), &ask)?))
-            .await?
+        api.blocking(move |api| {
+            let ready = export::export(api.engine(), api.output(), &ask)?;
+            ready.check(api.engine())?;
+            Ok(ready)
+        })
+        .await?
     };
     let exported = ready.exported();
     let recorded = BundleExported {

@@ -16,13 +16,14 @@ use tokio::time::Sleep;
 
 use super::ws_frames::FrameCount;
 
-/// A socket whose writes fail once the peer has read nothing for the given time.
+/// A socket whose writes fail once the peer has read nothing for the given time, or while they wait when its leash ends.
 #[derive(Debug)]
 pub struct Guarded {
     socket: TcpStream,
     stall: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
+    /// Tied by the server when an answer goes on, untied at the next request.
     leash: Leash,
     /// Writes that waited and then went on.
     resumed: u64,
@@ -146,33 +147,33 @@ impl AsyncWrite for Guarded {
 }
 
 /// What ends a connection whose peer leaves an answer lying: the answer itself is not asked for more until the peer has taken
-/// what came before.
+/// what came before. The mutex guards the future, which is polled under it, by the connection's task alone.
 #[derive(Clone, Default)]
 pub struct Leash(Arc<Mutex<Option<BoxFuture<'static, ()>>>>);
 
 impl Leash {
     /// Ties the connection: a write that waits when `over` comes to its end fails.
     pub fn tie(&self, over: impl Future<Output = ()> + Send + 'static) {
-        *self.over() = Some(Box::pin(over));
+        *self.tied() = Some(Box::pin(over));
     }
 
     /// Unties it, for the next answer.
     pub fn untie(&self) {
-        *self.over() = None;
+        *self.tied() = None;
     }
 
-    fn over(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
+    fn tied(&self) -> MutexGuard<'_, Option<BoxFuture<'static, ()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Wakes the connection when the answer changes.
     fn is_over(&self, context: &mut Context<'_>) -> bool {
-        let mut tied = self.over();
+        let mut tied = self.tied();
         let is_over = tied
             .as_mut()
             .is_some_and(|over| over.as_mut().poll(context).is_ready());
         if is_over {
-            // Whoever has a last word to say is not stopped again.
+            // It is never polled again.
             *tied = None;
         }
         is_over

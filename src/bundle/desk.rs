@@ -3,6 +3,7 @@
 //! Promises: one bundle at a time; the same bundle twice changes nothing; what contradicts what is held, or what waits,
 //! is kept in quarantine and never taken in; nothing is recorded as taken in before its tar is stored and flushed.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,6 +16,7 @@ use super::import::{
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
 use super::reemit::compress;
+use super::refused::{blocking, keep_refused, let_go};
 use super::replay::ScratchFolder;
 use super::report::Report;
 use super::roots;
@@ -22,7 +24,7 @@ use super::vouched::pin;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
-use crate::domain::payload::bundles::{BundleDiscarded, BundleImportRequested};
+use crate::domain::payload::bundles::BundleImportRequested;
 use crate::domain::payload::{BundleImported, BundleRefused};
 use crate::domain::token::Import;
 use crate::domain::{Digest, TenantName, Timestamp};
@@ -100,9 +102,8 @@ impl Desk {
         let (engine, named) = (self.engine.clone(), tenant.clone());
         let held = blocking(move || {
             let held = import_row(&engine, &named)?;
-            let ledgers = imports(&engine)?.len();
-            if held.is_none() && ledgers >= limits::IMPORTS_MAX {
-                return Err(ImportError::TooMany(ledgers));
+            if held.is_none() {
+                check_ledgers(&engine)?;
             }
             Ok(held)
         })
@@ -246,11 +247,16 @@ impl Desk {
         let request = self.submit(actor, command).await?;
         match request.status {
             ImportStatus::Imported => {
-                if let Some(judged) = &judged {
-                    self.take_in_roots(actor, judged).await?;
-                }
                 self.complete(&request.tenant).await?;
                 self.end_overtaken().await;
+                // A crash may have come between the import and its roots: the same approval again takes them in.
+                let judged = match judged {
+                    Some(judged) => judged,
+                    None => self.judge_stored(&request).await?.1,
+                };
+                if judged.report.ok {
+                    self.take_in_roots(actor, &judged).await?;
+                }
             }
             ImportStatus::Rejected => {
                 let engine = self.engine.clone();
@@ -264,6 +270,18 @@ impl Desk {
     /// Judges a bundle that waits by what is known now: a key may have been revoked since it came. A bad one is refused
     /// like any other, and waits on until a person rejects it.
     async fn judge_again(&self, actor: &Actor, request: &ImportRequest) -> Result<Judged, ImportError> {
+        let (scratch, judged) = self.judge_stored(request).await?;
+        if !judged.report.ok || judged.tar_sha256 != Some(request.tar_sha256) {
+            return Err(self.refuse(actor, &scratch.1, judged).await?);
+        }
+        Ok(judged)
+    }
+
+    /// Judges a bundle as it is stored; beside it the file that was judged, which goes with its folder.
+    async fn judge_stored(
+        &self,
+        request: &ImportRequest,
+    ) -> Result<((ScratchFolder, PathBuf), Judged), ImportError> {
         let given = match (&request.log_key, &request.export_key) {
             (Some(log), Some(export)) => Some(Keys {
                 log: PublicKey::from_pem(log)?,
@@ -272,16 +290,12 @@ impl Desk {
             _ => None,
         };
         let (engine, tar_sha256) = (self.engine.clone(), request.tar_sha256);
-        let (scratch, judged) = blocking(move || {
+        blocking(move || {
             let (scratch, file) = framed(&engine, tar_sha256)?;
             let judged = judge(&engine, &file, given.as_ref())?;
             Ok(((scratch, file), judged))
         })
-        .await?;
-        if !judged.report.ok || judged.tar_sha256 != Some(tar_sha256) {
-            return Err(self.refuse(actor, &scratch.1, judged).await?);
-        }
-        Ok(judged)
+        .await
     }
 
     /// Discards what lies in quarantine under this digest. False when there is nothing.
@@ -360,7 +374,14 @@ impl Desk {
             size: predicate.as_ref().map(|predicate| predicate.size),
         };
         let (quarantine, path, kept) = (self.quarantine.clone(), file.to_owned(), note.clone());
-        let kept = blocking(move || quarantine.keep(&path, kept)).await;
+        let kept = keep_refused(
+            &self.engine,
+            &self.quarantine,
+            file_bytes(file),
+            note.sha256,
+            move || quarantine.keep(&path, kept),
+        );
+        let kept = kept.await;
         let refused = BundleRefused {
             detail: note.detail,
             exit_code: i32::from(note.exit_code),
@@ -370,7 +391,7 @@ impl Desk {
         };
         let command = Command::RecordRefusal(Box::new(refused));
         self.engine.submit(&TenantName::system(), actor, command).await?;
-        make_room(&self.engine, &self.quarantine, kept?).await?;
+        kept?;
         Ok(ImportError::Refused(Box::new(report)))
     }
 }
@@ -405,37 +426,20 @@ pub async fn end_overtaken(engine: &Handle) -> Result<(), ImportError> {
     Ok(())
 }
 
-/// Discards the oldest of a quarantine that is full. What stays because of an error goes with the next that is kept.
-pub(super) async fn make_room(
-    engine: &Handle,
-    quarantine: &Arc<Quarantine>,
-    oldest: Vec<Digest>,
-) -> Result<(), ImportError> {
-    for sha256 in oldest {
-        tracing::warn!(%sha256, "quarantine is full: the oldest file in it goes");
-        let actor = Actor::system("quarantine");
-        let_go(engine, quarantine, &actor, sha256, "quarantine_full").await?;
-    }
-    Ok(())
+fn file_bytes(file: &Path) -> u64 {
+    std::fs::metadata(file).map_or(0, |facts| facts.len())
 }
 
-/// Records that a file in quarantine goes, and lets it go: in this order, so that none is gone without an event.
-async fn let_go(
-    engine: &Handle,
-    quarantine: &Arc<Quarantine>,
-    actor: &Actor,
-    sha256: Digest,
-    reason: &str,
-) -> Result<(), ImportError> {
-    let discarded = BundleDiscarded {
-        reason: reason.to_owned(),
-        sha256,
-    };
-    let command = Command::Bundle(Box::new(BundleCommand::RecordDiscard(discarded)));
-    engine.submit(&TenantName::system(), actor, command).await?;
-    let quarantine = quarantine.clone();
-    blocking(move || quarantine.discard(sha256)).await?;
-    Ok(())
+/// Lets a further foreign ledger in, also beside those that wait to be one.
+fn check_ledgers(engine: &Handle) -> Result<(), ImportError> {
+    let mut ledgers: BTreeSet<TenantName> = imports(engine)?.into_iter().map(|held| held.tenant).collect();
+    let waiting = requests(engine)?.into_iter();
+    let waiting = waiting.filter(|request| request.status == ImportStatus::Waiting);
+    ledgers.extend(waiting.map(|request| request.tenant));
+    match ledgers.len() {
+        few if few < limits::IMPORTS_MAX => Ok(()),
+        many => Err(ImportError::TooMany(many)),
+    }
 }
 
 /// A stored tar as the file that it could have come in, gone with the folder.
@@ -453,14 +457,6 @@ fn framed(engine: &Handle, tar_sha256: Digest) -> Result<(ScratchFolder, PathBuf
 /// The newest root of trust in a bundle; none where it carries none.
 fn trust_version_of(predicate: &Predicate) -> Option<u64> {
     (predicate.trust_version > 0).then_some(predicate.trust_version)
-}
-
-/// Runs work that blocks.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ImportError> + Send + 'static,
-) -> Result<T, ImportError> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.map_err(|_| ImportError::Stopping)?
 }
 
 /// Where a good bundle stands against what is held.

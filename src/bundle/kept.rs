@@ -64,6 +64,14 @@ impl Ready {
         &self.exported
     }
 
+    /// Looks whether it may be kept, so that little is recorded which is not. Blocks.
+    ///
+    /// # Errors
+    /// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written.
+    pub fn check(&self, engine: &Handle) -> Result<(), ExportError> {
+        check_erased(engine, &self.exported)
+    }
+
     /// Gives it its place, and a note beside it: from now on it can be fetched. To be called when it is recorded. Blocks.
     ///
     /// # Errors
@@ -74,12 +82,7 @@ impl Ready {
         let (disk, exported) = (engine.disk().as_ref(), self.exported);
         let _guard = guard();
         // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
-        if let Some(as_of) = exported.as_of
-            && exported.shows_values()
-            && erased_since(engine, &exported, as_of)?
-        {
-            return Err(ExportError::ErasedMeanwhile);
-        }
+        check_erased(engine, &exported)?;
         let id = exported.id;
         disk.rename(&self.path, &bundle_path(engine.dir(), id))
             .map_err(disk_error)?;
@@ -90,6 +93,15 @@ impl Ready {
             tracing::warn!(%error, "an old export cannot be removed");
         }
         Ok(exported)
+    }
+}
+
+fn check_erased(engine: &Handle, exported: &Exported) -> Result<(), ExportError> {
+    match exported.as_of {
+        Some(as_of) if exported.shows_values() && erased_since(engine, exported, as_of)? => {
+            Err(ExportError::ErasedMeanwhile)
+        }
+        Some(_) | None => Ok(()),
     }
 }
 

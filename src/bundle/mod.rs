@@ -37,6 +37,7 @@ pub mod quarantine;
 mod reading;
 mod redacted;
 pub mod reemit;
+mod refused;
 pub mod replay;
 mod report;
 pub mod roots;

@@ -102,12 +102,11 @@ impl Quarantine {
         Ok(found)
     }
 
-    /// Keeps a file. Gives what has to go for it, the oldest, which the caller records and then discards; a file that is kept
-    /// already changes nothing.
+    /// Keeps a file for which room was made; one that is kept already changes nothing.
     ///
     /// # Errors
     /// What the disk said; the file is then not kept.
-    pub fn keep(&self, file: &Path, mut note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+    pub fn keep(&self, file: &Path, mut note: Quarantined) -> Result<(), ImportError> {
         let cannot = |error| ImportError::Disk(file.display().to_string(), error);
         let mut source = fs::File::open(file).map_err(cannot)?;
         note.bytes = source.metadata().map_err(cannot)?.len();
@@ -118,19 +117,19 @@ impl Quarantine {
     ///
     /// # Errors
     /// Those of [`Quarantine::keep`].
-    pub fn keep_bytes(&self, file: &[u8], note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+    pub fn keep_bytes(&self, file: &[u8], note: Quarantined) -> Result<(), ImportError> {
         let bytes = file.len() as u64;
         self.keep_from(&mut &*file, Quarantined { bytes, ..note })
     }
 
-    fn keep_from(&self, source: &mut dyn Read, note: Quarantined) -> Result<Vec<Digest>, ImportError> {
+    fn keep_from(&self, source: &mut dyn Read, note: Quarantined) -> Result<(), ImportError> {
         let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
         self.disk
             .create_dir_all(&self.dir)
             .map_err(|error| self.failed(error))?;
         let kept = self.list()?;
         if kept.iter().any(|other| other.sha256 == note.sha256) {
-            return Ok(Vec::new());
+            return Ok(());
         }
         self.sweep(&kept)?;
         let path = self.dir.join(note.sha256.to_string());
@@ -144,7 +143,7 @@ impl Quarantine {
             let _ = self.sweep(&self.list()?);
             return Err(error);
         }
-        Ok(self.too_many(kept, note.bytes))
+        Ok(())
     }
 
     /// Whether something is kept under this digest.
@@ -193,8 +192,16 @@ impl Quarantine {
         })
     }
 
-    /// The oldest, as far as there is no room for them beside one more of this size.
-    fn too_many(&self, kept: Vec<Quarantined>, bytes: u64) -> Vec<Digest> {
+    /// The oldest, as far as there is no room for them beside one more file of this digest and size. Whoever keeps that one
+    /// records and discards them first.
+    ///
+    /// # Errors
+    /// What the disk said.
+    pub fn too_many_beside(&self, sha256: Digest, bytes: u64) -> Result<Vec<Digest>, ImportError> {
+        let kept = self.list()?;
+        if kept.iter().any(|other| other.sha256 == sha256) {
+            return Ok(Vec::new());
+        }
         let mut total: u64 = kept.iter().map(|note| note.bytes).sum();
         let mut count = kept.len();
         let mut gone = Vec::new();
@@ -206,7 +213,7 @@ impl Quarantine {
             total -= oldest.bytes;
             gone.push(oldest.sha256);
         }
-        gone
+        Ok(gone)
     }
 
     /// Removes what a crash left without a note.
@@ -285,12 +292,15 @@ mod tests {
         let file = folder.join("file");
         let keep = move |quarantine: &Quarantine, at: i64, content: &[u8]| {
             fs::write(&file, content).unwrap();
-            let gone = quarantine.keep(&file, note(at, content)).unwrap();
+            let gone = quarantine
+                .too_many_beside(Digest::of(content), content.len() as u64)
+                .unwrap();
             for sha256 in &gone {
                 assert!(quarantine.holds(*sha256).unwrap());
                 assert!(quarantine.discard(*sha256).unwrap());
                 assert!(!quarantine.holds(*sha256).unwrap());
             }
+            quarantine.keep(&file, note(at, content)).unwrap();
             gone
         };
         (quarantine, keep)

@@ -22,6 +22,8 @@ pub(super) struct StateLines<'a, 'b> {
     number: u64,
     /// The last line that was in order; empty before the first.
     previous: Vec<u8>,
+    /// Its key, where it was read.
+    previous_key: Option<SortKey>,
     in_order: bool,
     /// Work orders that records name, up to one more than a bundle may.
     orders: BTreeSet<OrderId>,
@@ -37,6 +39,7 @@ impl<'a, 'b> StateLines<'a, 'b> {
             line: Vec::new(),
             number: 0,
             previous: Vec::new(),
+            previous_key: None,
             in_order: false,
             orders: BTreeSet::new(),
             broken: false,
@@ -63,7 +66,12 @@ impl<'a, 'b> StateLines<'a, 'b> {
             Line::Whole => {
                 self.number += 1;
                 let is_known = right == Some(&self.line) && self.member != Member::Runs;
-                let checked = if is_known { Ok(()) } else { self.check() };
+                let checked = if is_known {
+                    self.previous_key = None;
+                    Ok(())
+                } else {
+                    self.check()
+                };
                 self.in_order = checked.is_ok();
                 if let Err(finding) = checked {
                     self.checks
@@ -104,8 +112,14 @@ impl<'a, 'b> StateLines<'a, 'b> {
         let place = || malformed("neither id nor name and version");
         let head = Head::of(&self.line).ok_or_else(place)?;
         let key = head.key().ok_or_else(place)?;
-        let previous = Head::of(&self.previous).and_then(|head| head.key());
-        if previous.is_some_and(|previous| previous >= key) {
+        if self.previous_key.is_none() {
+            self.previous_key = Head::of(&self.previous).and_then(|head| head.key());
+        }
+        if self
+            .previous_key
+            .as_ref()
+            .is_some_and(|previous| *previous >= key)
+        {
             return Err(malformed("out of order or there twice"));
         }
         if let Some(order) = head.order_id
@@ -114,6 +128,7 @@ impl<'a, 'b> StateLines<'a, 'b> {
             let order = order.parse().map_err(|_| malformed("orderId is no id"))?;
             self.orders.insert(order);
         }
+        self.previous_key = Some(key);
         Ok(())
     }
 }

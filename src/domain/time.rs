@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::de::Visitor;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Milliseconds since 1970-01-01T00:00:00Z, within years 0000 to 9999 in every zone.
@@ -76,9 +77,20 @@ impl Timestamp {
     /// # Errors
     /// What the deserializer said, and any other form.
     pub fn deserialize_written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = std::borrow::Cow::<'de, str>::deserialize(deserializer)?;
-        let other = || serde::de::Error::custom("at is not written with milliseconds and Z");
-        Timestamp::from_written(&text).ok_or_else(other)
+        struct Written;
+        impl Visitor<'_> for Written {
+            type Value = Timestamp;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a time")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Timestamp, E> {
+                let other = || E::custom("the time is not written with milliseconds and Z");
+                Timestamp::from_written(text).ok_or_else(other)
+            }
+        }
+        deserializer.deserialize_str(Written)
     }
 
     /// Reads what [`Timestamp::written`] gives, and nothing else.

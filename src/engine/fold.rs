@@ -9,7 +9,7 @@ use crate::domain::event::{Event, EventError};
 use crate::domain::state::{Changes, Kind, Layered};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, TenantLedger};
-use crate::store::{Commit, Filing, Head, Snapshot, Store, StoreError};
+use crate::store::{Batch, Commit, Filing, Head, Snapshot, Store, StoreError};
 
 /// Events folded in one batch of the projection.
 const CHUNK_EVENTS: u64 = 8_192;
@@ -122,7 +122,7 @@ fn fold_chunk(
             return Err(error);
         }
     }
-    fold.write(store, tenant, to, true)
+    fold.write_filed(store, tenant, to)
 }
 
 /// Folds events that come from elsewhere than a ledger held here, a bundle for instance, into a projection.
@@ -135,16 +135,15 @@ pub struct Folder {
     /// The projection below the chunk; the same until that is written.
     below: Option<Snapshot>,
     next: u64,
-    /// Whether rows and events are filed in the secondary orders; the state itself needs it not.
-    is_filed: bool,
 }
 
 impl Folder {
-    /// Goes on behind what the projection holds of `tenant`.
+    /// Goes on behind what the projection holds of `tenant`. It is to be asked for jobs, runs, throttles and packs by their keys
+    /// alone: for what state files hold, and what `apply` reads.
     ///
     /// # Errors
     /// When the projection cannot be read.
-    pub fn new(store: Arc<Store>, tenant: TenantName) -> Result<Self, StoreError> {
+    pub fn of_state(store: Arc<Store>, tenant: TenantName) -> Result<Self, StoreError> {
         let next = store.read()?.head(&tenant)?.map_or(0, |head| head.size);
         Ok(Folder {
             store,
@@ -153,19 +152,6 @@ impl Folder {
             graphs: Graphs::default(),
             below: None,
             next,
-            is_filed: true,
-        })
-    }
-
-    /// The same for a projection that is asked for jobs, runs, throttles and packs by their keys: for what state files hold, and
-    /// what `apply` reads.
-    ///
-    /// # Errors
-    /// When the projection cannot be read.
-    pub fn of_state(store: Arc<Store>, tenant: TenantName) -> Result<Self, StoreError> {
-        Ok(Folder {
-            is_filed: false,
-            ..Folder::new(store, tenant)?
         })
     }
 
@@ -213,7 +199,7 @@ impl Folder {
     pub fn flush(&mut self) -> Result<(), FoldError> {
         let chunk = std::mem::take(&mut self.chunk);
         self.below = None;
-        chunk.write(&self.store, &self.tenant, self.next, self.is_filed)
+        chunk.write_rows(&self.store, &self.tenant, self.next)
     }
 }
 
@@ -276,16 +262,23 @@ impl Chunk {
         Ok(())
     }
 
-    fn write(&self, store: &Store, tenant: &TenantName, size: u64, is_filed: bool) -> Result<(), FoldError> {
+    /// Writes what was taken, with its secondary orders.
+    fn write_filed(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
         let mut batch = store.begin()?;
-        if is_filed {
-            batch.write(tenant, self.changes.iter())?;
-            batch.index_events(tenant, self.filings.iter().copied())?;
-        } else {
-            // No event looks at payloads, and no state file holds them.
-            let rows = self.changes.iter();
-            batch.write_rows(tenant, rows.filter(|(key, _)| key.kind() != Kind::Payload))?;
-        }
+        batch.write(tenant, self.changes.iter())?;
+        batch.index_events(tenant, self.filings.iter().copied())?;
+        self.commit(batch, tenant, size)
+    }
+
+    /// Writes its rows alone, and no payloads: no event looks at them, and no state file holds them.
+    fn write_rows(&self, store: &Store, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
+        let mut batch = store.begin()?;
+        let rows = self.changes.iter();
+        batch.write_rows(tenant, rows.filter(|(key, _)| key.kind() != Kind::Payload))?;
+        self.commit(batch, tenant, size)
+    }
+
+    fn commit(&self, mut batch: Batch, tenant: &TenantName, size: u64) -> Result<(), FoldError> {
         if let Some(at) = self.at {
             batch.set_head(tenant, Head { size, at })?;
         }

@@ -1,6 +1,6 @@
 //! One batch of the writer: rows, their secondary orders, heads and position, committed together.
 //!
-//! Promises: all or nothing; a row and the orders it stands in change in the same commit. It must never read or write
+//! Promises: all or nothing; a row and the orders it stands in change in the same commit, where there are any. It must never read or write
 //! outside its own transaction.
 
 use std::sync::Arc;

@@ -386,11 +386,11 @@ fn pieces(batch: CommittedBatch) -> Vec<CommittedBatch> {
     }
     let (mut pieces, mut piece, mut bytes) = (Vec::new(), Vec::new(), 0);
     for event in batch.iter() {
-        if bytes >= limits::STREAM_BATCH_BYTES_MAX {
-            pieces.push(Arc::new(std::mem::take(&mut piece)));
-            bytes = 0;
-        }
         bytes += event.bytes.len();
+        if bytes > limits::STREAM_BATCH_BYTES_MAX && !piece.is_empty() {
+            pieces.push(Arc::new(std::mem::take(&mut piece)));
+            bytes = event.bytes.len();
+        }
         piece.push(event.clone());
     }
     pieces.push(Arc::new(piece));
@@ -483,12 +483,15 @@ pub(super) mod tests {
         assert_eq!(pieces_of(&small), [[0, 1]]);
         let large = vec![
             event(0, 10),
-            event(1, most),
+            event(1, most + 1),
             event(2, most / 2),
             event(3, most / 2),
             event(4, 1),
         ];
-        assert_eq!(pieces_of(&Arc::new(large)), [vec![0, 1], vec![2, 3], vec![4]]);
+        assert_eq!(
+            pieces_of(&Arc::new(large)),
+            [vec![0], vec![1], vec![2, 3], vec![4]]
+        );
         assert_eq!(pieces_of(&Arc::default()), [Vec::<u64>::new()]);
     }
 

@@ -380,7 +380,7 @@ fn lines_that_a_crash_took_are_told_as_lost_to_who_had_read_up_to_them() {
     // Not ended: as if the power had gone.
     let appliance = appliance.restart();
     for (after, lines) in [("-1.-1", 3), ("-1.1", 2), ("-1.3", 0)] {
-        let path = format!("/api/v1/stream/pack-runs/{id}?after={after}&heartbeatMs=1000");
+        let path = format!("/api/v1/stream/pack-runs/{id}?after={after}&heartbeatMs=60000");
         let mut stream = appliance.follow(&path);
         let mut read = 0;
         let gap = loop {

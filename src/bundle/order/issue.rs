@@ -160,13 +160,7 @@ pub async fn recall(
         }
         return Err(error.into());
     }
-    let order = issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)?;
-    let recorded = order.recalled.as_ref().and_then(|recalled| recalled.tar_sha256);
-    if recorded != Some(letter.tar_sha256) {
-        // Another request was the first.
-        remove_letter(engine, letter.tar_sha256);
-    }
-    Ok(order)
+    issued_order(engine, tenant, id)?.ok_or(IssueError::Unknown)
 }
 
 fn sender(engine: &Handle, tenant: &TenantName) -> Result<Sender, IssueError> {

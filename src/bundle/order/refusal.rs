@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::intake::{IntakeError, off_the_runtime};
+use super::intake::IntakeError;
 use super::letters::remove_letter;
-use crate::bundle::desk;
 use crate::bundle::quarantine::{Quarantine, Quarantined};
+use crate::bundle::refused::keep_refused;
 use crate::bundle::report::{Check, Report, Status, Verdict};
 use crate::domain::command::{Command, OrderCommand};
 use crate::domain::event::Actor;
@@ -53,7 +53,7 @@ pub(super) fn rejected(
     report
 }
 
-/// Keeps a refused file in quarantine and notes it. The event comes in any case.
+/// Keeps a refused file in quarantine and records it, also where it could not be kept.
 pub(super) async fn refuse(
     (engine, quarantine): (&Handle, &Arc<Quarantine>),
     (tenant, actor): (&TenantName, &Actor),
@@ -81,9 +81,12 @@ pub(super) async fn refuse(
         sha256,
     };
     let (shared, bytes) = (quarantine.clone(), file.clone());
-    let kept = off_the_runtime(move || Ok(shared.keep_bytes(&bytes, note)?)).await;
+    let kept = keep_refused(engine, quarantine, file.len() as u64, sha256, move || {
+        shared.keep_bytes(&bytes, note)
+    });
+    let kept = kept.await;
     let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
     engine.submit(tenant, actor, command).await?;
-    desk::make_room(engine, quarantine, kept?).await?;
+    kept?;
     Ok(IntakeError::Refused(Box::new(report)))
 }
