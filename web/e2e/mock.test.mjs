@@ -54,6 +54,15 @@ describe('against the mock', () => {
     await page.waitForFunction(() => [...document.querySelectorAll('.node')].every((node) => node.dataset.status === 'completed'));
   });
 
+  test('lines that are lost leave a mark in the log', async () => {
+    const id = await control('start');
+    await page.goto(`${server.url}/runs/${id}?tab=log`);
+    await page.locator('[data-pos]').first().waitFor();
+    await page.waitForTimeout(1_500);
+    await control('gap?from=900000000&to=900000003&of=lines');
+    await page.getByText('Lines 900000000 to 900000003 were lost').waitFor();
+  });
+
   test('100,000 lines: at most 200 rows stand in the document, search and links find theirs, no frame is long', async () => {
     const id = await runOf('log-flood');
     await page.goto(`${server.url}/runs/${id}?tab=log`);

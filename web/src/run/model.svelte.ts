@@ -141,7 +141,11 @@ export class RunModel {
     let ended = false;
     for (const { event, data } of batch) {
       if (event === 'step.output') lines.push(JSON.parse(data) as LogLine);
-      else if (event === 'gap') this.#gap(JSON.parse(data) as Gap);
+      else if (event === 'gap') {
+        // What came before it stands before it.
+        this.#takeLines(lines.splice(0));
+        this.#gap(JSON.parse(data) as Gap);
+      }
       else if (event === 'end') ended = true;
       else if (event !== 'heartbeat' && event.includes('.')) events.push(JSON.parse(data) as Envelope);
     }
