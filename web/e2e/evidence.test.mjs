@@ -99,6 +99,8 @@ describe('bundles', () => {
       await page.keyboard.press('Escape');
       await page.getByRole('cell', { name: 'events 40 to 99', exact: true }).waitFor();
       await page.getByText('shows 2 of 3 redacted fields').waitFor();
+      await page.setViewportSize({ width: 390, height: 844 });
+      await page.getByText('shows 2 of 3 redacted fields').waitFor();
     }));
 
   test('beyond a handful are shown when they are asked for, and the address says so', () =>
