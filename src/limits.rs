@@ -449,11 +449,8 @@ pub const WEBHOOK_ERROR_BYTES_MAX: usize = 512;
 /// Addresses of one name that are tried.
 pub const LOOKUP_ADDRESSES_MAX: usize = 8;
 
-/// Tenants and tokens.
-pub const TENANTS_MAX: usize = 10_000;
-pub const TOKENS_MAX: usize = 10_000;
-/// Foreign ledgers; and bundles for which persons are asked at a time.
-pub const IMPORTS_MAX: usize = TENANTS_MAX;
+/// Foreign ledgers, held or only known by their keys; and bundles for which persons are asked at a time.
+pub const IMPORTS_MAX: usize = 10_000;
 pub const IMPORTS_WAITING_MAX: usize = 64;
 /// Refused bundles that are kept, and their bytes; the oldest go first.
 pub const QUARANTINE_FILES_MAX: usize = 64;

@@ -23,7 +23,7 @@ use super::sse::{Guard, answer, last_event_id};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::limits;
 use crate::output::{Line, LineFilter, LineKind, RunScope};
-use crate::stream::{Cursor, Data, Filter, Form, Lines, Subscription, Watched};
+use crate::stream::{Cursor, Data, Filter, Form, LineItem, Lines, Subscription, Watched};
 
 /// One line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -169,7 +169,9 @@ impl Pages {
                 }
             };
             let mut out = Vec::new();
-            for line in &batch.lines {
+            for item in &batch.items {
+                // What is lost shows by the positions of the lines around it.
+                let LineItem::Line(line) = item else { continue };
                 if self.left == 0 {
                     break;
                 }

@@ -73,6 +73,12 @@ pub async fn read(State(api): State<Arc<Api>>) -> ([(HeaderName, &'static str); 
         "Open streams.",
         api.hub.subscribers() as f64,
     );
+    page.single(
+        "fastness_stream_fallbacks_total",
+        "counter",
+        "Times that a stream's reader was too slow for the live edge and went on from the ledger.",
+        api.hub.fallen_behind() as f64,
+    );
     tell_webhooks(&mut page, api.webhooks().figures());
     (
         [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],

@@ -13,7 +13,7 @@ use super::logs::LineView;
 use super::sse::{Gap, Guard, Signal, encode_message, greeting};
 use crate::domain::RunId;
 use crate::output::OutputError;
-use crate::stream::{Delivered, LineBatch, Lines, Subscription, Watched};
+use crate::stream::{Delivered, LineBatch, LineItem, Lines, Subscription, Watched};
 
 /// What a follower is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -198,28 +198,24 @@ impl RunTail {
 
     /// Sends the next lines. True when more are there.
     async fn send_lines(&mut self, out: &mut Vec<u8>) -> Result<bool, CutShort> {
-        let LineBatch { lines, gaps, is_more } = self.lines.read().await?;
-        let mut gaps = gaps.into_iter().peekable();
-        for line in &lines {
-            if let Some(gap) = gaps.next_if(|(_, to)| *to < line.pos) {
-                self.send_lost(gap, out);
+        let LineBatch { items, is_more } = self.lines.read().await?;
+        for item in &items {
+            match *item {
+                LineItem::Line(ref line) => {
+                    encode_message(
+                        Some(&self.id_at(line.pos)),
+                        "step.output",
+                        &LineView::new(line),
+                        out,
+                    );
+                }
+                LineItem::Lost { from, to } => {
+                    let of = "lines";
+                    encode_message(Some(&self.id_at(to)), "gap", &Gap { from, of, to }, out);
+                }
             }
-            let id = self.id_at(line.pos);
-            encode_message(Some(&id), "step.output", &LineView::new(line), out);
-        }
-        for gap in gaps {
-            self.send_lost(gap, out);
         }
         Ok(is_more)
-    }
-
-    fn send_lost(&self, (from, to): (u64, u64), out: &mut Vec<u8>) {
-        let gap = Gap {
-            from,
-            of: "lines",
-            to,
-        };
-        encode_message(Some(&self.id_at(to)), "gap", &gap, out);
     }
 
     fn send_gap(&mut self, gap: Option<(u64, u64)>, out: &mut Vec<u8>) {

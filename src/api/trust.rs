@@ -102,7 +102,8 @@ pub struct NewRoots {
 
 /// Takes in roots of trust: the next of our own, or those of another enclave to which a pinned root leads.
 #[utoipa::path(post, path = "/api/v1/trust/roots", tag = "trust", request_body = NewRoots,
-    responses((status = 200, description = "What is held of the enclave now", body = EnclaveTrust)))]
+    responses((status = 200, description = "What is held of the enclave now", body = EnclaveTrust),
+        (status = 429, description = "`limit_reached`: keys of 10,000 ledgers, or roots of as many enclaves, are known")))]
 pub async fn accept(
     State(api): State<Arc<Api>>,
     caller: Caller,
@@ -118,6 +119,9 @@ pub async fn accept(
         fingerprint: new.fingerprint.as_deref().map(fingerprint).transpose()?,
         first_use: new.first_use,
     };
+    if let Some(named) = &offer.origin {
+        check_room(&api, named).await?;
+    }
     let trust = roots::accept(api.engine(), &caller.actor(), offer).await?;
     let view = api.blocking(move |api| Ok(enclave_view(api.engine(), trust)?));
     Ok(Answer(view.await?))
@@ -144,13 +148,15 @@ pub struct NewPin {
 /// Pins the keys of a foreign origin, or a root of trust of its enclave. Others than those already pinned are refused, unless
 /// keys are to be replaced.
 #[utoipa::path(post, path = "/api/v1/trust/pins", tag = "trust", request_body = NewPin,
-    responses((status = 204, description = "Pinned")))]
+    responses((status = 204, description = "Pinned"),
+        (status = 429, description = "`limit_reached`: keys of 10,000 ledgers, or roots of as many enclaves, are known")))]
 pub async fn pin(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Json(pin): Json<NewPin>,
 ) -> Result<Response, ApiError> {
     let named = origin(&pin.origin)?;
+    check_room(&api, &named).await?;
     match (pin.log_key, pin.export_key, pin.fingerprint) {
         (Some(log), Some(export), None) => {
             let pinned = TrustPinned {
@@ -187,6 +193,26 @@ async fn pin_keys(api: &Arc<Api>, caller: &Caller, pinned: TrustPinned) -> Resul
     }
 }
 
+/// Refuses trust in a further ledger or enclave beside as many as may be known: all of them are told at once.
+async fn check_room(api: &Arc<Api>, named: &Origin) -> Result<(), ApiError> {
+    let named = named.clone();
+    let check = api.blocking(move |api| {
+        let (pins, held) = trusted(api.engine())?;
+        let enclave = named.enclave().to_string();
+        let is_known = pins.iter().any(|pin| pin.origin == named.to_string())
+            || held.iter().any(|held| held.enclave == enclave);
+        if !is_known && pins.len().max(held.len()) >= limits::IMPORTS_MAX {
+            let detail = format!(
+                "keys of {} ledgers are known, as many as may be",
+                limits::IMPORTS_MAX
+            );
+            return Err(ApiError::too_many(detail));
+        }
+        Ok(())
+    });
+    check.await
+}
+
 fn pem(key: &str, pointer: &str) -> Result<String, ApiError> {
     let key = PublicKey::from_pem(key)
         .map_err(|error| ApiError::field("invalid_field", pointer, error.to_string()))?;
@@ -206,9 +232,10 @@ fn fingerprint(text: &str) -> Result<Fingerprint, ApiError> {
     })
 }
 
-fn view(engine: &Handle) -> Result<TrustView, RootsError> {
+/// All pins, and what is held of all enclaves.
+fn trusted(engine: &Handle) -> Result<(Vec<Pin>, Vec<Trust>), RootsError> {
     let snapshot = engine.read().map_err(CommandError::from)?;
-    let (mut pins, mut held) = (Vec::new(), Vec::<Trust>::new());
+    let (mut pins, mut held) = (Vec::new(), Vec::new());
     for kind in [Kind::Pin, Kind::Trust] {
         for row in snapshot.every_row(&TenantName::system(), kind)? {
             let (_, row) = row?;
@@ -216,8 +243,12 @@ fn view(engine: &Handle) -> Result<TrustView, RootsError> {
             held.extend(row.as_trust().cloned());
         }
     }
+    Ok((pins, held))
+}
+
+fn view(engine: &Handle) -> Result<TrustView, RootsError> {
+    let (pins, held) = trusted(engine)?;
     let enclave = engine.keys().enclave().to_string();
-    drop(snapshot);
     let (own, others): (Vec<_>, Vec<_>) = held.into_iter().partition(|held| held.enclave == enclave);
     let own = own.into_iter().next().unwrap_or_else(|| Trust::none(&enclave));
     Ok(TrustView {

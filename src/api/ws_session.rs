@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::domain::{RunId, Seq, TenantName};
 use crate::limits;
 use crate::output::{LineFilter, RunScope};
-use crate::stream::{Lines, Piece, RoomChunk, RoomKey, Rooms, StreamError};
+use crate::stream::{LineItem, Lines, Piece, RoomChunk, RoomKey, Rooms, StreamError};
 
 /// One connection's state.
 #[derive(Debug)]
@@ -366,18 +366,19 @@ impl Session {
             Closing::Failed
         })?;
         let name = room.name.clone();
-        let mut gaps = batch.gaps.into_iter().peekable();
-        for line in &batch.lines {
-            if let Some(gap) = gaps.next_if(|(_, to)| *to < line.pos) {
-                self.push(socket, &lost(&name, gap), &Bytes::new()).await?;
-            }
-            // Our own shapes always can be written.
-            let body = serde_json::to_vec(&LineView::new(line)).unwrap_or_default();
-            let message = ws_messages::signal("step:output", &[&name], &body);
+        for item in &batch.items {
+            let message = match *item {
+                LineItem::Line(ref line) => {
+                    // Our own shapes always can be written.
+                    let body = serde_json::to_vec(&LineView::new(line)).unwrap_or_default();
+                    ws_messages::signal("step:output", &[&name], &body)
+                }
+                LineItem::Lost { from, to } => {
+                    let (rooms, of) = (&[name.as_str()], "lines");
+                    Said::Gap { rooms, of, from, to }.text()
+                }
+            };
             self.push(socket, &message, &Bytes::new()).await?;
-        }
-        for gap in gaps {
-            self.push(socket, &lost(&name, gap), &Bytes::new()).await?;
         }
         Ok(())
     }
@@ -403,17 +404,6 @@ impl Session {
     async fn flush(&mut self, socket: &mut Socket) -> Result<(), Closing> {
         unless_over(&mut self.hold, socket.flush()).await
     }
-}
-
-/// Tells that lines of a room are lost.
-fn lost(room: &str, (from, to): (u64, u64)) -> String {
-    let gap = Said::Gap {
-        rooms: &[room],
-        of: "lines",
-        from,
-        to,
-    };
-    gap.text()
 }
 
 /// How the client knows these rooms.

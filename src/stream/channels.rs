@@ -28,6 +28,8 @@ const ROOM_MIN: usize = 64;
 pub(super) struct Channels {
     /// Held for a subscription, or while a batch is handed out.
     tenants: Mutex<BTreeMap<TenantName, OfTenant>>,
+    /// Times that a reader was too slow for its channel.
+    fallen_behind: Arc<AtomicU64>,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +86,7 @@ impl OfTenant {
 pub(super) struct Live {
     receiver: Receiver<Arc<Published>>,
     edge: Arc<AtomicU64>,
+    fallen_behind: Arc<AtomicU64>,
     /// What lies between two of its batches concerns others.
     pub(super) is_partial: bool,
 }
@@ -91,12 +94,20 @@ pub(super) struct Live {
 impl Live {
     /// Waits for a batch. Dropping the future loses nothing.
     pub(super) async fn recv(&mut self) -> Result<Arc<Published>, RecvError> {
-        self.receiver.recv().await
+        let received = self.receiver.recv().await;
+        if let Err(RecvError::Lagged(_)) = received {
+            self.fallen_behind.fetch_add(1, Ordering::Relaxed);
+        }
+        received
     }
 
     /// A batch that is there.
     pub(super) fn try_recv(&mut self) -> Result<Arc<Published>, TryRecvError> {
-        self.receiver.try_recv()
+        let received = self.receiver.try_recv();
+        if let Err(TryRecvError::Lagged(_)) = received {
+            self.fallen_behind.fetch_add(1, Ordering::Relaxed);
+        }
+        received
     }
 
     /// How far this channel has been read to its end; none while something waits in it. Events below that were taken
@@ -133,8 +144,14 @@ impl Channels {
         Live {
             receiver: channel.subscribe(),
             edge,
+            fallen_behind: self.fallen_behind.clone(),
             is_partial: watched.is_some(),
         }
+    }
+
+    /// Times that a reader was too slow for its channel, since the start.
+    pub(super) fn fallen_behind(&self) -> u64 {
+        self.fallen_behind.load(Ordering::Relaxed)
     }
 
     /// How many readers there are.

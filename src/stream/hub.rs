@@ -315,6 +315,11 @@ impl Hub {
         self.channels.readers()
     }
 
+    /// Times that a subscriber was too slow for the live edge and went on from the ledger, since the start.
+    pub fn fallen_behind(&self) -> u64 {
+        self.channels.fallen_behind()
+    }
+
     /// Events by type since the start.
     pub fn counts(&self) -> BTreeMap<&'static str, u64> {
         self.counts
@@ -527,5 +532,12 @@ pub(super) mod tests {
         }
         assert_eq!(frames("one too many".to_owned(), &everything), None);
         assert_eq!(frames("all:".to_owned(), &everything).unwrap(), "all:4all:5");
+        // Nor for further rooms when those before hold much.
+        let published = Published::new(Arc::new(vec![committed(4, "a")]), encoder());
+        let frames = |head: String| published.frames(&acme, &head.into(), &everything);
+        let large = "x".repeat(limits::WS_SHARED_BYTES_MAX);
+        assert_eq!(frames(large.clone()).unwrap().len(), large.len() + 1);
+        assert_eq!(frames("further".to_owned()), None);
+        assert_eq!(frames(large.clone()).unwrap().len(), large.len() + 1, "kept");
     }
 }

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::events::StreamError;
 use crate::limits;
-use crate::output::{Line, LineFilter, Output, OutputError, RunScope};
+use crate::output::{Line, LineFilter, LinePage, Output, OutputError, RunScope};
 
 /// A reader's place in the lines of a run.
 #[derive(Debug)]
@@ -19,13 +19,25 @@ pub struct Lines {
     highest: watch::Receiver<u64>,
 }
 
-/// Some lines, in order, and positions before, between or behind them that no file holds any more: (first, last).
+/// What a follower meets next in a run's lines.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LineItem {
+    /// A line.
+    Line(Line),
+    /// Positions whose lines no file holds any more.
+    Lost {
+        /// The first of them.
+        from: u64,
+        /// The last of them.
+        to: u64,
+    },
+}
+
+/// Some of a run's lines.
 #[derive(Debug, Clone, Default)]
 pub struct LineBatch {
-    /// The lines.
-    pub lines: Vec<Line>,
-    /// Lost positions.
-    pub gaps: Vec<(u64, u64)>,
+    /// Lines and what is lost before, between and behind them, in the order of their positions.
+    pub items: Vec<LineItem>,
     /// More can be read at once.
     pub is_more: bool,
 }
@@ -94,26 +106,83 @@ impl Lines {
             return Ok(LineBatch::default());
         };
         let page = page?;
-        let mut batch = LineBatch {
-            is_more: page.lines.len() >= limits::LOG_PAGE_LINES_MAX || page.read_to < *self.highest.borrow(),
-            ..LineBatch::default()
-        };
-        // A filter leaves positions out by itself: only the whole run shows what was lost.
-        if self.filter == LineFilter::default() {
-            let mut expected = after + 1;
-            for line in &page.lines {
-                if line.pos > expected {
-                    batch.gaps.push((expected, line.pos - 1));
-                }
-                expected = line.pos + 1;
-            }
-            // What was read to has no line behind the last one: a crash took them.
-            if expected <= page.read_to {
-                batch.gaps.push((expected, page.read_to));
-            }
-        }
-        batch.lines = page.lines;
+        let is_more = page.lines.len() >= limits::LOG_PAGE_LINES_MAX || page.read_to < *self.highest.borrow();
         self.pos = page.read_to.max(after);
-        Ok(batch)
+        // A filter leaves positions out by itself: only the whole run shows what was lost.
+        let items = match self.filter == LineFilter::default() {
+            true => with_lost(page, after),
+            false => page.lines.into_iter().map(LineItem::Line).collect(),
+        };
+        Ok(LineBatch { items, is_more })
+    }
+}
+
+/// The lines of a page read from after `after`, and where positions have none.
+fn with_lost(page: LinePage, after: u64) -> Vec<LineItem> {
+    let mut items = Vec::with_capacity(page.lines.len() + 1);
+    let mut expected = after + 1;
+    let mut up_to = |next: u64, items: &mut Vec<LineItem>| {
+        if expected < next {
+            items.push(LineItem::Lost {
+                from: expected,
+                to: next - 1,
+            });
+        }
+        expected = next + 1;
+    };
+    for line in page.lines {
+        up_to(line.pos, &mut items);
+        items.push(LineItem::Line(line));
+    }
+    // What was read to has no line behind the last one: a crash took them.
+    up_to(page.read_to + 1, &mut items);
+    items
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{JobId, Timestamp};
+    use crate::output::{LineKind, Stream};
+
+    fn page(positions: &[u64], read_to: u64) -> LinePage {
+        let line = |pos: &u64| Line {
+            pos: *pos,
+            at: Timestamp::from_ms(0),
+            job: JobId::from_bytes([1; 16]),
+            step: None,
+            attempt: 1,
+            stream: Stream::Stdout,
+            kind: LineKind::Line,
+            text: String::new(),
+            raw: 0..0,
+        };
+        LinePage {
+            lines: positions.iter().map(line).collect(),
+            read_to,
+            damaged: Vec::new(),
+        }
+    }
+
+    fn told(positions: &[u64], (after, read_to): (u64, u64)) -> Vec<(u64, u64)> {
+        let items = with_lost(page(positions, read_to), after).into_iter();
+        let place = |item| match item {
+            LineItem::Line(line) => (line.pos, line.pos),
+            LineItem::Lost { from, to } => (from, to),
+        };
+        items.map(place).collect()
+    }
+
+    #[test]
+    fn each_position_is_told_once_and_in_order() {
+        assert_eq!(told(&[], (0, 0)), []);
+        assert_eq!(told(&[], (7, 7)), []);
+        assert_eq!(told(&[1, 2], (0, 2)), [(1, 1), (2, 2)]);
+        assert_eq!(told(&[], (3, 9)), [(4, 9)]);
+        assert_eq!(
+            told(&[3, 6], (1, 8)),
+            [(2, 2), (3, 3), (4, 5), (6, 6), (7, 8)],
+            "before, between and behind"
+        );
     }
 }

@@ -18,5 +18,5 @@ pub use cursor::{Cursor, CursorError};
 pub use events::{Chunk, Delivered, Form, StreamError, Subscription};
 pub use filter::{EventHead, Filter, SeveralWatched, Watched};
 pub use hub::{Data, Encode, EncodeCloudEvent, EncodeFrames, EncodePart, Encoder, Forms, Hub, Published};
-pub use lines::{LineBatch, Lines};
+pub use lines::{LineBatch, LineItem, Lines};
 pub use rooms::{Piece, RoomChunk, RoomEvent, RoomGap, RoomKey, Rooms};

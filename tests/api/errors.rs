@@ -289,14 +289,8 @@ fn every_answer_says_version_and_mode_and_is_not_kept() {
 fn the_metrics_tell_what_the_projection_does_not_show_yet() {
     let appliance = TestAppliance::start();
     let gauges = || {
-        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
-        ["batches", "bytes", "age_seconds"].map(|name| -> f64 {
-            let begin = format!("fastness_projection_backlog_{name} ");
-            let line = metrics.lines().find_map(|line| line.strip_prefix(&begin));
-            line.unwrap_or_else(|| panic!("{name}: {metrics}"))
-                .parse()
-                .unwrap()
-        })
+        ["batches", "bytes", "age_seconds"]
+            .map(|name| appliance.figure(&format!("fastness_projection_backlog_{name}")))
     };
     // Nobody reads: what was just answered waits for a tenth of a second, so that one of these looks finds it.
     let mut looks = (0..50).map(|_| {

@@ -554,6 +554,37 @@ fn the_hub_cancels_by_a_file_that_is_carried_too() {
 }
 
 #[test]
+fn cancellations_of_one_order_at_once_are_one_cancellation() {
+    let pair = pair();
+    let (id, file) = pair.quick();
+    let (cancel, cancellation) = (
+        format!("/api/v1/work-orders/{id}/cancel"),
+        format!("/api/v1/work-orders/{id}/cancellation"),
+    );
+    let cancel_one = |number: usize| {
+        let body = json!({ "reason": format!("reason {number}") }).to_string();
+        let cancelled = pair.hub.post(&cancel, body).expect(200);
+        cancelled["issued"]["recalled"].clone()
+    };
+    let cancel_one = &cancel_one;
+    let reasons: Vec<Value> = std::thread::scope(|scope| {
+        let asked: Vec<_> = (0..8)
+            .map(|number| scope.spawn(move || cancel_one(number)))
+            .collect();
+        asked.into_iter().map(|asked| asked.join().unwrap()).collect()
+    });
+    assert!(reasons[0].is_object(), "{reasons:?}");
+    assert!(reasons.iter().all(|reason| *reason == reasons[0]), "{reasons:?}");
+    assert_eq!(letters(&pair.hub), 2, "the order, and one cancellation");
+    let taken = pair.import(&pair.hub.get(&cancellation).body).expect(201);
+    assert_eq!(
+        taken["order"]["received"]["cancelled"]["reason"],
+        reasons[0]["reason"]
+    );
+    assert_eq!(pair.import(&file).json()["report"]["exitCode"], 13);
+}
+
+#[test]
 fn what_was_cancelled_when_the_appliance_ended_is_carried_through_at_the_next_start() {
     let mut pair = pair();
     let (id, file) = pair.slow();

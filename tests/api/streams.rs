@@ -83,23 +83,52 @@ fn a_reader_that_is_cut_off_again_and_again_gets_each_event_once() {
     });
 }
 
+/// A claimed job whose reports fill a stream, and its epoch.
+fn claim_one(appliance: &TestAppliance) -> (String, Value) {
+    appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
+    let claimed = claim(appliance, json!({"max": 1}));
+    let job = claimed["jobs"][0]["id"].as_str().unwrap();
+    (job.to_owned(), claimed["jobs"][0]["epoch"].clone())
+}
+
+/// Reports an event of 60 kB of a job.
+fn report_much(appliance: &TestAppliance, (job, epoch): &(String, Value), number: usize) {
+    let text = "x".repeat(60_000);
+    let body = json!({
+        "worker": "w-1", "epoch": epoch, "type": "x.note", "payload": {"number": number, "text": text}
+    });
+    let path = format!("/api/v1/workers/jobs/{job}/events");
+    appliance.post(&path, body.to_string()).expect(200);
+}
+
+/// How often a reader was too slow for the live edge.
+fn fallbacks(appliance: &TestAppliance) -> f64 {
+    appliance.figure("fastness_stream_fallbacks_total")
+}
+
 #[test]
 fn a_reader_that_falls_behind_is_caught_up_from_the_ledger() {
-    let appliance = TestAppliance::start();
+    let mut appliance = TestAppliance::start();
+    appliance.receive_bytes_max = Some(64 * 1024);
+    let job = claim_one(&appliance);
     let mut stream = appliance.follow("/api/v1/stream?after=-1");
     assert_eq!(stream.next_event().unwrap().event, "ledger.opened");
-    // More batches than are kept for a subscriber, while it reads nothing.
+    // More batches than are kept for a subscriber, and more bytes than sockets hold, while it reads nothing.
     let batches = fastness::limits::STREAM_BATCHES_MAX + 200;
-    for _ in 0..batches {
-        submit_many(&appliance, "default", 1);
+    for number in 0..batches {
+        report_much(&appliance, &job, number);
     }
-    for seq in 1..=batches as u64 {
-        assert_eq!(stream.next_event().unwrap().id, Some(seq.to_string()));
+    let last = 2 + batches as u64;
+    for seq in 1..=last {
+        let message = stream.next().unwrap();
+        assert_ne!(message.event, "heartbeat", "what comes next does not come");
+        assert_eq!(message.id, Some(seq.to_string()));
     }
+    assert!(fallbacks(&appliance) > 0.0, "the reader was never too slow");
     submit_many(&appliance, "default", 1);
     assert_eq!(
         stream.next_event().unwrap().id,
-        Some((batches + 1).to_string()),
+        Some((last + 1).to_string()),
         "back at the live edge"
     );
 }
@@ -509,24 +538,15 @@ fn a_quiet_stream_of_a_job_says_how_far_its_tenant_is() {
 fn one_who_watches_a_job_and_falls_behind_gets_each_event_once() {
     let mut appliance = TestAppliance::start();
     appliance.receive_bytes_max = Some(64 * 1024);
-    appliance.post("/api/v1/jobs", r#"{"type":"a"}"#).expect(201);
-    let claimed = claim(&appliance, json!({"max": 1}));
-    let (job, epoch) = (
-        claimed["jobs"][0]["id"].as_str().unwrap(),
-        &claimed["jobs"][0]["epoch"],
-    );
+    let claimed = claim_one(&appliance);
+    let (job, epoch) = &claimed;
     let path = format!("/api/v1/stream/jobs/{job}?after=-1");
     let mut stream = appliance.follow(&path);
     assert_eq!(stream.next_event().unwrap().event, "job.created");
     // More bytes than sockets hold, in more batches than are kept for one who watches a job; others' events between.
-    let text = "x".repeat(60_000);
     let reports = fastness::limits::STREAM_BATCHES_WATCHED_MAX + 100;
     for number in 0..reports {
-        let body = json!({
-            "worker": "w-1", "epoch": epoch, "type": "x.note", "payload": {"number": number, "text": text}
-        });
-        let path = format!("/api/v1/workers/jobs/{job}/events");
-        appliance.post(&path, body.to_string()).expect(200);
+        report_much(&appliance, &claimed, number);
         submit_many(&appliance, "default", 1 + number % 3);
     }
     let mut expected = Vec::new();
@@ -544,6 +564,7 @@ fn one_who_watches_a_job_and_falls_behind_gets_each_event_once() {
         assert_ne!(message.event, "heartbeat", "what comes next does not come");
         assert_eq!(message.id, Some(seq.to_string()));
     }
+    assert!(fallbacks(&appliance) > 0.0, "the reader was never too slow");
     let result = json!({"jobId": job, "epoch": epoch, "outcome": "completed"});
     complete(&appliance, json!({"worker": "w-1", "results": [result]}));
     assert_eq!(
@@ -592,10 +613,7 @@ fn a_reader_that_leaves_much_lying_is_cut_off_when_its_token_is_revoked() {
         let body = json!({ "items": items }).to_string();
         appliance.post("/api/v1/jobs/batch", body).expect(200);
     }
-    let held = || {
-        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
-        !metrics.contains("\nfastness_stream_subscribers 0\n")
-    };
+    let held = || appliance.figure("fastness_stream_subscribers") > 0.0;
     let mut narrow = appliance.connect_narrow(4_096);
     let asked = Ask::get("/api/v1/stream?after=-1").token(&secret);
     std::io::Write::write_all(&mut narrow, &asked.bytes(appliance.address)).unwrap();

@@ -257,12 +257,7 @@ fn metrics_tell_what_became_of_deliveries_and_how_far_behind_they_are() {
     let receiver = Receiver::with_statuses(&[500]);
     let body = json!({"url": receiver.url(), "types": ["job.created"]});
     put(&appliance, "board", &body).expect(201);
-    let sample = |name: &str| -> f64 {
-        let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
-        let line = metrics.lines().find_map(|line| line.strip_prefix(name));
-        let line = line.unwrap_or_else(|| panic!("no {name}: {metrics}"));
-        line.trim().parse().unwrap()
-    };
+    let sample = |name: &str| appliance.figure(name);
     let count = |outcome: &str| {
         sample(&format!(
             "fastness_webhook_deliveries_total{{outcome=\"{outcome}\"}}"
@@ -275,7 +270,7 @@ fn metrics_tell_what_became_of_deliveries_and_how_far_behind_they_are() {
         (count("taken"), count("failed")) == (1.0, 1.0)
     });
     until("nothing is left", || {
-        sample("fastness_webhook_behind_events ") == 0.0
+        sample("fastness_webhook_behind_events") == 0.0
     });
     act(&appliance, "board", "pause", &json!({})).expect(200);
     submit(&appliance, "c-1");
@@ -285,7 +280,7 @@ fn metrics_tell_what_became_of_deliveries_and_how_far_behind_they_are() {
         (0.0, 1.0, 0.0)
     );
     assert_eq!(
-        sample("fastness_webhook_behind_events "),
+        sample("fastness_webhook_behind_events"),
         0.0,
         "one that is paused does not lag"
     );

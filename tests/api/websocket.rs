@@ -30,12 +30,8 @@ fn ledger(appliance: &TestAppliance) -> Vec<String> {
 }
 
 /// Readers of streams that the server holds.
-fn subscribers(appliance: &TestAppliance) -> u64 {
-    let metrics = String::from_utf8(appliance.get("/metrics").body).unwrap();
-    let line = metrics
-        .lines()
-        .find_map(|line| line.strip_prefix("fastness_stream_subscribers "));
-    line.unwrap().parse().unwrap()
+fn subscribers(appliance: &TestAppliance) -> f64 {
+    appliance.figure("fastness_stream_subscribers")
 }
 
 fn seqs(events: &[Received]) -> Vec<u64> {
@@ -538,7 +534,7 @@ fn one_that_does_not_read_is_closed_with_4408_and_resumes() {
             }
         });
         // It begins to read when the server has given it up, but not yet the connection.
-        while subscribers(&appliance) > 1 {
+        while subscribers(&appliance) > 1.0 {
             std::thread::sleep(Duration::from_millis(20));
         }
         while code.is_none() {

@@ -256,6 +256,16 @@ impl TestAppliance {
         self.send(&Ask::get(path).token(&self.admin))
     }
 
+    /// One figure of the metrics, with its labels.
+    pub fn figure(&self, name: &str) -> f64 {
+        let metrics = String::from_utf8(self.get("/metrics").body).unwrap();
+        let figure = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let figure = figure.unwrap_or_else(|| panic!("no {name}: {metrics}"));
+        figure.parse().unwrap()
+    }
+
     pub fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
         self.send(&Ask::post(path, body.as_ref()).token(&self.admin))
     }

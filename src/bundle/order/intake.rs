@@ -121,7 +121,12 @@ pub async fn take_in(
     let Some(command) = command_of(statement, judged.content, (tar_sha256, key_id), approvers) else {
         return refuse(report).await;
     };
-    let is_new = store(engine, tar_sha256, file, is_cancellation).await?;
+    let keep = if is_cancellation {
+        store_letter
+    } else {
+        store_order
+    };
+    let is_new = store(engine, tar_sha256, file, keep).await?;
     let taken = match change(engine, tenant, actor, command).await {
         Err(IntakeError::Command(CommandError::Rejected(rejection))) => {
             return refuse(rejected((engine, tar_sha256), report, &rejection)).await;
@@ -143,9 +148,8 @@ pub async fn take_in(
         }
         stop_runs(engine, tenant, actor, &order).await?;
     }
-    let already = novelty == OrderNovelty::Existing;
     Ok(Taken {
-        already,
+        already: novelty == OrderNovelty::Existing,
         is_cancellation,
         order,
         report,
@@ -194,19 +198,16 @@ fn recorded(
     }
 }
 
-/// Stores a file; true when it was not there before.
+/// Stores a file the way that `keep` does; true when it was not there before.
 async fn store(
     engine: &Handle,
     tar_sha256: Digest,
     file: &Bytes,
-    is_cancellation: bool,
+    keep: fn(&Handle, Digest, &[u8]) -> io::Result<bool>,
 ) -> Result<bool, IntakeError> {
     let (engine, file) = (engine.clone(), file.clone());
     off_the_runtime(move || {
-        let stored = match is_cancellation {
-            true => store_letter(&engine, tar_sha256, &file),
-            false => store_order(&engine, tar_sha256, &file),
-        };
+        let stored = keep(&engine, tar_sha256, &file);
         stored.map_err(|error| IntakeError::Disk("storing the work order", error))
     })
     .await
