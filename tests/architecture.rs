@@ -317,6 +317,48 @@ fn each_module_of_the_crate_has_a_floor() {
     }
 }
 
+/// A file that no module declares is not compiled: its tests would pass by never being run.
+#[test]
+fn each_source_file_is_declared_as_a_module() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let is_rust: fn(&str) -> bool = |name| name.ends_with(".rs");
+    for (folder, roots) in [
+        ("src", &["src/lib.rs", "src/main.rs"][..]),
+        ("tests", &["tests/main.rs"]),
+    ] {
+        let files = texts(&root.join(folder), root, is_rust);
+        let text_of = |path: &str| {
+            files
+                .iter()
+                .find(|(at, _)| at == path)
+                .map(|(_, text)| text.as_str())
+        };
+        assert!(
+            roots.iter().all(|path| text_of(path).is_some()),
+            "{folder}: no root"
+        );
+        for (path, _) in files.iter().filter(|(path, _)| !roots.contains(&path.as_str())) {
+            let module = path.strip_suffix("/mod.rs").or(path.strip_suffix(".rs"));
+            let (parent, name) = module
+                .and_then(|module| module.rsplit_once('/'))
+                .expect("in a folder");
+            let parents: Vec<String> = match parent == folder {
+                true => roots.iter().map(ToString::to_string).collect(),
+                false => vec![format!("{parent}.rs"), format!("{parent}/mod.rs")],
+            };
+            let declaration = format!("mod {name};");
+            let is_declared = |text: &str| text.lines().any(|line| line.trim().ends_with(&declaration));
+            assert!(
+                parents
+                    .iter()
+                    .filter_map(|parent| text_of(parent))
+                    .any(is_declared),
+                "{path} is in no module: {parents:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn the_floors_are_written_down_as_they_are_held() {
     let text = read("CONTRIBUTING.md");

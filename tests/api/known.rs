@@ -45,7 +45,10 @@ fn keys_of_so_many_ledgers_are_pinned_and_no_more() {
         let body = json!({"origin": origin, "logKey": key, "exportKey": key, "replace": replace});
         appliance.post("/api/v1/trust/pins", body.to_string())
     };
-    assert_eq!(pin(limits::IMPORTS_MAX, &key, false).problem(429), "limit_reached");
+    assert_eq!(
+        pin(limits::IMPORTS_MAX, &key, false).problem(429),
+        "limit_reached"
+    );
     let print = json!({"origin": "fastness/ffffffffffffffff/default", "fingerprint": "0".repeat(64)});
     let refused = appliance.post("/api/v1/trust/pins", print.to_string());
     assert_eq!(refused.problem(429), "limit_reached");

@@ -8,6 +8,7 @@ mod foreign;
 mod gates;
 pub mod imports;
 pub mod jobs;
+mod known;
 mod large_runs;
 mod ledger;
 mod letters;
