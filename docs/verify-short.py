@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """verify-short.py BUNDLE LOG.pem EXPORT.pem: checks an audit bundle without Fastness; needs Python 3.8 and zstd (bundle-format.md).
 Exit codes: 0 good, 2 usage, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed. Ed25519 is that of RFC 8032."""
-import base64, hashlib, itertools, json, subprocess, sys
+import base64, hashlib, itertools, json, re, subprocess, sys
 P, L, KIND = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493, "application/vnd.in-toto+json"
-D, ROOT = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
+D, ROOT, PEM = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P), "^-----BEGINPUBLICKEY-----(MCowBQYDK2VwAyEA[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)-----ENDPUBLICKEY-----$"
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def check(good, code, text): return None if good else (print("FAILED:", text), sys.exit(code))
 def unbase64(text): return base64.b64decode(text, validate=True)
@@ -42,8 +42,8 @@ def checkpoint(name, note, key, origin, size, root):
     check(found, 12, name + ": not signed by the log key") or check(signed(key, text.encode() + b"\n", found[0]), 10, name + ": bad signature")
     check(text == f"{origin}\n{size}\n{base64.b64encode(bytes.fromhex(root)).decode()}", 10, name + ": unlike the manifest")
 def main(bundle, *keys):
-    log, export = (base64.b64decode("".join(line.strip() for line in open(key) if "-" not in line)) for key in keys)  # ends with the key
-    files = check(open(bundle) and len(log) == len(export) == 44, 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
+    log, export = (base64.b64decode("".join(re.findall(PEM, "".join(open(key, encoding="latin-1").read().split())))) for key in keys)  # ends with the key
+    files = check(open(bundle) and len(log) == len(export) == 44 and point(log[-32:]) and point(export[-32:]), 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
     envelope, mine = parse(files.pop("audit/manifest.dsse.json")[:-1]), sha(export).hex()
     payload, [one] = unbase64(envelope["payload"]), envelope["signatures"]
     good = signed(export[-32:], b"DSSEv1 28 %s %d " % (KIND.encode(), len(payload)) + payload, unbase64(one["sig"]))

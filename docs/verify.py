@@ -9,7 +9,7 @@ jobs.jsonl runs.jsonl throttles.jsonl packs.jsonl artifacts/[0-9a-f]{64} logs/[0
 STATEMENT = {"_type": "https://in-toto.io/Statement/v1", "predicateType": "urn:fastness:attestation:audit-bundle:v1"}
 SAID = {"files", "first", "format", "origin", "prevRoot", "redaction", "root", "schemaSha256", "size", "stateVersion", "tenant", "trustVersion"}
 LEDGER, NOTE = r"fastness/[0-9a-f]{16}/([a-z0-9][a-z0-9-]{0,62})(/g([2-9]|[1-9][0-9]{1,8}))?", "\u2014 ([^+\\s\0-\x1f]+) ([^ ]+)"
-D, ROOT = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P)
+D, ROOT, PEM = -121665 * pow(121666, -1, P) % P, pow(2, (P - 1) // 4, P), "^-----BEGINPUBLICKEY-----(MCowBQYDK2VwAyEA[A-Za-z0-9+/]{42}[AEIMQUYcgkosw048]=)-----ENDPUBLICKEY-----$"
 def sha(*parts): return hashlib.sha256(b"".join(parts)).digest()
 def check(good, code, text): return None if good else (print("FAILED:", text), sys.exit(code))
 def b64(data): return base64.b64encode(data).decode()
@@ -134,8 +134,8 @@ def statement(value):  # the predicate, and the digest of each member
     missing = [one for one in ORDER[1:] if "[" not in one and "audit/" + one not in subjects]
     return check(not missing, 11, f"manifest: names no {missing}") or (said, subjects)
 def main(bundle, *keys):
-    log, export = (base64.b64decode("".join(line.strip() for line in open(key) if "-" not in line)) for key in keys)  # ends with the key
-    files = check(open(bundle) and len(log) == len(export) == 44, 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
+    log, export = (base64.b64decode("".join(re.findall(PEM, "".join(open(key, encoding="latin-1").read().split())))) for key in keys)  # ends with the key
+    files = check(open(bundle) and len(log) == len(export) == 44 and point(log[-32:]) and point(export[-32:]), 2, "a key file is no SPKI PEM of an Ed25519 key") or members(subprocess.run(["zstd", "-dcq", bundle], stdout=subprocess.PIPE, check=True).stdout)
     head = next(iter(files), "audit/leaves")
     check(head == "audit/manifest.dsse.json", 11 if place(head)[0] else 14, "the first member is not the manifest")
     payload, found, message = envelope("manifest", files.pop("audit/manifest.dsse.json"), KIND)

@@ -1,6 +1,6 @@
 #!/bin/sh
 # verify.sh BUNDLE LOG.pem EXPORT.pem: checks an audit bundle with openssl, jq, sha256sum, GNU tar and zstd alone.
-# The format is in bundle-format.md. Exit codes: 0 good, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed.
+# The format is in bundle-format.md. Exit codes: 0 good, 2 usage, 10 tampered, 11 incomplete, 12 untrusted key, 14 malformed.
 set -u
 export LC_ALL=C
 [ $# -eq 3 ] || { echo "usage: verify.sh BUNDLE LOG.pem EXPORT.pem" >&2; exit 2; }
@@ -10,6 +10,12 @@ trap 'rm -rf "$work"' EXIT
 
 fail() { echo "FAILED: $2"; exit "$1"; }
 hex() { od -An -v -tx1 | tr -d ' \n'; }
+
+[ -r "$bundle" ] && [ ! -d "$bundle" ] || fail 2 "$1: no file that can be read"
+for key in "$log" "$export_key"; do # The first 12 of 44 bytes say that an Ed25519 key follows.
+  [ "$(openssl pkey -pubin -inform PEM -in "$key" -outform DER 2> "$work/errors" | head -c 12 | hex)" = 302a300506032b6570032100 ] ||
+    fail 2 "$key: no SPKI PEM of an Ed25519 key"
+done
 
 # unbase64 TEXT FILE: decodes into the file; fails for what is not base64 in its one form.
 unbase64() { printf '%s' "$1" | base64 -d > "$2" 2> "$work/errors" && [ "$(base64 -w 0 < "$2")" = "$1" ]; }

@@ -23,6 +23,7 @@ use crate::bundle::desk;
 use crate::bundle::import::{self, ImportError};
 use crate::bundle::kept;
 use crate::bundle::order::{intake, letters};
+use crate::bundle::stored;
 use crate::clock::Clock;
 use crate::config::ServeConfig;
 use crate::console;
@@ -394,6 +395,9 @@ async fn settle_imports(engine: &Handle) -> Result<(), AppError> {
     }
     if let Err(error) = desk::end_overtaken(engine).await {
         tracing::error!(%error, "imports that were overtaken wait on");
+    }
+    if let Err(error) = stored::take_in_left_roots(engine).await {
+        tracing::error!(%error, "roots of trust of approved imports are not taken in");
     }
     Ok(())
 }

@@ -368,6 +368,36 @@ fn after_a_crash_no_position_is_given_out_twice_and_the_log_goes_on() {
 }
 
 #[test]
+fn an_attempt_that_is_left_open_makes_numbers_be_skipped_once_however_often_the_run_is_started() {
+    let mut folder = folder();
+    let mut last = 0;
+    let mut skips = Vec::new();
+    // The first is left open, later another one, and at last the first once more, after it was taken up.
+    for (job, is_ended) in [
+        (0, false),
+        (1, true),
+        (2, true),
+        (3, false),
+        (4, true),
+        (0, false),
+        (5, true),
+        (6, true),
+    ] {
+        folder = folder.restart();
+        let mut log = folder.log(&ask(job));
+        log.append(Stream::Stdout, b"line\n", at(1)).unwrap();
+        // Else it is as if the process had been killed.
+        if is_ended {
+            log.finish(at(2)).unwrap();
+        }
+        let pos = folder.lines(last)[0].pos;
+        skips.push(pos > last + 1);
+        last = pos;
+    }
+    assert_eq!(skips, [false, true, false, false, true, false, true, false]);
+}
+
+#[test]
 fn an_entry_without_its_bytes_does_not_count() {
     let folder = folder();
     let mut log = folder.log(&ask(0));

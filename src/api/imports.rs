@@ -24,8 +24,10 @@ use crate::bundle::import::{self, ImportError};
 use crate::bundle::quarantine::Quarantined;
 use crate::domain::command::Verdict;
 use crate::domain::import_request::{ImportApproval, ImportRequest, ImportStatus};
+use crate::domain::rejection::Code;
 use crate::domain::token::Import;
 use crate::domain::{Digest, TenantName, Timestamp};
+use crate::engine::CommandError;
 use crate::trust::PublicKey;
 
 impl Thing for Digest {
@@ -73,8 +75,13 @@ impl Brought {
 
     /// It is judged: an upload goes. One that could not be judged stays, to be tried again.
     fn judged<T>(self, outcome: &Result<T, ImportError>) {
+        let is_judged = match outcome {
+            Ok(_) | Err(ImportError::Refused(_)) => true,
+            Err(ImportError::Command(CommandError::Rejected(why))) => why.code == Code::OwnBundle,
+            Err(_) => false,
+        };
         if let Brought::Upload(place, _turn) = self
-            && matches!(outcome, Ok(_) | Err(ImportError::Refused(_)))
+            && is_judged
         {
             place.remove();
         }
@@ -90,7 +97,7 @@ impl Brought {
         (status = 200, description = "It was here already", body = Object),
         (status = 202, description = "Persons are asked", body = ImportView),
         (status = 409, description = "`not_continuous`, `pin_conflict`"),
-        (status = 422, description = "`bundle_refused` with the `report`; it is in quarantine")))]
+        (status = 422, description = "`bundle_refused` with the `report`; it is in quarantine. `bundle_of_own_enclave`; it is not")))]
 pub async fn take_in(
     State(api): State<Arc<Api>>,
     caller: Caller,

@@ -113,13 +113,23 @@ pub async fn revoke(
     Json(new): Json<NewRevocation>,
 ) -> Result<Answer<Revoked>, ApiError> {
     let role = named(role)?;
-    let (engine, actor, key) = (api.engine(), caller.actor(), new.key_id);
+    let (key, reason) = (new.key_id, reason_of(new.reason, &headers));
+    to_its_end(async move { revoke_key(&api, &caller, (role, key), reason).await }).await
+}
+
+async fn revoke_key(
+    api: &Arc<Api>,
+    caller: &Caller,
+    (role, key): (OwnRole, Digest),
+    reason: String,
+) -> Result<Answer<Revoked>, ApiError> {
+    let (engine, actor) = (api.engine(), caller.actor());
     let below = api.blocking(move |api| Ok(sizes_of(api, role, key)?)).await?;
     let revoked = KeyRevoked {
         below: below.clone(),
         enclave: engine.keys().enclave().to_string(),
         key,
-        reason: reason_of(new.reason, &headers),
+        reason,
         role: role.as_str().to_owned(),
     };
     if engine.keys().current(role).public().id().digest() == key {

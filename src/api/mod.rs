@@ -90,6 +90,7 @@ mod ws_frames;
 mod ws_messages;
 mod ws_session;
 mod ws_socket;
+mod ws_unsent;
 
 use std::sync::Arc;
 

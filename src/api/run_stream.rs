@@ -12,8 +12,7 @@ use futures_util::Stream;
 use super::logs::LineView;
 use super::sse::{Gap, Guard, Signal, encode_message, greeting};
 use crate::domain::RunId;
-use crate::output::OutputError;
-use crate::stream::{Delivered, LineBatch, LineItem, Lines, Subscription, Watched};
+use crate::stream::{Delivered, LineBatch, LineItem, Lines, StreamError, Subscription, Watched};
 
 /// What a follower is sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,8 +46,8 @@ pub struct RunTail {
 /// The reader comes back and starts after what it has.
 struct CutShort;
 
-impl From<OutputError> for CutShort {
-    fn from(error: OutputError) -> Self {
+impl From<StreamError> for CutShort {
+    fn from(error: StreamError) -> Self {
         tracing::warn!(%error, "a stream was cut short");
         CutShort
     }
@@ -133,10 +132,7 @@ impl RunTail {
             }),
             () = self.lines.changed() => Ok(Woken::Lines),
             chunk = self.events.next() => match chunk {
-                Err(error) => {
-                    tracing::warn!(%error, "a stream was cut short");
-                    Err(CutShort)
-                }
+                Err(error) => Err(CutShort::from(error)),
                 Ok(chunk) if chunk.is_end => Ok(Woken::Over),
                 Ok(chunk) => {
                     self.pending.extend(chunk.events);

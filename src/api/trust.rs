@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Api;
+use super::attempts::to_its_end;
 use super::auth::Caller;
 use super::error::{ApiError, no_content};
 use super::request::Json;
@@ -119,12 +120,15 @@ pub async fn accept(
         fingerprint: new.fingerprint.as_deref().map(fingerprint).transpose()?,
         first_use: new.first_use,
     };
-    if let Some(named) = &offer.origin {
-        check_room(&api, named).await?;
-    }
-    let trust = roots::accept(api.engine(), &caller.actor(), offer).await?;
-    let view = api.blocking(move |api| Ok(enclave_view(api.engine(), trust)?));
-    Ok(Answer(view.await?))
+    to_its_end(async move {
+        if let Some(named) = &offer.origin {
+            check_room(&api, Further::Root(named.clone())).await?;
+        }
+        let trust = roots::accept(api.engine(), &caller.actor(), offer).await?;
+        let view = api.blocking(move |api| Ok(enclave_view(api.engine(), trust)?));
+        Ok(Answer(view.await?))
+    })
+    .await
 }
 
 /// What people compared: both keys of a foreign ledger, or the fingerprint of a root of trust of its enclave.
@@ -155,8 +159,11 @@ pub async fn pin(
     caller: Caller,
     Json(pin): Json<NewPin>,
 ) -> Result<Response, ApiError> {
+    to_its_end(async move { pin_one(&api, &caller, pin).await }).await
+}
+
+async fn pin_one(api: &Arc<Api>, caller: &Caller, pin: NewPin) -> Result<Response, ApiError> {
     let named = origin(&pin.origin)?;
-    check_room(&api, &named).await?;
     match (pin.log_key, pin.export_key, pin.fingerprint) {
         (Some(log), Some(export), None) => {
             let pinned = TrustPinned {
@@ -165,10 +172,12 @@ pub async fn pin(
                 origin: pin.origin,
                 replace: pin.replace,
             };
-            pin_keys(&api, &caller, pinned).await?;
+            check_room(api, Further::Keys(named)).await?;
+            pin_keys(api, caller, pinned).await?;
         }
         (None, None, Some(text)) => {
             let fingerprint = fingerprint(&text)?;
+            check_room(api, Further::Root(named.clone())).await?;
             roots::pin(api.engine(), &caller.actor(), &named, fingerprint).await?;
         }
         _ => {
@@ -193,14 +202,40 @@ async fn pin_keys(api: &Arc<Api>, caller: &Caller, pinned: TrustPinned) -> Resul
     }
 }
 
+/// What is to be trusted, and takes room where nothing of its kind is trusted yet.
+#[derive(Debug)]
+enum Further {
+    /// Keys of a ledger, which count each by itself.
+    Keys(Origin),
+    /// A root of trust of the enclave of a ledger, which counts for all of its ledgers.
+    Root(Origin),
+}
+
+impl Further {
+    /// Whether it takes the place of what is there, or comes beside it without making more of them.
+    fn is_known(&self, pins: &[Pin], held: &[Trust]) -> bool {
+        match self {
+            Further::Keys(origin) => {
+                let origin = origin.to_string();
+                pins.iter().any(|pin| pin.origin == origin)
+            }
+            Further::Root(origin) => {
+                let enclave = origin.enclave();
+                let is_of = |pin: &Pin| {
+                    let of = pin.origin.parse::<Origin>();
+                    of.is_ok_and(|of| of.enclave() == enclave)
+                };
+                held.iter().any(|held| held.enclave == enclave.as_str()) || pins.iter().any(is_of)
+            }
+        }
+    }
+}
+
 /// Refuses trust in a further ledger or enclave beside as many as may be known: all of them are told at once.
-async fn check_room(api: &Arc<Api>, named: &Origin) -> Result<(), ApiError> {
-    let named = named.clone();
+async fn check_room(api: &Arc<Api>, further: Further) -> Result<(), ApiError> {
     let check = api.blocking(move |api| {
         let (pins, held) = trusted(api.engine())?;
-        let enclave = named.enclave().to_string();
-        let is_known = pins.iter().any(|pin| pin.origin == named.to_string())
-            || held.iter().any(|held| held.enclave == enclave);
+        let is_known = further.is_known(&pins, &held);
         if !is_known && pins.len().max(held.len()) >= limits::IMPORTS_MAX {
             let detail = format!(
                 "keys of {} ledgers are known, as many as may be",

@@ -489,6 +489,9 @@ pub async fn pin(
             .map_err(|error| ApiError::internal(error.to_string()))?,
         replace: pin.replace,
     };
-    intake::pin(api.engine(), &caller.actor(), pinned).await?;
-    Ok(no_content().into_response())
+    to_its_end(async move {
+        intake::pin(api.engine(), &caller.actor(), pinned).await?;
+        Ok(no_content().into_response())
+    })
+    .await
 }

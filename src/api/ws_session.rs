@@ -2,7 +2,8 @@
 //!
 //! One task, one reader of the ledger, one buffer: whatever a client does, it waits for itself alone. Promises of
 //! `stream::rooms`: each event once with all its rooms, in order. The lines of an attempt come before the event that
-//! ends it, as far as a room of its pack run is open: they are flushed before that event is submitted.
+//! ends it, as far as a room of its pack run is open: they are flushed before that event is submitted. However many they
+//! are, they are sent a page at a time, and in between the client is heard, asked for a sign of life, and sent away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +20,9 @@ use super::hold::Hold;
 use super::live::LiveSignal;
 use super::logs::LineView;
 use super::pack_runs::pack_run;
-use super::run_stream::ends_attempt;
 use super::ws_messages::{self, Asked, Place, Refusal, Said, Verb, event_head, name_of};
 use super::ws_socket::{Closing, Heard, Socket};
+use super::ws_unsent::Unsent;
 use crate::clock::Clock;
 use crate::domain::{RunId, Seq, TenantName};
 use crate::limits;
@@ -36,6 +37,8 @@ pub struct Session {
     hold: Hold,
     heart: Interval,
     rooms: Rooms,
+    /// Events that wait for lines; until they are sent no others are read.
+    unsent: Option<Unsent>,
     /// The rooms as the client knows them, in the order in which they were opened.
     open: Vec<OpenRoom>,
     signals: broadcast::Receiver<Arc<LiveSignal>>,
@@ -66,6 +69,7 @@ struct Life {
 enum Due {
     Beat,
     Heard(Heard),
+    Unsent,
     Events(Result<RoomChunk, StreamError>),
     Signal(Result<Arc<LiveSignal>, RecvError>),
     Lines(usize),
@@ -81,6 +85,7 @@ impl Session {
             hold,
             heart,
             rooms,
+            unsent: None,
             open: Vec::new(),
             turn: 0,
             life: Life::default(),
@@ -106,16 +111,12 @@ impl Session {
     }
 
     async fn step(&mut self, socket: &mut Socket) -> Result<(), Closing> {
-        let due = tokio::select! {
-            ending = self.hold.over() => return Err(ending.into()),
-            _ = self.heart.tick() => Due::Beat,
-            heard = socket.hear() => Due::Heard(heard?),
-            chunk = self.rooms.next() => Due::Events(chunk),
-            signal = self.signals.recv() => Due::Signal(signal),
-            index = any_lines(&mut self.open, self.turn) => Due::Lines(index),
-        };
-        match due {
+        match self.due(socket).await? {
             Due::Beat => self.beat(socket).await,
+            Due::Unsent => match self.unsent.take() {
+                Some(unsent) => self.send_unsent(socket, unsent).await,
+                None => Ok(()),
+            },
             Due::Heard(heard) => {
                 self.life.unanswered_ms = None;
                 self.answer(socket, heard).await
@@ -136,6 +137,18 @@ impl Session {
         }
     }
 
+    async fn due(&mut self, socket: &mut Socket) -> Result<Due, Closing> {
+        // There may be so much to send that it is never waited: the client and the clock go first, both are bounded.
+        Ok(tokio::select! {
+            biased;
+            ending = self.hold.over() => return Err(ending.into()),
+            _ = self.heart.tick() => Due::Beat,
+            heard = socket.hear() => Due::Heard(heard?),
+            () = std::future::ready(()), if self.unsent.is_some() => Due::Unsent,
+            due = to_send(&mut self.rooms, &mut self.signals, &mut self.open, self.turn) => due,
+        })
+    }
+
     /// Asks whether the client is there, unless it has owed an answer for too long.
     async fn beat(&mut self, socket: &mut Socket) -> Result<(), Closing> {
         let now_ms = self.api.engine().clock().monotonic_ms();
@@ -151,7 +164,12 @@ impl Session {
         if Duration::from_millis(now_ms - since_ms) > self.api.context.bounds.stall {
             return Err(Closing::TooSlow);
         }
-        let as_of = self.rooms.as_of().to_string();
+        // What came and waits for lines is not told as looked at.
+        let before = self
+            .unsent
+            .as_ref()
+            .and_then(|unsent| unsent.last_before(|_| true));
+        let as_of = before.unwrap_or_else(|| self.rooms.as_of()).to_string();
         unless_over(&mut self.hold, socket.ping(as_of)).await
     }
 
@@ -208,12 +226,7 @@ impl Session {
                 let next = after.map(|cursor| cursor.next);
                 self.enter(place, &name, next).await
             }
-            (Verb::Unsubscribe, Some(index)) => {
-                let key = self.open.remove(index).key;
-                self.rooms
-                    .leave(key)
-                    .ok_or_else(|| ApiError::internal("the room was not open"))
-            }
+            (Verb::Unsubscribe, Some(index)) => self.leave(index),
             (Verb::Unsubscribe, None) => Err(ApiError::conflict(
                 "not_subscribed",
                 format!("{name} is not open"),
@@ -259,6 +272,17 @@ impl Session {
         Ok(as_of)
     }
 
+    /// Closes a room. The last event that it has seen or passed over comes back.
+    fn leave(&mut self, index: usize) -> Result<i64, ApiError> {
+        let key = self.open.remove(index).key;
+        let passed = self.rooms.leave(key);
+        // Of what waits for lines it sees nothing any more.
+        let unsent = self.unsent.as_ref();
+        let before = unsent.and_then(|unsent| unsent.last_before(|event| event.rooms.contains(&key)));
+        let as_of = passed.map(|passed| before.unwrap_or(passed));
+        as_of.ok_or_else(|| ApiError::internal("the room was not open"))
+    }
+
     /// Whether what a room is about is there, for this tenant.
     async fn check_there(&self, place: &Place) -> Result<(), ApiError> {
         let place = place.clone();
@@ -284,7 +308,7 @@ impl Session {
     }
 
     async fn send_events(&mut self, socket: &mut Socket, chunk: RoomChunk) -> Result<(), Closing> {
-        if let Some(gap) = &chunk.gap {
+        for gap in &chunk.gaps {
             let said = Said::Gap {
                 rooms: &names(&self.open, &gap.rooms),
                 of: "events",
@@ -294,39 +318,57 @@ impl Session {
             let text = said.text();
             self.push(socket, &text, &Bytes::new()).await?;
         }
-        let ends = |piece: &Piece| matches!(piece, Piece::Event(event) if ends_attempt(&event.type_name));
-        let mut pieces = chunk.pieces.as_slice();
-        while let Some(first) = pieces.first() {
-            if let Piece::Event(event) = first
-                && ends(first)
-            {
-                self.send_lines_of(socket, event.run).await?;
+        self.send_unsent(socket, Unsent::new(chunk)).await
+    }
+
+    /// Sends events up to one before which lines go, and of these a page; the rest waits.
+    async fn send_unsent(&mut self, socket: &mut Socket, mut unsent: Unsent) -> Result<(), Closing> {
+        while !unsent.pieces().is_empty() {
+            if let Some(index) = self.lines_before(&mut unsent) {
+                self.send_lines(socket, index).await?;
+                self.unsent = Some(unsent);
+                return self.flush(socket).await;
             }
-            let count = 1 + pieces.iter().skip(1).take_while(|piece| !ends(piece)).count();
-            let (some, behind) = pieces.split_at(count);
-            self.push_pieces(socket, some).await?;
-            pieces = behind;
+            let pieces = unsent.next_pieces();
+            self.push_pieces(socket, pieces).await?;
+            let count = pieces.len();
+            unsent.pass(count);
         }
         self.flush(socket).await?;
-        if chunk.is_end {
+        if unsent.is_end {
             return Err(Closing::Stopping);
         }
         Ok(())
     }
 
+    /// The room whose lines must go out before the next event.
+    fn lines_before(&self, unsent: &mut Unsent) -> Option<usize> {
+        let run = unsent.run_that_waits()?;
+        let is_of_run = |room: &OpenRoom| room.place == Place::PackRun(run);
+        let index = self.open.iter().position(is_of_run)?;
+        let room = &self.open[index];
+        let lines = room.lines.as_ref()?;
+        let to = unsent.lines_to(room.key, lines.highest());
+        (lines.pos() < to).then_some(index)
+    }
+
     /// Gathers events, in order; frames made for many go out at once. What is alike for many is looked up once.
     async fn push_pieces(&mut self, socket: &mut Socket, pieces: &[Piece]) -> Result<(), Closing> {
-        let (mut head, mut of): (_, Option<&[RoomKey]>) = (String::new(), None);
+        let (mut head, mut of): (Option<String>, Option<&[RoomKey]>) = (None, None);
         let open = &self.open;
         let gathering = async {
             for piece in pieces {
                 match piece {
                     Piece::Event(event) => {
                         if of != Some(&event.rooms) {
-                            head = event_head(&names(open, &event.rooms));
+                            let rooms = names(open, &event.rooms);
+                            // All of them may have been left while it waited for lines.
+                            head = (!rooms.is_empty()).then(|| event_head(&rooms));
                             of = Some(&event.rooms);
                         }
-                        socket.push(&head, &event.part).await?;
+                        if let Some(head) = &head {
+                            socket.push(head, &event.part).await?;
+                        }
                     }
                     Piece::Frames(frames) => socket.push_frames(frames).await?,
                 }
@@ -334,25 +376,6 @@ impl Session {
             Ok(())
         };
         unless_over(&mut self.hold, gathering).await
-    }
-
-    /// Sends the lines that a run has now, where they are followed.
-    async fn send_lines_of(&mut self, socket: &mut Socket, run: Option<RunId>) -> Result<(), Closing> {
-        let Some(run) = run else { return Ok(()) };
-        let Some(index) = self
-            .open
-            .iter()
-            .position(|room| room.place == Place::PackRun(run))
-        else {
-            return Ok(());
-        };
-        let highest = |room: &OpenRoom| room.lines.as_ref().map_or(0, Lines::highest);
-        let reached = |room: &OpenRoom| room.lines.as_ref().map_or(0, Lines::pos);
-        let until = highest(&self.open[index]);
-        while reached(&self.open[index]) < until {
-            self.send_lines(socket, index).await?;
-        }
-        Ok(())
     }
 
     /// Sends the next lines of one room.
@@ -421,6 +444,20 @@ async fn unless_over(
         biased;
         sent = sending => sent,
         ending = hold.over() => Err(ending.into()),
+    }
+}
+
+/// Waits for what belongs to the rooms. Dropping the future loses nothing.
+async fn to_send(
+    rooms: &mut Rooms,
+    signals: &mut broadcast::Receiver<Arc<LiveSignal>>,
+    open: &mut [OpenRoom],
+    turn: usize,
+) -> Due {
+    tokio::select! {
+        chunk = rooms.next() => Due::Events(chunk),
+        signal = signals.recv() => Due::Signal(signal),
+        index = any_lines(open, turn) => Due::Lines(index),
     }
 }
 

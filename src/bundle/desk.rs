@@ -4,28 +4,30 @@
 //! is kept in quarantine and never taken in; nothing is recorded as taken in before its tar is stored and flushed.
 
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::sync::Semaphore;
 
-use super::held::{check_stored, materialise, remove_tar, store_tar, tar_path};
+use super::held::{check_stored, materialise, remove_tar, store_tar};
 use super::import::{
-    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, imports, judge, requests,
+    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, imports, judge, opener,
+    requests,
 };
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
-use super::reemit::compress;
 use super::refused::{blocking, keep_refused, let_go};
-use super::replay::ScratchFolder;
 use super::report::Report;
 use super::roots;
+use super::stored::{judge_stored, take_in_roots_of};
+use super::verify::peek;
 use super::vouched::pin;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
 use crate::domain::payload::bundles::BundleImportRequested;
 use crate::domain::payload::{BundleImported, BundleRefused};
+use crate::domain::rejection::{Code, Rejection};
 use crate::domain::token::Import;
 use crate::domain::{Digest, TenantName, Timestamp};
 use crate::engine::{CommandError, Handle};
@@ -85,11 +87,12 @@ impl Desk {
     /// without, the pinned ones must be there.
     ///
     /// # Errors
-    /// [`ImportError::Refused`] carries the checklist; the file is then in quarantine.
+    /// [`ImportError::Refused`] carries the checklist; the file is then in quarantine. A bundle of this very enclave is
+    /// refused as well, and kept nowhere.
     pub async fn import(&self, actor: &Actor, file: &Path, keys: Option<Keys>) -> Result<Taken, ImportError> {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
         let (engine, path, given) = (self.engine.clone(), file.to_owned(), keys.clone());
-        let judged = blocking(move || judge(&engine, &path, given.as_ref())).await?;
+        let judged = blocking(move || judge_foreign(&engine, &path, given.as_ref())).await?;
         let (Some(predicate), Some(tar_sha256), true) =
             (judged.predicate.clone(), judged.tar_sha256, judged.report.ok)
         else {
@@ -103,7 +106,7 @@ impl Desk {
         let held = blocking(move || {
             let held = import_row(&engine, &named)?;
             if held.is_none() {
-                check_ledgers(&engine)?;
+                check_ledgers(&engine, &named)?;
             }
             Ok(held)
         })
@@ -249,13 +252,10 @@ impl Desk {
             ImportStatus::Imported => {
                 self.complete(&request.tenant).await?;
                 self.end_overtaken().await;
-                // A crash may have come between the import and its roots: the same approval again takes them in.
-                let judged = match judged {
-                    Some(judged) => judged,
-                    None => self.judge_stored(&request).await?.1,
-                };
-                if judged.report.ok {
-                    self.take_in_roots(actor, &judged).await?;
+                match judged {
+                    Some(judged) => self.take_in_roots(actor, &judged).await?,
+                    // What failed between the import and its roots: the same approval again takes them in.
+                    None => take_in_roots_of(&self.engine, actor, &request).await?,
                 }
             }
             ImportStatus::Rejected => {
@@ -270,32 +270,11 @@ impl Desk {
     /// Judges a bundle that waits by what is known now: a key may have been revoked since it came. A bad one is refused
     /// like any other, and waits on until a person rejects it.
     async fn judge_again(&self, actor: &Actor, request: &ImportRequest) -> Result<Judged, ImportError> {
-        let (scratch, judged) = self.judge_stored(request).await?;
+        let (scratch, judged) = judge_stored(&self.engine, request).await?;
         if !judged.report.ok || judged.tar_sha256 != Some(request.tar_sha256) {
             return Err(self.refuse(actor, &scratch.1, judged).await?);
         }
         Ok(judged)
-    }
-
-    /// Judges a bundle as it is stored; beside it the file that was judged, which goes with its folder.
-    async fn judge_stored(
-        &self,
-        request: &ImportRequest,
-    ) -> Result<((ScratchFolder, PathBuf), Judged), ImportError> {
-        let given = match (&request.log_key, &request.export_key) {
-            (Some(log), Some(export)) => Some(Keys {
-                log: PublicKey::from_pem(log)?,
-                export: PublicKey::from_pem(export)?,
-            }),
-            _ => None,
-        };
-        let (engine, tar_sha256) = (self.engine.clone(), request.tar_sha256);
-        blocking(move || {
-            let (scratch, file) = framed(&engine, tar_sha256)?;
-            let judged = judge(&engine, &file, given.as_ref())?;
-            Ok(((scratch, file), judged))
-        })
-        .await
     }
 
     /// Discards what lies in quarantine under this digest. False when there is nothing.
@@ -356,7 +335,8 @@ impl Desk {
         blocking(move || materialise(&engine, &tenant)).await
     }
 
-    /// Keeps a refused bundle and records it, also where it could not be kept; what must go to make room is recorded as well.
+    /// Records a refused bundle and keeps it, in this order: none is kept without an event. What must go to make room is
+    /// recorded as well.
     async fn refuse(&self, actor: &Actor, file: &Path, judged: Judged) -> Result<ImportError, ImportError> {
         let report = judged.report;
         let predicate = judged.predicate;
@@ -373,25 +353,24 @@ impl Desk {
             sha256: judged.file_sha256,
             size: predicate.as_ref().map(|predicate| predicate.size),
         };
-        let (quarantine, path, kept) = (self.quarantine.clone(), file.to_owned(), note.clone());
-        let kept = keep_refused(
-            &self.engine,
-            &self.quarantine,
-            file_bytes(file),
-            note.sha256,
-            move || quarantine.keep(&path, kept),
-        );
-        let kept = kept.await;
         let refused = BundleRefused {
-            detail: note.detail,
+            detail: note.detail.clone(),
             exit_code: i32::from(note.exit_code),
-            kind: Some(note.kind),
-            origin: note.origin,
+            kind: Some(note.kind.clone()),
+            origin: note.origin.clone(),
             sha256: note.sha256,
         };
         let command = Command::RecordRefusal(Box::new(refused));
         self.engine.submit(&TenantName::system(), actor, command).await?;
-        kept?;
+        let (quarantine, path, sha256) = (self.quarantine.clone(), file.to_owned(), note.sha256);
+        let kept = keep_refused(
+            &self.engine,
+            &self.quarantine,
+            file_bytes(file),
+            sha256,
+            move || quarantine.keep(&path, note),
+        );
+        kept.await?;
         Ok(ImportError::Refused(Box::new(report)))
     }
 }
@@ -430,28 +409,28 @@ fn file_bytes(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |facts| facts.len())
 }
 
-/// Lets a further foreign ledger in, also beside those that wait to be one.
-fn check_ledgers(engine: &Handle) -> Result<(), ImportError> {
+/// Judges a bundle of another enclave. Our own ledgers are here already, and what is erased in them would stay in an import,
+/// which is stored as it came.
+fn judge_foreign(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
+    let origin = peek(&opener(file))?.map_or_else(String::new, |statement| statement.predicate.origin);
+    let enclave = engine.keys().enclave();
+    if origin.starts_with(&format!("fastness/{enclave}/")) {
+        let detail = format!("{origin} is a ledger of this very enclave, which is not imported");
+        return Err(CommandError::Rejected(Rejection::new(Code::OwnBundle, detail)).into());
+    }
+    judge(engine, file, given)
+}
+
+/// Lets a further foreign ledger in, also beside those that wait to be one. One that waits is none.
+fn check_ledgers(engine: &Handle, tenant: &TenantName) -> Result<(), ImportError> {
     let mut ledgers: BTreeSet<TenantName> = imports(engine)?.into_iter().map(|held| held.tenant).collect();
     let waiting = requests(engine)?.into_iter();
     let waiting = waiting.filter(|request| request.status == ImportStatus::Waiting);
     ledgers.extend(waiting.map(|request| request.tenant));
-    match ledgers.len() {
-        few if few < limits::IMPORTS_MAX => Ok(()),
-        many => Err(ImportError::TooMany(many)),
+    if ledgers.contains(tenant) || ledgers.len() < limits::IMPORTS_MAX {
+        return Ok(());
     }
-}
-
-/// A stored tar as the file that it could have come in, gone with the folder.
-fn framed(engine: &Handle, tar_sha256: Digest) -> Result<(ScratchFolder, PathBuf), ImportError> {
-    check_stored(engine, tar_sha256)?;
-    let dir = engine.dir().join("bundles");
-    let failed = |error| ImportError::Disk(dir.display().to_string(), error);
-    engine.disk().create_dir_all(&dir).map_err(failed)?;
-    let scratch = ScratchFolder::new(&dir, engine.clock().entropy()).map_err(failed)?;
-    let file = scratch.path().join("bundle");
-    compress(&tar_path(engine.dir(), tar_sha256), &file).map_err(failed)?;
-    Ok((scratch, file))
+    Err(ImportError::TooMany(ledgers.len()))
 }
 
 /// The newest root of trust in a bundle; none where it carries none.

@@ -1,7 +1,7 @@
 //! Bundles that were written and are kept in `DIR/bundles`: `<id>.audit.tar.zst`, and a note beside it, `<id>.json`.
 //!
 //! Promises: after each export at most [`limits::EXPORTS_KEPT_MAX`] and [`limits::EXPORTS_BYTES_MAX`] are kept, or the newest
-//! alone; what is listed is there whole; what shows
+//! alone; what is listed is there whole; no bundle lies here without its note, which comes first and goes last; what shows
 //! redacted fields is removed when one of them is erased, also when it was still being written. A crash in between is made up
 //! for by [`settle`], at the next start.
 
@@ -72,10 +72,11 @@ impl Ready {
         check_erased(engine, &self.exported)
     }
 
-    /// Gives it its place, and a note beside it: from now on it can be fetched. To be called when it is recorded. Blocks.
+    /// Gives it a note, and its place: from now on it can be fetched. To be called when it is recorded. Blocks.
     ///
     /// # Errors
-    /// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written.
+    /// [`ExportError::ErasedMeanwhile`] when it shows what was erased while it was written. What the disk said; it is not
+    /// kept then.
     pub fn keep(self, engine: &Handle) -> Result<Exported, ExportError> {
         let dir = engine.dir().join("bundles");
         let disk_error = |error| ExportError::Disk(dir.display().to_string(), error);
@@ -83,11 +84,17 @@ impl Ready {
         let _guard = guard();
         // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
         check_erased(engine, &exported)?;
-        let id = exported.id;
-        disk.rename(&self.path, &bundle_path(engine.dir(), id))
-            .map_err(disk_error)?;
-        let note = to_canonical(&exported);
-        replace_file(disk, &dir.join(format!("{id}{NOTE_ENDING}")), &note).map_err(disk_error)?;
+        let note = dir.join(format!("{}{NOTE_ENDING}", exported.id));
+        // The note first: by it an erasure finds the bundle, so none may lie here without.
+        replace_file(disk, &note, &to_canonical(&exported)).map_err(disk_error)?;
+        let placed = disk
+            .rename(&self.path, &bundle_path(engine.dir(), exported.id))
+            .and_then(|()| disk.sync_dir(&dir));
+        if let Err(error) = placed {
+            // A note that cannot be removed now goes at the next start; it is not listed without its bundle.
+            let _ = remove(engine, &[exported]);
+            return Err(disk_error(error));
+        }
         if let Err(error) = make_room(engine, &exported) {
             // The bundle is there and listed; the next one tries again.
             tracing::warn!(%error, "an old export cannot be removed");
@@ -148,16 +155,21 @@ fn erased_since(engine: &Handle, exported: &Exported, as_of: u64) -> Result<bool
     failed.map_or(Ok(erased), Err)
 }
 
-/// What was exported of a tenant, by id.
+/// What was exported of a tenant and lies here, by id.
 ///
 /// # Errors
 /// When the folder cannot be read.
 pub fn list(engine: &Handle, tenant: &TenantName) -> io::Result<Vec<Exported>> {
     let mut found = all(engine)?;
-    found.retain(|exported| exported.tenant == *tenant);
+    // A note comes before its bundle, and goes after it.
+    let names = engine.disk().list(&engine.dir().join("bundles"))?;
+    found.retain(|exported| {
+        exported.tenant == *tenant && names.contains(&format!("{}{BUNDLE_ENDING}", exported.id))
+    });
     Ok(found)
 }
 
+/// All notes, by id.
 fn all(engine: &Handle) -> io::Result<Vec<Exported>> {
     let dir = engine.dir().join("bundles");
     let mut found = Vec::new();
@@ -182,8 +194,8 @@ fn all(engine: &Handle) -> io::Result<Vec<Exported>> {
 /// What the disk said.
 pub fn remove_disclosing(engine: &Handle, tenant: &TenantName, with: u64) -> io::Result<usize> {
     let _guard = guard();
-    let mut gone = list(engine, tenant)?;
-    gone.retain(|exported| exported.shows_values() && exported.size > with);
+    let mut gone = all(engine)?;
+    gone.retain(|exported| exported.tenant == *tenant && exported.shows_values() && exported.size > with);
     remove(engine, &gone)
 }
 

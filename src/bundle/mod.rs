@@ -44,6 +44,7 @@ pub mod roots;
 mod signatures;
 mod sources;
 mod state;
+pub mod stored;
 mod survey;
 pub mod tar;
 pub mod transport;

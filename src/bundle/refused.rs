@@ -1,6 +1,7 @@
 //! The ways into quarantine and out of it, with their events.
 //!
-//! Promises: nothing goes out of quarantine without an event, which comes first; room is made before a file is kept.
+//! Promises: nothing goes out of quarantine without an event, which comes first; room is made before a file is kept. Whoever
+//! keeps a file has recorded its refusal before.
 
 use std::sync::Arc;
 

@@ -85,7 +85,7 @@ async fn follow(client: Client, path: &str, arguments: &Arguments, format: Forma
         let message = lines.next().await?;
         match message.event.as_str() {
             "step.output" => tell(&message.data, arguments, format)?,
-            "gap" => print::say(paint(Look::Yellow, "some lines were lost here")),
+            "gap" => print::say(paint(Look::Yellow, "lines may have been lost here")),
             "end" => return Ok(Exit::Good),
             _ => {}
         }

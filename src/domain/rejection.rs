@@ -94,6 +94,8 @@ codes! {
     NothingRedacted = "nothing_redacted", Conflict;
     /// The values of its redacted fields were erased.
     DisclosureErased = "disclosure_erased", Conflict;
+    /// A bundle of this very enclave, whose ledgers are here already.
+    OwnBundle = "bundle_of_own_enclave", Invalid;
     /// An input without default was not given.
     MissingInput = "missing_input", Invalid;
     /// An input that the pack does not have.

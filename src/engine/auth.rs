@@ -1,7 +1,7 @@
 //! Tokens by the digest of their secret, in memory: each request looks here, and a revocation holds at once.
 
 use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
 use crate::domain::event::{Event, EventBody};
 use crate::domain::state::{Kind, Row};
@@ -12,38 +12,34 @@ use crate::store::{Snapshot, StoreError};
 /// All tokens, revoked ones included.
 #[derive(Debug, Default)]
 pub struct Auth {
-    /// Guards the table; held for one look-up or one insertion.
-    tokens: RwLock<HashMap<Digest, Arc<Token>>>,
+    /// Guards the tables; held for one look-up or one insertion.
+    tokens: RwLock<Tokens>,
+}
+
+/// The same tokens twice. Open streams look up theirs whenever one is revoked.
+#[derive(Debug, Default)]
+struct Tokens {
+    by_secret: HashMap<Digest, Arc<Token>>,
+    by_id: HashMap<TokenId, Arc<Token>>,
 }
 
 impl Auth {
     /// The token with this secret.
     pub fn find(&self, secret: &str) -> Option<Arc<Token>> {
         let digest = Digest::of(secret.as_bytes());
-        self.tokens
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner())
-            .get(&digest)
-            .cloned()
+        self.read().by_secret.get(&digest).cloned()
     }
 
     /// Whether the token whose secret has this digest may still be used at a time.
     pub(super) fn is_alive(&self, secret: &Digest, at: Timestamp) -> bool {
-        let tokens = self
-            .tokens
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let token = tokens.get(secret);
+        let tokens = self.read();
+        let token = tokens.by_secret.get(secret);
         token.is_some_and(|token| token.revoked_at.is_none() && token.expires_at.is_none_or(|end| end > at))
     }
 
     /// The token with this id, as it stands now.
     pub fn by_id(&self, id: TokenId) -> Option<Arc<Token>> {
-        let tokens = self
-            .tokens
-            .read()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        tokens.values().find(|token| token.id == id).cloned()
+        self.read().by_id.get(&id).cloned()
     }
 
     pub(super) fn observe(&self, event: &Event) {
@@ -84,10 +80,13 @@ impl Auth {
     }
 
     fn insert(&self, token: Token) {
-        let mut tokens = self
-            .tokens
-            .write()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        tokens.insert(token.secret_sha256, Arc::new(token));
+        let token = Arc::new(token);
+        let mut tokens = self.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        tokens.by_secret.insert(token.secret_sha256, token.clone());
+        tokens.by_id.insert(token.id, token);
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, Tokens> {
+        self.tokens.read().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,9 @@
 //! Where a run's numbering went on after a crash: `DIR/output/<tenant>/<run>/positions`, only where there was one.
 //!
 //! Written and flushed before the first position above it is given out, so that a second crash, which may take all
-//! lines written since, leads still higher. Version 1, integers little endian:
+//! lines written since, leads still higher. The same is then written into the folder of each attempt that the crash left
+//! open, `<run>/<job>/<attempt>/positions`: for that one numbers were skipped already, and another start skips none for it. It
+//! is taken away, and that flushed, before the attempt is written again. Version 1, integers little endian:
 //!
 //! ```text
 //! 0       8         12     20       24
@@ -18,13 +20,14 @@ const BYTES: usize = 24;
 const MAGIC: &[u8; 8] = b"FASTPOSN";
 const VERSION: u32 = 1;
 
-pub(super) fn path(run_dir: &Path) -> PathBuf {
-    run_dir.join("positions")
+/// Of a run, or of an attempt, by its folder.
+pub(super) fn path(dir: &Path) -> PathBuf {
+    dir.join("positions")
 }
 
-/// The recorded base; 0 where no crash was met.
-pub(super) fn read(disk: &dyn Disk, run_dir: &Path) -> Result<u64, OutputError> {
-    let path = path(run_dir);
+/// The recorded base; 0 where none is.
+pub(super) fn read(disk: &dyn Disk, dir: &Path) -> Result<u64, OutputError> {
+    let path = path(dir);
     match read_file(disk, &path, BYTES as u64) {
         Ok(bytes) => decode(&bytes).ok_or_else(|| OutputError::damaged(&path, "it holds no position")),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
@@ -36,9 +39,21 @@ pub(super) fn read(disk: &dyn Disk, run_dir: &Path) -> Result<u64, OutputError> 
 }
 
 /// Certain once this has returned without error.
-pub(super) fn write(disk: &dyn Disk, run_dir: &Path, base: u64) -> Result<(), OutputError> {
-    let path = path(run_dir);
+pub(super) fn write(disk: &dyn Disk, dir: &Path, base: u64) -> Result<(), OutputError> {
+    let path = path(dir);
     replace_file(disk, &path, &encode(base)).map_err(OutputError::disk("write", &path))
+}
+
+/// Takes the record away, if there is one. Certain once this has returned without error.
+pub(super) fn remove(disk: &dyn Disk, dir: &Path) -> Result<(), OutputError> {
+    let path = path(dir);
+    match disk.remove(&path) {
+        Ok(()) => {}
+        // An earlier try may have come this far.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(OutputError::disk("remove", &path)(error)),
+    }
+    disk.sync_dir(dir).map_err(OutputError::disk("flush", dir))
 }
 
 fn encode(base: u64) -> [u8; BYTES] {

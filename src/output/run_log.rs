@@ -4,9 +4,10 @@
 //! stand for are in the files. A reader that has seen position p therefore never misses one below p.
 //!
 //! After a crash positions may have been given out that no file holds any more. They are never given out again:
-//! when an attempt was left open, numbering goes on far beyond the highest one stored, from a recorded base.
+//! when an attempt was left open, numbering goes on far beyond the highest one stored, from a recorded base. That is
+//! recorded of the attempt too, so it happens once for each time that one is left open, not at each start.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -57,8 +58,10 @@ struct RunState {
     highest_pos: u64,
     attempts: BTreeMap<AttemptId, AttemptMeta>,
     damaged: Vec<PathBuf>,
-    /// `highest_pos` was raised because of a crash, and that is not recorded yet.
-    is_raised: bool,
+    /// Attempts that were left open, because of which `highest_pos` was raised, and that is not recorded yet.
+    unsettled: BTreeSet<AttemptId>,
+    /// Attempts that were left open and of which that is recorded.
+    settled: BTreeSet<AttemptId>,
 }
 
 /// A copy of what a reader needs.
@@ -135,14 +138,12 @@ impl RunLog {
             if state.damaged.contains(&positions) {
                 return Err(OutputError::damaged(&positions, "it holds no position"));
             }
-            if state.is_raised {
-                positions::write(&*self.disk, &self.dir, state.highest_pos)?;
-                state.is_raised = false;
-            }
+            self.settle(state)?;
             match state.attempts.get_mut(&id) {
                 Some(meta) if meta.ended => Err(OutputError::Ended { path: path() }),
                 Some(meta) if meta.live => Err(OutputError::InUse { path: path() }),
                 Some(meta) => {
+                    self.unsettle(&mut state.settled, id)?;
                     meta.live = true;
                     Ok(Some(meta.clone()))
                 }
@@ -150,6 +151,7 @@ impl RunLog {
                     Err(OutputError::damaged(&path(), "its index cannot be read"))
                 }
                 None => {
+                    self.unsettle(&mut state.settled, id)?;
                     let meta = AttemptMeta {
                         step: step.cloned(),
                         entries: 0,
@@ -212,37 +214,43 @@ impl RunLog {
         }
     }
 
+    /// Records how far numbering was raised: first of the run, for the positions that now come, then of the attempts.
+    fn settle(&self, state: &mut RunState) -> Result<(), OutputError> {
+        if state.unsettled.is_empty() {
+            return Ok(());
+        }
+        positions::write(&*self.disk, &self.dir, state.highest_pos)?;
+        while let Some(id) = state.unsettled.first().copied() {
+            let dir = attempt_dir(&self.dir, id.0, id.1);
+            positions::write(&*self.disk, &dir, state.highest_pos)?;
+            state.unsettled.remove(&id);
+            state.settled.insert(id);
+        }
+        Ok(())
+    }
+
+    /// An attempt is written again: if it is left open once more, numbers are skipped once more.
+    fn unsettle(&self, settled: &mut BTreeSet<AttemptId>, id: AttemptId) -> Result<(), OutputError> {
+        if settled.contains(&id) {
+            positions::remove(&*self.disk, &attempt_dir(&self.dir, id.0, id.1))?;
+            settled.remove(&id);
+        }
+        Ok(())
+    }
+
     fn lock(&self) -> MutexGuard<'_, Option<RunState>> {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 
     fn load(&self) -> Result<RunState, OutputError> {
         let mut state = RunState::default();
-        let mut crashed = false;
         let jobs = self.disk.list_dirs(&self.dir);
         for job in jobs.map_err(OutputError::disk("list", &self.dir))? {
             let job_dir = self.dir.join(&job);
             let attempts = self.disk.list_dirs(&job_dir);
             for attempt in attempts.map_err(OutputError::disk("list", &job_dir))? {
-                let (Ok(job), Ok(attempt)) = (job.parse::<JobId>(), attempt.parse::<u32>()) else {
-                    continue;
-                };
-                match load_meta(&*self.disk, &attempt_dir(&self.dir, job, attempt)) {
-                    Ok(Some(Loaded { meta, is_damaged })) => {
-                        state.highest_pos = state.highest_pos.max(meta.last_pos);
-                        crashed |= is_damaged || !meta.ended;
-                        if is_damaged {
-                            let dir = attempt_dir(&self.dir, job, attempt);
-                            state.damaged.push(dir.join("lines"));
-                        }
-                        state.attempts.insert((job, attempt), meta);
-                    }
-                    Ok(None) => crashed = true,
-                    Err(OutputError::Damaged { path, .. }) => {
-                        crashed = true;
-                        state.damaged.push(path);
-                    }
-                    Err(error) => return Err(error),
+                if let (Ok(job), Ok(attempt)) = (job.parse::<JobId>(), attempt.parse::<u32>()) {
+                    self.load_attempt((job, attempt), &mut state)?;
                 }
             }
         }
@@ -251,11 +259,42 @@ impl RunLog {
             Err(OutputError::Damaged { path, .. }) => state.damaged.push(path),
             Err(error) => return Err(error),
         }
-        if crashed {
+        if !state.unsettled.is_empty() {
             state.highest_pos += POSITIONS_SKIPPED_AFTER_CRASH;
-            state.is_raised = true;
         }
         Ok(state)
+    }
+
+    fn load_attempt(&self, id: AttemptId, state: &mut RunState) -> Result<(), OutputError> {
+        let dir = attempt_dir(&self.dir, id.0, id.1);
+        match load_meta(&*self.disk, &dir) {
+            Ok(Some(Loaded { meta, is_damaged })) => {
+                let is_whole = meta.ended && !is_damaged;
+                state.highest_pos = state.highest_pos.max(meta.last_pos);
+                state.attempts.insert(id, meta);
+                if is_whole {
+                    return Ok(());
+                }
+                if is_damaged {
+                    state.damaged.push(dir.join("lines"));
+                }
+            }
+            Ok(None) => {}
+            Err(OutputError::Damaged { path, .. }) => state.damaged.push(path),
+            Err(error) => return Err(error),
+        }
+        match positions::read(&*self.disk, &dir) {
+            // A record that cannot be read is none: numbers are skipped once more, and it is written anew.
+            Ok(0) | Err(OutputError::Damaged { .. }) => {
+                state.unsettled.insert(id);
+            }
+            Ok(base) => {
+                state.highest_pos = state.highest_pos.max(base);
+                state.settled.insert(id);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ pub enum StreamError {
         /// The last position; 0 before the first.
         last: u64,
     },
-    /// The reading task was cut short: the process is ending.
+    /// The reading task broke off: the process is ending, or it panicked.
     #[error("the read was cut short")]
     CutShort,
 }

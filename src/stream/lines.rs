@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::events::StreamError;
 use crate::limits;
-use crate::output::{Line, LineFilter, LinePage, Output, OutputError, RunScope};
+use crate::output::{Line, LineFilter, LinePage, Output, RunScope};
 
 /// A reader's place in the lines of a run.
 #[derive(Debug)]
@@ -24,7 +24,8 @@ pub struct Lines {
 pub enum LineItem {
     /// A line.
     Line(Line),
-    /// Positions whose lines no file holds any more.
+    /// Positions that no line has: what a crash took had them, or they were skipped behind it. How many lines there were is
+    /// not known; there may have been none.
     Lost {
         /// The first of them.
         from: u64,
@@ -91,8 +92,8 @@ impl Lines {
     /// The next lines that are there now. Dropping the future loses nothing.
     ///
     /// # Errors
-    /// What the disk said; none when the process is ending.
-    pub async fn read(&mut self) -> Result<LineBatch, OutputError> {
+    /// What the disk said; [`StreamError::CutShort`] when the read broke off, of itself or with the process.
+    pub async fn read(&mut self) -> Result<LineBatch, StreamError> {
         let (output, scope, filter, after) = (
             self.output.clone(),
             self.scope.clone(),
@@ -102,10 +103,8 @@ impl Lines {
         let read = tokio::task::spawn_blocking(move || {
             output.read_lines(&scope, after, limits::LOG_PAGE_LINES_MAX, &filter)
         });
-        let Ok(page) = read.await else {
-            return Ok(LineBatch::default());
-        };
-        let page = page?;
+        // An empty batch would be asked for again, and break off again.
+        let page = read.await.map_err(|_| StreamError::CutShort)??;
         let is_more = page.lines.len() >= limits::LOG_PAGE_LINES_MAX || page.read_to < *self.highest.borrow();
         self.pos = page.read_to.max(after);
         // A filter leaves positions out by itself: only the whole run shows what was lost.
@@ -134,7 +133,7 @@ fn with_lost(page: LinePage, after: u64) -> Vec<LineItem> {
         up_to(line.pos, &mut items);
         items.push(LineItem::Line(line));
     }
-    // What was read to has no line behind the last one: a crash took them.
+    // What was read to has no line behind the last one: where the numbering goes on after a crash.
     up_to(page.read_to + 1, &mut items);
     items
 }

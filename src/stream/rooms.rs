@@ -7,6 +7,7 @@
 //! event be given once and in order.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -59,8 +60,8 @@ pub enum Piece {
 pub struct RoomChunk {
     /// What is sent, in order.
     pub pieces: Vec<Piece>,
-    /// Events that are gone for good, before those above.
-    pub gap: Option<RoomGap>,
+    /// Events that are gone for good, before those above. Each room is in one at most.
+    pub gaps: Vec<RoomGap>,
     /// No more will come: the engine has ended.
     pub is_end: bool,
 }
@@ -68,7 +69,7 @@ pub struct RoomChunk {
 /// Events that are gone for good.
 #[derive(Debug, Clone)]
 pub struct RoomGap {
-    /// The rooms that would have seen them.
+    /// The rooms that would have seen them, and none of which has seen any.
     pub rooms: Vec<RoomKey>,
     /// The first.
     pub first: u64,
@@ -227,7 +228,7 @@ impl Rooms {
             } else {
                 self.live_chunk().await
             };
-            if !chunk.pieces.is_empty() || chunk.gap.is_some() || chunk.is_end {
+            if !chunk.pieces.is_empty() || !chunk.gaps.is_empty() || chunk.is_end {
                 return Ok(chunk);
             }
         }
@@ -346,12 +347,7 @@ impl Source {
         };
         match next {
             Err(StreamError::Ledger(LedgerError::Pruned { first, .. })) if first > from => {
-                let rooms = self.rooms.iter().filter(|room| room.from < first);
-                chunk.gap = Some(RoomGap {
-                    rooms: rooms.map(|room| room.key).collect(),
-                    first: from,
-                    last: first - 1,
-                });
+                chunk.gaps = gaps(&self.rooms, (from, first));
                 chunk.pieces.clear();
                 Ok((chunk, first))
             }
@@ -465,5 +461,42 @@ impl Source {
             part: part.into(),
         }));
         bytes.len()
+    }
+}
+
+/// What is lost to which rooms of the events from `from` up to before `first`: to each from where on it wants to see any.
+fn gaps(rooms: &[Room], (from, first): (u64, u64)) -> Vec<RoomGap> {
+    let mut by_begin: BTreeMap<u64, Vec<RoomKey>> = BTreeMap::new();
+    for room in rooms.iter().filter(|room| room.from < first) {
+        by_begin.entry(room.from.max(from)).or_default().push(room.key);
+    }
+    let gaps = by_begin.into_iter().map(|(begin, rooms)| RoomGap {
+        rooms,
+        first: begin,
+        last: first - 1,
+    });
+    gaps.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_room_is_told_as_lost_what_it_has_seen() {
+        let room = |key, from| Room {
+            key: RoomKey(key),
+            filter: Filter::default(),
+            from,
+        };
+        let rooms = [room(0, 7), room(1, 2), room(2, 10), room(3, 0), room(4, 9)];
+        let told: Vec<_> = gaps(&rooms, (2, 10))
+            .into_iter()
+            .map(|gap| {
+                let rooms: Vec<u64> = gap.rooms.iter().map(|key| key.0).collect();
+                (gap.first, gap.last, rooms)
+            })
+            .collect();
+        assert_eq!(told, [(2, 9, vec![1, 3]), (7, 9, vec![0]), (9, 9, vec![4])]);
     }
 }

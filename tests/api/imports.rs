@@ -1,9 +1,15 @@
 //! Bundles on their way in: by policy, against what is held, into quarantine.
 
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use fastness::disk::{Access, Disk, DiskFile, OsDisk};
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, TenantName};
+use fastness::engine::Handle;
 use serde_json::{Value, json};
 
 use crate::support::appliance::{Ask, Reply, TestAppliance};
@@ -537,4 +543,71 @@ fn what_is_overtaken_while_it_waits_ends_and_takes_no_place() {
     let target = target.restart();
     let shown = target.get(&format!("/api/v1/imports/{long}")).expect(200);
     assert_eq!(shown["status"], "superseded");
+}
+
+#[test]
+fn a_bundle_of_this_very_enclave_is_refused_and_kept_nowhere() {
+    let (source, other) = (TestAppliance::start(), TestAppliance::start());
+    submit(&source, 2);
+    let (exported, file) = export(&source, &json!({}));
+    for (keys, whose) in [(&source, "its own"), (&other, "another's")] {
+        let refused = import(&source, &source.admin, keys, &file);
+        assert_eq!(refused.problem(422), "bundle_of_own_enclave", "{whose}");
+    }
+    let refused = source.post("/api/v1/bundles/import", &file);
+    assert_eq!(refused.problem(422), "bundle_of_own_enclave");
+    let upload = format!("/api/v1/uploads/{}", Digest::of(&file));
+    let ask = |method, content: &[u8]| source.send(&Ask::new(method, &upload, content).token(&source.admin));
+    ask("PUT", &file).expect(201);
+    let bring = format!("/api/v1/bundles/import?upload={}", Digest::of(&file));
+    assert_eq!(source.post(&bring, b"").problem(422), "bundle_of_own_enclave");
+    assert_eq!(ask("GET", b"").status, 404, "an upload goes");
+    assert!(stored(&source).is_empty() && statuses(&source).is_empty());
+    assert!(noted(&source, "bundle.refused").is_empty() && noted(&source, "trust.pinned").is_empty());
+    let attempts = noted(&source, "bundle.attempt_failed");
+    assert_eq!(attempts[0].1["code"], "bundle_of_own_enclave");
+    // It can be looked at all the same.
+    let asked = Ask::new("POST", "/api/v1/bundles/verify", &file).token(&source.admin);
+    let report = source.send(&with_keys(asked, &source)).expect(200);
+    assert_eq!(report["exitCode"], 0, "{report}");
+    let again = source.get("/api/v1/bundles").expect(200);
+    assert_eq!(again["items"][0]["id"], exported["id"]);
+}
+
+/// Notes how many events there were when a file was first opened in quarantine.
+#[derive(Debug, Default)]
+struct Watched(Mutex<Option<(Handle, Option<u64>)>>);
+
+fn events_of(engine: &Handle) -> u64 {
+    engine.ledger(&TenantName::system()).unwrap().size()
+}
+
+impl Disk for Watched {
+    fn open(&self, path: &Path, access: Access) -> io::Result<Arc<dyn DiskFile>> {
+        if path.parent().is_some_and(|dir| dir.ends_with("quarantine"))
+            && let Some((engine, seen)) = self.0.lock().unwrap().as_mut()
+        {
+            seen.get_or_insert_with(|| events_of(engine));
+        }
+        OsDisk.open(path, access)
+    }
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        OsDisk.rename(from, to)
+    }
+    crate::support::os_disk::rest_as_os_disk!();
+}
+
+#[test]
+fn a_refusal_is_an_event_before_its_file_is_kept() {
+    let disk = Arc::new(Watched::default());
+    let target = TestAppliance::on_disk(disk.clone());
+    let before = events_of(&target.engine);
+    *disk.0.lock().unwrap() = Some((target.engine.clone(), None));
+    assert_eq!(
+        target.post("/api/v1/bundles/import", b"junk").problem(422),
+        "bundle_refused"
+    );
+    let seen = disk.0.lock().unwrap().take().and_then(|(_, seen)| seen);
+    assert_eq!(seen, Some(before + 1));
+    assert_eq!(statuses(&target), ["refused"]);
 }

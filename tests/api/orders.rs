@@ -1,5 +1,8 @@
 //! Work orders over HTTP, between two appliances that see nothing of each other but files.
 
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use fastness::bundle::tar::{TarReader, TarWriter};
@@ -933,6 +936,52 @@ fn where_orders_take_all_room_another_is_refused_and_what_is_held_and_cancellati
         .body;
     pair.import(&stop).expect(201);
     assert_eq!(pair.at_plant(&id)["state"], "cancelled");
+}
+
+/// The same archive in a frame with blocks that hold nothing.
+fn padded(file: &[u8]) -> Vec<u8> {
+    assert_eq!(file[4], 0x04, "a checksum, and neither size nor dictionary");
+    let (header, blocks) = file.split_at(6);
+    [header, vec![0; 3 * 200_000].as_slice(), blocks].concat()
+}
+
+#[test]
+fn what_was_padded_takes_no_room_and_what_was_lost_or_changed_is_stored_again() {
+    let pair = pair();
+    let (id, file) = pair.slow();
+    let wide = padded(&file);
+    pair.import(&wide).expect(201);
+    let stored = || {
+        let paths = files(&pair.plant.folder().join("orders"));
+        let read = |path: PathBuf| (std::fs::read(&path).unwrap(), path);
+        paths.into_iter().map(read).collect::<Vec<(Vec<u8>, PathBuf)>>()
+    };
+    let kept = stored();
+    assert_eq!(kept.len(), 1);
+    let (bytes, path) = &kept[0];
+    assert!(bytes.len() < wide.len() / 2, "{} bytes", bytes.len());
+    let written = || std::fs::metadata(path).unwrap().ino();
+    let before = written();
+    for again in [&file, &wide] {
+        assert_eq!(pair.import(again).expect(200)["already"], true);
+        assert_eq!(written(), before, "it is there and not written again");
+    }
+    std::fs::write(path, "changed").unwrap();
+    pair.import(&wide).expect(200);
+    assert_eq!(stored(), kept);
+    std::fs::remove_file(path).unwrap();
+    pair.import(&wide).expect(200);
+    assert_eq!(stored(), kept);
+    pair.hub
+        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
+        .expect(200);
+    let stop = pair
+        .hub
+        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
+        .body;
+    pair.import(&padded(&stop)).expect(201);
+    let total: usize = stored().iter().map(|(bytes, _)| bytes.len()).sum();
+    assert!(total < wide.len() / 2, "{total} bytes");
 }
 
 #[test]

@@ -431,6 +431,24 @@ fn lines_that_a_crash_took_are_told_as_lost_to_who_had_read_up_to_them() {
         let to = told["to"].as_u64().unwrap();
         assert!(to > 4 && gap.id.unwrap().ends_with(&format!(".{to}")));
     }
+    let mut log = appliance.output.attempt(&ask, at).unwrap();
+    log.append(Stream::Stdout, b"four\n", at).unwrap();
+    log.finish(at).unwrap();
+    // Nothing was left open this time: it is told where it was, and not once more behind the end.
+    let appliance = appliance.restart();
+    let path = format!("/api/v1/stream/pack-runs/{id}?after=-1.-1&heartbeatMs=1000");
+    let mut stream = appliance.follow(&path);
+    let mut told = Vec::new();
+    loop {
+        let message = stream.next().unwrap();
+        match message.event.as_str() {
+            "step.output" | "gap" => told.push(message.event),
+            "heartbeat" if told.len() > 4 => break,
+            _ => {}
+        }
+    }
+    let output = "step.output";
+    assert_eq!(told, [output, output, output, "gap", output]);
 }
 
 #[test]

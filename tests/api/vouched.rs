@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use fastness::domain::command::{Command, HubCancel, OrderCommand};
+use fastness::domain::command::{BundleCommand, Command, HubCancel, OrderCommand, Verdict};
+use fastness::domain::event::{Actor, ActorKind};
 use fastness::domain::token::Scope;
 use fastness::domain::{Digest, TenantName};
 use fastness::trust::{PrivateKey, PublicKey, Revocation, Role, RoleKeys, Root, SignedRoot};
@@ -214,6 +215,49 @@ fn a_bundle_that_waits_is_judged_again_and_its_roots_are_taken_in() {
             let trust = target.get("/api/v1/trust").expect(200);
             assert_eq!(trust["foreign"][0]["version"], 1);
         }
+    }
+}
+
+#[test]
+fn the_roots_of_an_approved_bundle_are_taken_in_after_a_crash() {
+    for by_hand in [false, true] {
+        let (source, target) = (TestAppliance::start(), TestAppliance::asking(1));
+        submit(&source, 3);
+        let first = root(&source, 1, &[]);
+        accept_own(&source, &[&first]);
+        pin_root(&target, &source, &first);
+        let (exported, file) = export(&source, &json!({}));
+        let id = exported["id"].as_str().unwrap();
+        import(&target, &target.admin, &source, &file).expect(202);
+        // The last approval is recorded, and then the power goes.
+        let decided = BundleCommand::DecideImport {
+            tar_sha256: id.parse().unwrap(),
+            verdict: Verdict::Approve,
+            reason: "looked at it".to_owned(),
+        };
+        let system = TenantName::system();
+        let person = Actor {
+            id: "bob".to_owned(),
+            kind: ActorKind::Person,
+        };
+        let decided = Command::Bundle(Box::new(decided));
+        let recorded = target.engine.submit(&system, &person, decided);
+        target.runtime.block_on(recorded).unwrap();
+        let version = || target.get("/api/v1/trust").expect(200)["foreign"][0]["version"].clone();
+        assert_eq!(version(), 0);
+        let start = || {
+            let taken = fastness::bundle::stored::take_in_left_roots(&target.engine);
+            target.runtime.block_on(taken).unwrap();
+        };
+        if by_hand {
+            let ada = target.token("ada", &[Scope::Approve], &["default"]);
+            approve(&target, &ada, id).expect(200);
+        } else {
+            start();
+        }
+        assert_eq!(version(), 1);
+        start();
+        assert_eq!(noted(&target, "trust.accepted").len(), 1);
     }
 }
 

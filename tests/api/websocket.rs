@@ -376,6 +376,45 @@ fn a_pack_runs_room_brings_its_lines_before_the_end_of_their_attempt() {
 }
 
 #[test]
+fn a_client_is_heard_while_lines_go_out_and_loses_no_event_of_a_room_that_it_keeps() {
+    const LINES: usize = 100_000;
+    let appliance = TestAppliance::start();
+    let id = start_run(&appliance);
+    // A small window, so that the server soon has to wait.
+    let socket = raw(&appliance, "/api/v1/ws", &appliance.admin);
+    rustix::net::sockopt::set_socket_recv_buffer_size(&socket, 64 * 1024).unwrap();
+    let mut client = Client::over(socket);
+    let kept = client.subscribe(json!({"type": "subscribe:run", "runId": id}));
+    client.subscribe(json!({"type": "subscribe:pack-run", "packRunId": id}));
+    // The attempt has ended before the first of its lines is read.
+    run_step(&appliance, &["x\n".repeat(LINES).as_str()], done());
+    let (mut lines, mut left) = (0, None);
+    loop {
+        let message = client.json();
+        match (message["type"].as_str().unwrap(), message["name"].as_str()) {
+            ("event", Some("step:output")) => {
+                assert!(left.is_none(), "no line comes of a room that was left");
+                lines += 1;
+                // By now the lines are sent because of the event behind them.
+                if lines == LINES / 10 {
+                    client.say(json!({"type": "unsubscribe:pack-run", "id": 1, "packRunId": id}));
+                }
+            }
+            ("ack", None) => left = message["asOf"].as_i64(),
+            ("event", Some(_)) if message["event"]["type"] == "job.completed" => {
+                let seq = message["event"]["seq"].as_i64().unwrap();
+                assert!(left.is_some_and(|as_of| as_of < seq), "{left:?}: {message}");
+                assert_eq!(message["rooms"], json!([kept]));
+                break;
+            }
+            ("event", Some(_)) => {}
+            _ => panic!("{message}"),
+        }
+    }
+    assert!(lines < LINES, "the answer came behind all lines");
+}
+
+#[test]
 fn progress_is_live_and_in_no_ledger() {
     let appliance = TestAppliance::start();
     let job = submit(&appliance);

@@ -282,6 +282,25 @@ fn what_a_crash_leaves_of_bundles_with_values_is_gone_after_the_start() {
 }
 
 #[test]
+fn a_bundle_whose_note_cannot_be_written_does_not_stay() {
+    let appliance = TestAppliance::start();
+    submit(&appliance);
+    let (full, _) = export(&appliance, &json!({"redaction": "full"}));
+    let bundles = appliance.folder().join("bundles");
+    for file in files(&bundles) {
+        fs::remove_file(file).unwrap();
+    }
+    let in_the_way = bundles.join(format!("{}.json.new", full["id"].as_str().unwrap()));
+    fs::create_dir(&in_the_way).unwrap();
+    let export_full = || appliance.post("/api/v1/bundles/export", r#"{"redaction":"full"}"#);
+    assert_eq!(export_full().problem(500), "internal");
+    assert_eq!(files(&bundles), [] as [&Path; 0]);
+    fs::remove_dir(&in_the_way).unwrap();
+    assert_eq!(export_full().expect(201)["id"], full["id"]);
+    assert_eq!(files(&bundles).len(), 2);
+}
+
+#[test]
 fn equal_exports_at_once_are_all_answered() {
     let appliance = TestAppliance::start();
     for _ in 0..20 {

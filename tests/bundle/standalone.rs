@@ -72,7 +72,7 @@ fn the_python_scripts_stay_short_enough_to_read() {
 }
 
 #[test]
-fn the_python_scripts_tell_a_mistake_of_their_user_from_a_bad_bundle() {
+fn the_scripts_tell_a_mistake_of_their_user_from_a_bad_bundle() {
     let dir = tempfile::tempdir().unwrap();
     keys(dir.path());
     std::fs::write(dir.path().join("bundle"), Parts::small().file()).unwrap();
@@ -80,10 +80,14 @@ fn the_python_scripts_tell_a_mistake_of_their_user_from_a_bad_bundle() {
     std::fs::write(dir.path().join("bare.pem"), pem.trim_end()).unwrap();
     std::fs::write(dir.path().join("wide.pem"), format!("{pem}\n")).unwrap();
     std::fs::write(dir.path().join("empty.pem"), "").unwrap();
-    for script in ["verify.py", "verify-short.py"] {
+    std::fs::write(dir.path().join("broken.pem"), pem.replace("MCow", "MCo")).unwrap();
+    // The same 32 bytes as a key of X25519, which signs nothing.
+    let other = pem.replace("MCowBQYDK2Vw", "MCowBQYDK2Vu");
+    std::fs::write(dir.path().join("other.pem"), other).unwrap();
+    for (program, script) in SCRIPTS {
         let run = |given: &[&str]| {
             let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs").join(script);
-            let mut command = Command::new("python3");
+            let mut command = Command::new(program);
             let output = command.arg(script).args(given).current_dir(dir.path()).output();
             output.unwrap()
         };
@@ -92,12 +96,15 @@ fn the_python_scripts_tell_a_mistake_of_their_user_from_a_bad_bundle() {
             assert!(output.status.success(), "{script} {good}: {}", text(&output));
         }
         let (here, no, empty) = ("bundle", "not-there", "empty.pem");
-        let wrong: [&[&str]; 5] = [
+        let wrong: [&[&str]; 8] = [
             &[],
             &[here, "log.pem"],
             &[no, "log.pem", "export.pem"],
             &[here, no, "export.pem"],
             &[here, empty, "export.pem"],
+            &[here, "broken.pem", "export.pem"],
+            &[here, "log.pem", "broken.pem"],
+            &[here, "other.pem", "export.pem"],
         ];
         for given in wrong {
             let output = run(given);

@@ -89,12 +89,24 @@ test('beyond the bound the oldest lines go, and their number is known', () => {
 test('lost lines leave a mark in their place', () => {
   const log = new LogLines();
   log.append(lines(0, 3));
-  log.lost(2, 9);
+  log.lost(9);
   log.append(lines(5, 12));
   const view = new LogView(log);
   view.update({ step: 'even', stream: '' }, '', 0);
   expect(view.shown.map((index) => log.at(index)?.stream)).toEqual(['stdout', 'stdout', 'gap', 'stdout']);
-  expect(log.at(3)?.plain).toMatch(/2 to 9 were lost/);
+  expect(log.at(3)?.plain).toMatch(/may have been lost here/);
+});
+
+test('missing positions leave one mark, told by a stream or seen between lines', () => {
+  const log = new LogLines();
+  log.append([line(2), line(3), line(7)]);
+  log.lost(6);
+  log.append([line(8)]);
+  log.lost(9);
+  log.append([line(10)]);
+  const held = Array.from({ length: log.end }, (_, index) => log.at(index));
+  const told = held.map((one) => [one?.stream, one?.pos]);
+  expect(told).toEqual([['gap', 1], ['stdout', 2], ['stdout', 3], ['gap', 6], ['stdout', 7], ['stdout', 8], ['gap', 9], ['stdout', 10]]);
 });
 
 test('the tail of a step is its last lines', () => {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::issue::{here, unread};
-use super::letters::{read_letter, remove_letter, store_letter, store_order, was_not_taken};
+use super::letters::{read_letter, remove_letter, store_letter, store_order, unpadded, was_not_taken};
 use super::manifest::{OrderPredicate, Statement};
 use super::refusal::{first_failure, refuse, rejected};
 use super::signer::{Given, Signer, signer};
@@ -198,7 +198,7 @@ fn recorded(
     }
 }
 
-/// Stores a file the way that `keep` does; true when it was not there before.
+/// Stores a file the way that `keep` does, without what its frame was padded with; true when it was not there before.
 async fn store(
     engine: &Handle,
     tar_sha256: Digest,
@@ -207,7 +207,7 @@ async fn store(
 ) -> Result<bool, IntakeError> {
     let (engine, file) = (engine.clone(), file.clone());
     off_the_runtime(move || {
-        let stored = keep(&engine, tar_sha256, &file);
+        let stored = unpadded(&file).and_then(|file| keep(&engine, tar_sha256, &file));
         stored.map_err(|error| IntakeError::Disk("storing the work order", error))
     })
     .await

@@ -146,17 +146,21 @@ pub async fn recall(
         reason,
         &engine.keys().orders(),
     )?;
-    let is_new = store_letter(engine, letter.tar_sha256, &letter.bytes)
+    let (shared, tar_sha256) = (engine.clone(), letter.tar_sha256);
+    let stored = tokio::task::spawn_blocking(move || store_letter(&shared, tar_sha256, &letter.bytes)).await;
+    let stopped = |_| CommandError::Failed(SubmitError::Stopped);
+    let is_new = stored
+        .map_err(stopped)?
         .map_err(|error| IssueError::Disk("storing the cancellation".to_owned(), error))?;
     let recalled = WorkorderRecalled {
         order_id: id,
         reason: reason.to_owned(),
-        tar_sha256: letter.tar_sha256,
+        tar_sha256,
     };
     let command = Command::Order(Box::new(OrderCommand::Recall(recalled)));
     if let Err(error) = engine.submit(tenant, actor, command).await {
         if is_new && was_not_taken(&error) {
-            remove_letter(engine, letter.tar_sha256);
+            remove_letter(engine, tar_sha256);
         }
         return Err(error.into());
     }

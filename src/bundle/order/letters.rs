@@ -2,18 +2,20 @@
 //!
 //! Promises: a file is flushed before the event that names it; one that no event names does not stay, and what a crash left of
 //! such is removed at the next start; where all of them take [`limits::ORDERS_BYTES_MAX`], another order is refused, a
-//! cancellation never.
+//! cancellation never. What comes again is written again only where its file was lost or changed, and what somebody padded
+//! takes no room.
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use super::intake::IntakeError;
 use super::issue::unread;
+use crate::bundle::transport::{FrameReader, FrameWriter};
 use crate::disk;
-use crate::domain::Digest;
 use crate::domain::state::{Kind, Row};
+use crate::domain::{Digest, Hasher};
 use crate::engine::{CommandError, Handle, SubmitError};
 use crate::limits;
 
@@ -42,9 +44,13 @@ pub(super) fn store_order(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> 
     store_letter(engine, tar_sha256, bytes)
 }
 
-/// Stores a file under the digest of its archive, flushed; true when it was not there before. Without a bound, for
-/// cancellations: each is small, belongs to one order, and must not be refused because of others.
+/// Stores a file under the digest of its archive, flushed; true when it was not there before. One that is there and holds that
+/// archive stays as it is. Without a bound, for cancellations: each is small, belongs to one order, and must not be refused
+/// because of others.
 pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) -> io::Result<bool> {
+    if holds(engine, tar_sha256) {
+        return Ok(false);
+    }
     let (path, dir) = (letter_path(engine.dir(), tar_sha256), engine.dir().join("orders"));
     let disk = engine.disk().as_ref();
     disk.create_dir_all(&dir)?;
@@ -55,6 +61,40 @@ pub(super) fn store_letter(engine: &Handle, tar_sha256: Digest, bytes: &[u8]) ->
         let _ = disk.remove(&dir.join(format!("{tar_sha256}{ENDING}.new")));
     })?;
     Ok(is_new)
+}
+
+/// Whether a file is stored that holds the archive of this digest. One that cannot be read does not.
+fn holds(engine: &Handle, tar_sha256: Digest) -> bool {
+    let stored = read_letter(engine, tar_sha256);
+    stored
+        .and_then(|file| digest_within(&file))
+        .is_ok_and(|found| found == tar_sha256)
+}
+
+/// SHA-256 of the archive in a file, or of so much of it that no archive of an order is as long.
+fn digest_within(file: &[u8]) -> io::Result<Digest> {
+    // The bound is that of its members; manifest, headers and padding come nowhere near as much again.
+    let mut archive = FrameReader::new(file)?.take(2 * limits::ORDER_TAR_BYTES_MAX);
+    let (mut hasher, mut piece) = (Hasher::default(), vec![0; 64 * 1024]);
+    loop {
+        match archive.read(&mut piece)? {
+            0 => return Ok(hasher.finish()),
+            read => hasher.update(&piece[..read]),
+        }
+    }
+}
+
+/// The archive of a verified file in a frame of our own, where that is smaller than the frame in which it came: nobody signs a
+/// frame, so anybody can pad it.
+///
+/// # Errors
+/// When it cannot be read, or not be compressed.
+pub(super) fn unpadded(file: &[u8]) -> io::Result<Vec<u8>> {
+    let mut frame = FrameWriter::new(Vec::new())?;
+    io::copy(&mut FrameReader::new(file)?, &mut frame)?;
+    let own = frame.finish()?;
+    let is_smaller = own.len() < file.len();
+    Ok(if is_smaller { own } else { file.to_vec() })
 }
 
 /// Whether the writer certainly recorded nothing. What may have been recorded keeps its file.

@@ -1,4 +1,4 @@
-//! What becomes of a file that is refused: it lies in quarantine, and the refusal is an event.
+//! What becomes of a file that is refused: the refusal is an event, and the file lies in quarantine.
 
 use std::sync::Arc;
 
@@ -53,7 +53,7 @@ pub(super) fn rejected(
     report
 }
 
-/// Keeps a refused file in quarantine and records it, also where it could not be kept.
+/// Records a refused file and keeps it in quarantine, in this order: none is kept without an event.
 pub(super) async fn refuse(
     (engine, quarantine): (&Handle, &Arc<Quarantine>),
     (tenant, actor): (&TenantName, &Actor),
@@ -80,13 +80,12 @@ pub(super) async fn refuse(
         order_id,
         sha256,
     };
+    let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
+    engine.submit(tenant, actor, command).await?;
     let (shared, bytes) = (quarantine.clone(), file.clone());
     let kept = keep_refused(engine, quarantine, file.len() as u64, sha256, move || {
         shared.keep_bytes(&bytes, note)
     });
-    let kept = kept.await;
-    let command = Command::Order(Box::new(OrderCommand::Refuse(refused)));
-    engine.submit(tenant, actor, command).await?;
-    kept?;
+    kept.await?;
     Ok(IntakeError::Refused(Box::new(report)))
 }

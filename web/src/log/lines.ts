@@ -1,5 +1,6 @@
 // The lines of a run's log that this tab holds. Owns them; a view says which of them are shown.
-// Promises: lines stand in the order of their positions, none twice. Holds LINES_MAX at most, the newest.
+// Promises: lines stand in the order of their positions, none twice; where positions are missing there is one mark.
+// Holds LINES_MAX at most, the newest.
 
 import type { LogLine } from '../api/types.ts';
 import { plainText } from './ansi.ts';
@@ -15,7 +16,7 @@ export interface Line {
   at: number;
   step: string;
   attempt: number;
-  /** `gap` stands where lines were lost; its text says how many. */
+  /** `gap` stands where lines may have been lost. */
   stream: 'stdout' | 'stderr' | 'gap';
   raw: string;
   plain: string;
@@ -38,9 +39,12 @@ export class LogLines {
     return this.#lines[index - this.forgotten];
   }
 
+  /** Adds lines of the whole log, whichever way they came: only a stream tells what is missing between them. */
   append(lines: LogLine[]): void {
     for (const line of lines) {
       if (line.pos <= this.lastPos) continue;
+      // Positions count from 1 and go on by one.
+      if (line.pos > Math.max(this.lastPos, 0) + 1) this.lost(line.pos - 1);
       this.lastPos = line.pos;
       const plain = plainText(line.line);
       const { pos, attempt, stream } = line;
@@ -49,11 +53,11 @@ export class LogLines {
     this.#forget();
   }
 
-  /** Marks that positions were lost for good. */
-  lost(from: number, to: number): void {
+  /** Marks that there is no line up to `to`. How many there were is not known: after a crash positions are skipped. */
+  lost(to: number): void {
     if (to <= this.lastPos) return;
     const at = this.#lines.at(-1)?.at ?? Date.now();
-    const text = `Lines ${from} to ${to} were lost: the server stopped before they were kept.`;
+    const text = 'Lines may have been lost here: the server was stopped, or a file is damaged.';
     this.#lines.push({ pos: to, at, step: '', attempt: 0, stream: 'gap', raw: text, plain: text });
     this.lastPos = to;
   }

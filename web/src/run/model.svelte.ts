@@ -162,9 +162,9 @@ export class RunModel {
     if (this.artifacts.data && events.some(({ type }) => type === 'artifact.created')) void this.artifacts.load();
   }
 
-  #gap({ from, of, to }: Gap): void {
+  #gap({ of, to }: Gap): void {
     if (of === 'lines') {
-      this.log.lost(from, to);
+      this.log.lost(to);
       this.logVersion += 1;
     }
     this.#refreshSoon(0);
