@@ -313,11 +313,9 @@ impl From<ImportError> for ApiError {
             ImportError::Store(error) => error.into(),
             ImportError::Roots(error) => error.into(),
             ImportError::Disk(_, error) => ApiError::storage(&error),
-            ImportError::Verify(_)
-            | ImportError::Fold(_)
-            | ImportError::Key(_)
-            | ImportError::Stored(..)
-            | ImportError::Replay(_) => ApiError::internal(error.to_string()),
+            ImportError::Verify(_) | ImportError::Fold(_) | ImportError::Key(_) | ImportError::Stored(..) => {
+                ApiError::internal(error.to_string())
+            }
         }
     }
 }

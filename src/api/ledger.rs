@@ -212,10 +212,10 @@ fn replayed(api: &Api, ledger: &TenantLedger, tenant: &TenantName, size: u64) ->
         },
     )?;
     if let Some(error) = broken {
-        return Err(failed(error));
+        return Err(failed(error.to_string()));
     }
     Ok(StateView {
         size,
-        state_digest: replay.state_digest().map_err(failed)?,
+        state_digest: replay.state_digest().map_err(|error| failed(error.to_string()))?,
     })
 }

@@ -48,8 +48,8 @@ impl Pass<'_> {
             &[Member::History, Member::Disclosures],
             disclosed,
         );
-        self.continuity()?;
         self.trust()?;
+        self.continuity()?;
         self.replay_end();
         Ok(())
     }
@@ -81,6 +81,12 @@ impl Pass<'_> {
                 .skip(CheckName::Continuity, "nothing is known of what is held");
             return Ok(());
         };
+        // Whose keys do not count says nothing about the ledger: least of all that it was forked.
+        if self.checks.is_untrusted() {
+            self.checks
+                .skip(CheckName::Continuity, "the keys that signed it do not count");
+            return Ok(());
+        }
         let predicate = &statement.predicate;
         let Some(tip) = self.tip else {
             if predicate.first > 0 {

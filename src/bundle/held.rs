@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
+
 use super::import::{ImportError, digest_of, foreign_tenant, import_row, imports};
 use super::manifest::Predicate;
 use super::members::Member;
@@ -18,13 +20,13 @@ use crate::domain::token::Import;
 use crate::domain::trust::Trust;
 use crate::domain::{Digest, Hasher, Seq, TenantName, leaf_hash};
 use crate::engine::{Handle, catch_up_one};
-use crate::ledger::{Origin, SignedCheckpoint, TenantLedger};
+use crate::ledger::{LedgerError, Origin, SignedCheckpoint, TenantLedger};
 use crate::limits;
 use crate::store::StoreError;
 use crate::trust::Fingerprint;
 
-/// Events pushed before they are archived.
-const ARCHIVE_EVERY: u64 = 8 * 1_024;
+/// Bytes of events pushed before they are archived, with whole frames of history: one that is begun is written again each time.
+const ARCHIVE_BYTES: usize = 8 << 20;
 
 /// Makes ledger and state of a foreign tenant from the stored tars, as far as they are not there.
 pub(super) fn materialise(engine: &Handle, tenant: &TenantName) -> Result<(), ImportError> {
@@ -108,19 +110,19 @@ fn fill(
     let file =
         fs::File::open(tar_path(engine.dir(), tar_sha256)).map_err(|error| stored(error.to_string()))?;
     let mut tar = TarReader::new(io::BufReader::new(file));
-    let mut seq = first;
+    let (mut seq, mut bytes) = (first, 0);
     read_history(&mut tar, |line| {
         if seq == size {
             return Ok(false);
         }
-        let line = bytes::Bytes::copy_from_slice(line);
-        let leaf = leaf_hash(&line);
+        let text = |error: LedgerError| error.to_string();
         ledger
-            .push(Seq(seq), line, leaf)
-            .map_err(|error| error.to_string())?;
-        seq += 1;
-        if seq.is_multiple_of(ARCHIVE_EVERY) {
-            ledger.archive(seq).map_err(|error| error.to_string())?;
+            .push(Seq(seq), Bytes::copy_from_slice(line), leaf_hash(line))
+            .map_err(text)?;
+        (seq, bytes) = (seq + 1, bytes + line.len());
+        if bytes >= ARCHIVE_BYTES && seq.is_multiple_of(limits::TILE_LEAVES) {
+            ledger.archive(seq).map_err(text)?;
+            bytes = 0;
         }
         Ok(true)
     })

@@ -108,9 +108,7 @@ impl HistoryCheck {
     }
 
     fn check_event(&mut self, bytes: &[u8], seq: u64) -> Result<Event, Finding> {
-        check_canonical(bytes)?;
-        let event =
-            Event::from_bytes(bytes).map_err(|error| Finding::new(Verdict::Malformed, error.to_string()))?;
+        let event = read_event(bytes)?;
         let tampered = |detail: String| Err(Finding::new(Verdict::Tampered, detail));
         if event.seq != Seq(seq) {
             return tampered(format!("seq is {} where {seq} belongs", event.seq));
@@ -130,6 +128,25 @@ impl HistoryCheck {
         }
         Ok(event)
     }
+}
+
+/// Reads an event that is written as this program writes it: in the one form, and with no member that says nothing.
+fn read_event(bytes: &[u8]) -> Result<Event, Finding> {
+    check_canonical(bytes)?;
+    let malformed = |why: String| Finding::new(Verdict::Malformed, why);
+    let event = Event::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
+    let right = event.to_canonical();
+    if right == bytes {
+        return Ok(event);
+    }
+    let same = right
+        .iter()
+        .zip(bytes)
+        .take_while(|(right, found)| right == found);
+    Err(malformed(format!(
+        "it is an event, and not as events are written, from byte {} on",
+        same.count()
+    )))
 }
 
 /// Refuses a line that is not canonical JSON, and tells the spot.

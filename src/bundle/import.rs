@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io::{self, Read};
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,12 +14,13 @@ use serde::Serialize;
 use super::export::STATE_VERSION;
 use super::held::{HeldHere, heal, is_held, materialise};
 use super::manifest::Predicate;
-use super::members::Member;
+use super::members::{Member, StateFile};
 use super::replay::{ScratchFolder, ScratchReplay};
 use super::report::{CheckName, Finding, Report, Verdict};
 use super::roots::RootsError;
-use super::verify::{Options, Replay, VerifyError, peek, verify};
+use super::verify::{Held, LineVisitor, Options, Replay, ReplayError, VerifyError, peek, verify};
 use super::vouched::{Resolved, resolve};
+use crate::domain::event::Event;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
 use crate::domain::state::{Kind, Row, View};
 use crate::domain::token::Import;
@@ -115,9 +117,6 @@ pub enum ImportError {
     /// The name of the ledger in the bundle is no origin.
     #[error("{0:?} is not an origin")]
     Origin(String),
-    /// The state that came out of the replay cannot be read.
-    #[error("reading the replayed state: {0}")]
-    Replay(String),
     /// The roots of trust of the bundle cannot be taken in, or those held not be read back.
     #[error(transparent)]
     Roots(#[from] RootsError),
@@ -156,36 +155,29 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
     let file_sha256 =
         digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
     let predicate = peek(&opener(file))?.map(|statement| statement.predicate);
-    let mut replay = None;
     let mut resolved = Resolved::default();
     if let Some(predicate) = &predicate {
         resolved = resolve(engine, &predicate.origin, given)?;
         if let Some(foreign) = foreign_tenant(&predicate.origin, &predicate.tenant) {
             heal(engine, &foreign, file)?;
         }
-        // Where nobody could have signed it nothing is replayed.
-        if resolved.keys.is_some() || resolved.anchor.is_some() {
-            replay = Some(replay_before(
-                engine,
-                &predicate.origin,
-                &predicate.tenant,
-                predicate.first,
-            )?);
-        }
     }
-    let again = match &predicate {
-        Some(predicate) if replay.is_some() => is_held(engine, file, predicate)?,
-        _ => false,
+    // Of a bundle that nobody known can have signed nothing is replayed, and nothing is said about what is held.
+    let believed = predicate.as_ref().filter(|_| resolved.may_be_believed());
+    let again = match believed {
+        Some(predicate) => is_held(engine, file, predicate)?,
+        None => false,
     };
+    let mut replay = believed.map(|predicate| ReplayBefore::new(engine, predicate));
     let held = HeldHere { engine, again };
     let (anchor, trust) = resolved.anchor.take().unzip();
     let options = Options {
         anchor,
         log_key: resolved.keys.as_ref().map(|keys| keys.log),
         export_key: resolved.keys.as_ref().map(|keys| keys.export),
-        held: Some(&held),
+        held: believed.is_some().then_some(&held as &dyn Held),
         replay: replay.as_mut().map(|replay| replay as &mut dyn Replay),
-        require_replay: true,
+        require_replay: believed.is_some(),
         require_signature: true,
     };
     let mut outcome = verify(&opener(file), options)?;
@@ -199,7 +191,7 @@ pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Resul
         outcome.report.add(CheckName::Replay, finding);
     }
     let state_digest = match replay {
-        Some(mut replay) if outcome.report.ok => Some(replay.state_digest().map_err(ImportError::Replay)?),
+        Some(mut replay) if outcome.report.ok => Some(replay.made()?.state_digest()?),
         _ => None,
     };
     Ok(Judged {
@@ -271,39 +263,81 @@ pub fn materialise_all(engine: &Handle) -> Result<(), ImportError> {
     failed
 }
 
-/// A state machine at the state before `first`: empty, or what is held of the foreign ledger.
-fn replay_before(
-    engine: &Handle,
-    origin: &str,
-    tenant: &TenantName,
-    first: u64,
-) -> Result<ScratchReplay, ImportError> {
-    let parent = engine.dir().join("bundles");
-    let scratch = ScratchFolder::new(&parent, engine.clock().entropy())
-        .map_err(|error| ImportError::Disk(parent.display().to_string(), error))?;
-    let mut replay = ScratchReplay::new(scratch, tenant.clone(), first)?;
-    if first == 0 {
-        return Ok(replay);
+/// A state machine at the state before a bundle: empty, or what is held of the foreign ledger. It is made when the first
+/// event is applied, which is after somebody known was seen to have signed the manifest.
+struct ReplayBefore<'a> {
+    engine: &'a Handle,
+    predicate: &'a Predicate,
+    made: Option<ScratchReplay>,
+}
+
+impl<'a> ReplayBefore<'a> {
+    fn new(engine: &'a Handle, predicate: &'a Predicate) -> Self {
+        ReplayBefore {
+            engine,
+            predicate,
+            made: None,
+        }
     }
-    if let Some(foreign) = foreign_tenant(origin, tenant) {
-        let ledger = engine.ledger(&foreign)?;
+
+    fn made(&mut self) -> Result<&mut ScratchReplay, ImportError> {
+        let made = match self.made.take() {
+            Some(made) => made,
+            None => self.make()?,
+        };
+        Ok(self.made.insert(made))
+    }
+
+    fn make(&self) -> Result<ScratchReplay, ImportError> {
+        let Predicate {
+            origin,
+            tenant,
+            first,
+            ..
+        } = self.predicate;
+        let parent = self.engine.dir().join("bundles");
+        let scratch = ScratchFolder::new(&parent, self.engine.clock().entropy())
+            .map_err(|error| ImportError::Disk(parent.display().to_string(), error))?;
+        let mut replay = ScratchReplay::new(scratch, tenant.clone(), *first)?;
+        let Some(foreign) = foreign_tenant(origin, tenant).filter(|_| *first > 0) else {
+            return Ok(replay);
+        };
+        let ledger = self.engine.ledger(&foreign)?;
         let mut failed = None;
         ledger.scan(
             Seq(0),
-            Seq(first.min(ledger.size())),
+            Seq(ledger.size().min(*first)),
             &mut |seq, bytes| match replay.event(seq.0, bytes) {
-                Ok(()) => std::ops::ControlFlow::Continue(()),
+                Ok(()) => ControlFlow::Continue(()),
                 Err(error) => {
                     failed = Some(error);
-                    std::ops::ControlFlow::Break(())
+                    ControlFlow::Break(())
                 }
             },
         )?;
-        if let Some(error) = failed {
-            return Err(StoreError::Failed(error).into());
+        match failed {
+            Some(error) => Err(StoreError::Failed(error.to_string()).into()),
+            None => Ok(replay),
         }
     }
-    Ok(replay)
+
+    fn machine(&mut self) -> Result<&mut ScratchReplay, ReplayError> {
+        self.made().map_err(|error| ReplayError::Local(error.to_string()))
+    }
+}
+
+impl Replay for ReplayBefore<'_> {
+    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), ReplayError> {
+        self.machine()?.event(seq, bytes)
+    }
+
+    fn parsed(&mut self, event: &Event, bytes: &[u8]) -> Result<(), ReplayError> {
+        self.machine()?.parsed(event, bytes)
+    }
+
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), ReplayError> {
+        self.machine()?.finish(file, visit)
+    }
 }
 
 pub(super) fn import_row(engine: &Handle, tenant: &TenantName) -> Result<Option<Import>, ImportError> {

@@ -60,5 +60,7 @@ pub use members::{Member, StateFile};
 pub use reading::Opener;
 pub use redacted::digests_kept_with;
 pub use report::{Check, Report, Status, Verdict};
-pub use verify::{Held, HeldTip, LineVisitor, Options, Outcome, Replay, VerifyError, peek, verify};
+pub use verify::{
+    Held, HeldTip, LineVisitor, Options, Outcome, Replay, ReplayError, VerifyError, peek, verify,
+};
 pub use write::{BundleWriter, ContentOpener, Measure, Range, VERIFY_TEXT, WriteError, Written};

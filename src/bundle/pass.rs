@@ -13,7 +13,7 @@ use super::reading::{Archive, Content, Line, container_fault};
 use super::report::{CheckName, Checklist, Finding, Verdict};
 use super::state::{StateLines, compare_with_replay};
 use super::tar::{Entry, TarError};
-use super::verify::{HeldTip, Options, Outcome, VerifyError};
+use super::verify::{HeldTip, Options, Outcome, ReplayError, VerifyError};
 use crate::domain::event::Event;
 use crate::domain::{Digest, OrderId};
 use crate::ledger::Frontier;
@@ -69,14 +69,30 @@ pub(super) struct Pass<'a> {
 }
 
 impl<'a> Pass<'a> {
-    pub(super) fn new(options: Options<'a>, resolved: Resolved) -> Self {
+    pub(super) fn new(options: Options<'a>, mut resolved: Resolved) -> Self {
+        let anchored = options.anchor.is_some();
         let keys = |given: Option<PublicKey>, role| match given {
+            Some(key) if anchored => resolved
+                .keys(role)
+                .into_iter()
+                .filter(|led| *led == key)
+                .collect(),
             Some(key) => vec![key],
             None => resolved.keys(role),
         };
+        let (log_keys, export_keys) = (
+            keys(options.log_key, Role::Log),
+            keys(options.export_key, Role::Export),
+        );
+        if anchored && options.export_key.is_some() && export_keys.is_empty() {
+            let why = "the root of trust does not lead to the export key given";
+            resolved
+                .finding
+                .get_or_insert_with(|| Finding::new(Verdict::Untrusted, why));
+        }
         Pass {
-            log_keys: keys(options.log_key, Role::Log),
-            export_keys: keys(options.export_key, Role::Export),
+            log_keys,
+            export_keys,
             exporter: None,
             resolved,
             used: Vec::new(),
@@ -305,7 +321,7 @@ impl<'a> Pass<'a> {
                 Err(finding) => self.checks.fail(CheckName::Lines, finding.of(Member::History)),
                 Ok(event) => {
                     self.count_digests(&event, history.count());
-                    self.apply(event, &line, history.count());
+                    self.apply(&event, &line, history.count())?;
                 }
             }
             if read == Line::TooLong {
@@ -317,17 +333,22 @@ impl<'a> Pass<'a> {
         Ok(())
     }
 
-    fn apply(&mut self, event: Event, bytes: &[u8], line: u64) {
+    fn apply(&mut self, event: &Event, bytes: &[u8], line: u64) -> Result<(), Stop> {
         if self.checks.any_failed() {
-            return;
+            return Ok(());
         }
-        let seq = event.seq.0;
-        if let Some(replay) = &mut self.options.replay
-            && let Err(why) = replay.parsed(event, bytes)
-        {
-            let finding = Finding::new(Verdict::Tampered, why).of(Member::History);
-            self.checks
-                .fail(CheckName::Replay, finding.at_line(line).at_seq(seq));
+        let Some(replay) = &mut self.options.replay else {
+            return Ok(());
+        };
+        match replay.parsed(event, bytes) {
+            Ok(()) => Ok(()),
+            Err(ReplayError::Illegal(why)) => {
+                let finding = Finding::new(Verdict::Tampered, why).of(Member::History);
+                self.checks
+                    .fail(CheckName::Replay, finding.at_line(line).at_seq(event.seq.0));
+                Ok(())
+            }
+            Err(ReplayError::Local(why)) => Err(Stop::Local(VerifyError::Replay(why))),
         }
     }
 

@@ -4,16 +4,17 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::members::StateFile;
-use super::verify::{LineVisitor, Replay};
+use super::verify::{LineVisitor, Replay, ReplayError};
 use crate::disk::{Disk, OsDisk};
 use crate::domain::event::{Event, EventBody};
 use crate::domain::state::{Kind, Row};
 use crate::domain::{Digest, Hasher, JobId, PackName, RunId, Seq, TenantName};
-use crate::engine::Folder;
+use crate::engine::{FoldError, Folder};
 use crate::store::{Snapshot, Store, StoreError};
 
 /// How the names of scratch folders begin.
@@ -132,49 +133,59 @@ impl ScratchReplay {
         self.touched = Touched::default();
     }
 
+    fn touch(&mut self, event: &Event) {
+        if event.seq.0 >= self.first && self.first > 0 {
+            self.touched.take(event);
+        }
+    }
+
     /// Digest of the complete state as it stands.
     ///
     /// # Errors
     /// When the scratch projection cannot be read.
-    pub fn state_digest(&mut self) -> Result<Digest, String> {
-        self.folder.flush().map_err(|error| error.to_string())?;
-        let snapshot = self.store.read().map_err(|error| error.to_string())?;
-        state_digest(&snapshot, &self.tenant).map_err(|error| error.to_string())
+    pub fn state_digest(&mut self) -> Result<Digest, FoldError> {
+        self.folder.flush()?;
+        Ok(state_digest(&self.store.read()?, &self.tenant)?)
     }
 }
 
 impl Replay for ScratchReplay {
-    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String> {
-        let event = self
-            .folder
-            .event(Seq(seq), bytes)
-            .map_err(|error| error.to_string())?;
-        if seq >= self.first && self.first > 0 {
-            self.touched.take(&event);
-        }
+    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), ReplayError> {
+        let event = self.folder.event(Seq(seq), bytes)?;
+        self.touch(&event);
         Ok(())
     }
 
-    fn parsed(&mut self, event: Event, _: &[u8]) -> Result<(), String> {
-        if event.seq.0 >= self.first && self.first > 0 {
-            self.touched.take(&event);
-        }
-        self.folder.parsed(event).map_err(|error| error.to_string())
+    fn parsed(&mut self, event: &Event, bytes: &[u8]) -> Result<(), ReplayError> {
+        self.touch(event);
+        Ok(self.folder.parsed(event, bytes)?)
     }
 
-    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {
-        self.folder.flush().map_err(|error| error.to_string())?;
-        let snapshot = self.store.read().map_err(|error| error.to_string())?;
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), ReplayError> {
+        self.folder.flush()?;
+        let snapshot = self.store.read().map_err(FoldError::Store)?;
         let (all, touched) = (self.first == 0, &self.touched);
         let mut line = Vec::new();
-        each_row(&snapshot, &self.tenant, file, |row| {
+        let given = each_row(&snapshot, &self.tenant, file, |row| {
             if !all && !touched.names(row) {
-                return Ok(());
+                return ControlFlow::Continue(());
             }
             line.clear();
             row.write_canonical(&mut line);
             visit(&line)
-        })
+        });
+        Ok(given.map_err(FoldError::Store)?)
+    }
+}
+
+impl From<FoldError> for ReplayError {
+    fn from(error: FoldError) -> Self {
+        match error {
+            FoldError::Event { .. } | FoldError::Illegal { .. } => ReplayError::Illegal(error.to_string()),
+            FoldError::Ledger(_) | FoldError::Store(_) | FoldError::Ahead { .. } => {
+                ReplayError::Local(error.to_string())
+            }
+        }
     }
 }
 
@@ -196,19 +207,19 @@ pub fn state_digest(snapshot: &Snapshot, tenant: &TenantName) -> Result<Digest, 
             row.write_canonical(&mut line);
             line.push(b'\n');
             hasher.update(&line);
-            Ok::<_, StoreError>(())
+            ControlFlow::Continue(())
         })?;
     }
     Ok(hasher.finish())
 }
 
-/// Every row of one state file, in the order of its lines.
-fn each_row<E: From<StoreError>>(
+/// Every row of one state file, in the order of its lines, until `visit` wants no more.
+fn each_row(
     snapshot: &Snapshot,
     tenant: &TenantName,
     file: StateFile,
-    mut visit: impl FnMut(&Row) -> Result<(), E>,
-) -> Result<(), E> {
+    mut visit: impl FnMut(&Row) -> ControlFlow<()>,
+) -> Result<(), StoreError> {
     let kind = match file {
         StateFile::Jobs => Kind::Job,
         StateFile::Runs => Kind::Run,
@@ -217,13 +228,9 @@ fn each_row<E: From<StoreError>>(
         StateFile::Throttles => return Ok(()),
     };
     for row in snapshot.every_row(tenant, kind)? {
-        visit(&row?.1)?;
+        if visit(&row?.1).is_break() {
+            break;
+        }
     }
     Ok(())
-}
-
-impl From<StoreError> for String {
-    fn from(error: StoreError) -> Self {
-        error.to_string()
-    }
 }

@@ -56,7 +56,7 @@ impl Pass<'_> {
             fail(
                 self,
                 Verdict::Untrusted,
-                &format!("signed by {}, not by the given {given}", envelope.key_id),
+                &format!("signed by {}, not by {given}", envelope.key_id),
             );
         }
         Err(Stop::Found)

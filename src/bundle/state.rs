@@ -2,13 +2,14 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
+use std::ops::ControlFlow;
 
 use super::history::check_canonical;
 use super::members::{Member, StateFile};
 use super::pass::Stop;
 use super::reading::{Content, Line};
 use super::report::{CheckName, Checklist, Finding, Verdict};
-use super::verify::Replay;
+use super::verify::{Replay, VerifyError};
 use crate::domain::OrderId;
 use crate::limits;
 
@@ -176,25 +177,23 @@ pub(super) fn compare_with_replay(
     file: StateFile,
 ) -> Result<(), Stop> {
     let (mut stop, mut differs) = (None, None);
-    let result = replay.finish(file, &mut |right| {
+    let given = replay.finish(file, &mut |right| {
         match lines.next_beside(Some(right)) {
-            Ok(Some(found)) if found == right => return Ok(()),
+            Ok(Some(found)) if found == right => return ControlFlow::Continue(()),
             Ok(Some(_)) => differs = Some("another record than the replay gives"),
             Ok(None) => differs = Some("a record that the replay gives is missing"),
             Err(error) => stop = Some(error),
         }
-        Err("no further".to_owned())
+        ControlFlow::Break(())
     });
     if let Some(stop) = stop {
         return Err(stop);
     }
-    let detail = match (differs, result) {
-        (Some(detail), _) => detail.to_owned(),
-        (None, Err(why)) => why,
-        (None, Ok(())) => match lines.next()? {
-            Some(_) => "a record that the replay does not give".to_owned(),
-            None => return Ok(()),
-        },
+    given.map_err(|error| Stop::Local(VerifyError::Replay(error.to_string())))?;
+    let detail = match differs {
+        Some(detail) => detail,
+        None if lines.next()?.is_some() => "a record that the replay does not give",
+        None => return Ok(()),
     };
     let finding = Finding::new(Verdict::Tampered, detail)
         .of(lines.member)

@@ -7,6 +7,7 @@
 //! of trust leads that somebody vouched for.
 
 use std::io;
+use std::ops::ControlFlow;
 
 use super::anchor::{Anchor, Resolved, documents_of, resolve};
 use super::manifest::Statement;
@@ -96,14 +97,14 @@ pub trait Replay {
     /// Applies the next event, whose form and place are already checked.
     ///
     /// # Errors
-    /// What no legal history contains.
-    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String>;
+    /// [`ReplayError`].
+    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), ReplayError>;
 
     /// The same for one who has parsed it already.
     ///
     /// # Errors
     /// Those of [`Replay::event`].
-    fn parsed(&mut self, event: Event, bytes: &[u8]) -> Result<(), String> {
+    fn parsed(&mut self, event: &Event, bytes: &[u8]) -> Result<(), ReplayError> {
         self.event(event.seq.0, bytes)
     }
 
@@ -111,12 +112,23 @@ pub trait Replay {
     /// in the order of [`StateFile`]. Stops when `visit` says so.
     ///
     /// # Errors
-    /// What `visit` said, or why the lines cannot be given.
-    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String>;
+    /// [`ReplayError::Local`]: the lines cannot be given.
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), ReplayError>;
 }
 
-/// Takes a line; an error ends the visit.
-pub type LineVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> Result<(), String>;
+/// Takes a line, and says whether it wants more.
+pub type LineVisitor<'a> = &'a mut dyn FnMut(&[u8]) -> ControlFlow<()>;
+
+/// Why a replay goes no further.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReplayError {
+    /// What no legal history contains: the history is at fault.
+    #[error("{0}")]
+    Illegal(String),
+    /// The state machine cannot go on, for want of room for instance: it says nothing about the history.
+    #[error("{0}")]
+    Local(String),
+}
 
 /// Result of a verification.
 #[derive(Debug)]
@@ -140,6 +152,9 @@ pub enum VerifyError {
     /// What is held could not be looked up.
     #[error("looking up what is held of this ledger: {0}")]
     Held(String),
+    /// The state machine could not go on.
+    #[error("replaying the events: {0}")]
+    Replay(String),
 }
 
 /// What the manifest of a bundle says of it, when it can be read. Reads the first member alone and believes nothing: it

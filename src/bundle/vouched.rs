@@ -26,7 +26,7 @@ pub struct Resolved {
     pub keys: Option<Keys>,
     /// The root of trust that must lead to them, with what is held of the enclave.
     pub anchor: Option<(Anchor, Trust)>,
-    /// Why the keys given cannot be believed, where nobody vouched for any.
+    /// Why the keys given cannot be believed.
     stranger: Option<Finding>,
 }
 
@@ -39,6 +39,11 @@ impl Resolved {
         }
     }
 
+    /// Whether what these keys signed, or those that a root of trust leads to, says something about the ledger.
+    pub fn may_be_believed(&self) -> bool {
+        self.anchor.is_some() || (self.keys.is_some() && self.stranger.is_none())
+    }
+
     /// Adds to the report of a bundle that is sound otherwise why the keys given cannot be believed.
     pub fn note_stranger(self, report: &mut Report) {
         if let Some(finding) = self.stranger.filter(|_| report.ok) {
@@ -48,7 +53,8 @@ impl Resolved {
 }
 
 /// What a bundle of an origin is judged by: a pinned root of trust before all else, and keys given only as far as it leads
-/// to them; without a root the keys given, which an import refuses when others are pinned; without these those pinned by hand.
+/// to them; without a root the keys pinned by hand, beside which other keys given are not believed; without these the keys
+/// given.
 ///
 /// # Errors
 /// When it cannot be read back.
@@ -62,23 +68,22 @@ pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Re
         });
     }
     let pinned = pinned(engine, origin)?;
-    let Some(given) = given else {
-        return Ok(Resolved {
-            keys: pinned,
-            ..Resolved::default()
-        });
-    };
-    // Other keys than those pinned are refused when they are to be pinned.
-    let stranger = if pinned.is_none() {
-        stranger(engine, origin, given)?
-    } else {
-        None
+    let stranger = match (&pinned, given) {
+        (_, None) => None,
+        (Some(pinned), Some(given)) => (pinned != given).then(others_are_pinned),
+        (None, Some(given)) => stranger(engine, origin, given)?,
     };
     Ok(Resolved {
-        keys: Some(given.clone()),
+        keys: pinned.or_else(|| given.cloned()),
         anchor: None,
         stranger,
     })
+}
+
+fn others_are_pinned() -> Finding {
+    let why = "other_keys_are_pinned: the keys given are not those pinned for this ledger; an administrator has to replace \
+               these, or to pin a root of trust";
+    Finding::new(Verdict::Untrusted, why).of(Member::Manifest)
 }
 
 /// Why keys that only came with a bundle cannot be believed: an origin is named after the log key, and an export key that is

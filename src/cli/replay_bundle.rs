@@ -272,7 +272,9 @@ impl Replayed {
                 if tree.size() == size {
                     return Ok(false);
                 }
-                replay.event(tree.size(), line)?;
+                replay
+                    .event(tree.size(), line)
+                    .map_err(|error| error.to_string())?;
                 tree.push(leaf_hash(line));
                 Ok(true)
             });
@@ -283,7 +285,7 @@ impl Replayed {
         Ok(Replayed {
             root: tree.root(),
             size,
-            state_digest: replay.state_digest().map_err(anyhow::Error::msg)?,
+            state_digest: replay.state_digest()?,
             ..self
         })
     }
@@ -313,7 +315,7 @@ impl Chain {
         let replay = self.replay.as_mut();
         let replay =
             replay.ok_or_else(|| anyhow::anyhow!("the bundles do not begin with the first event"))?;
-        let state_digest = replay.state_digest().map_err(anyhow::Error::msg)?;
+        let state_digest = replay.state_digest()?;
         Ok(Replayed {
             bundles: self.parts,
             origin: self.last.origin,

@@ -440,6 +440,19 @@ pub struct Job {
 }
 
 impl Job {
+    /// Bytes that what may be large of it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let named = |all: &BTreeMap<String, String>| {
+            all.iter()
+                .map(|(name, value)| name.len() + value.len())
+                .sum::<usize>()
+        };
+        let files = (self.artifacts.len() + self.uploaded.len()) * std::mem::size_of::<Artifact>();
+        let text = self.reason.as_ref().map_or(0, String::len);
+        let output = self.output.as_ref().map_or(0, Value::weight);
+        named(&self.spec.labels) + named(&self.spec.requires) + files + text + output
+    }
+
     /// Nothing can happen to it any more, short of a retry by request.
     pub fn is_terminal(&self) -> bool {
         match self.status {

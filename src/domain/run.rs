@@ -334,6 +334,15 @@ pub struct Run {
 }
 
 impl Run {
+    /// Bytes that what may be large of it takes in memory, about.
+    pub(super) fn weight(&self) -> usize {
+        let inputs = self
+            .inputs
+            .iter()
+            .map(|(name, value)| name.len() + value.weight());
+        inputs.sum::<usize>() + self.env_sd.iter().map(String::len).sum::<usize>()
+    }
+
     /// It was cancelled or timed out: what is left of it ends, and nothing but `always` jobs starts.
     pub const fn is_stopping(&self) -> bool {
         self.cancel_requested.is_some() || self.timed_out

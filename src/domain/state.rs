@@ -112,6 +112,18 @@ rows! {
     Erasure(Erasure), as_erasure;
 }
 
+impl Row {
+    /// Bytes that it takes in memory, about, where it may be larger than what the event that touches it brings.
+    pub fn weight(&self) -> usize {
+        let more = match self {
+            Row::Job(job) => job.weight(),
+            Row::Run(run) => run.weight(),
+            _ => 0,
+        };
+        std::mem::size_of::<Row>() + more
+    }
+}
+
 /// The rows cannot be read now; asking again later may help. Never a wrong value instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the projection cannot be read: {0}")]

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use super::graphs::{Graphs, WithGraphs};
 use crate::domain::apply::{ApplyError, apply};
 use crate::domain::event::{Event, EventError};
-use crate::domain::state::{Changes, Kind, Layered};
+use crate::domain::state::{Changes, Kind, Layered, View};
 use crate::domain::{Seq, TenantName, Timestamp};
 use crate::ledger::{LedgerError, Ledgers, TenantLedger};
 use crate::store::{Batch, Commit, Filing, Head, Snapshot, Store, StoreError};
 
 /// Events folded in one batch of the projection.
-const CHUNK_EVENTS: u64 = 8_192;
+const CHUNK_EVENTS: usize = 8_192;
+/// Bytes of events and of the rows they touch, about, after which a batch ends; one event may go beyond it.
+const CHUNK_BYTES: usize = 16 << 20;
 
 /// Why folding stopped.
 #[derive(Debug, thiserror::Error)]
@@ -83,22 +85,21 @@ pub fn catch_up_one(store: &Store, ledger: &Arc<TenantLedger>) -> Result<u64, Fo
     let graphs = Graphs::default();
     let mut at = from;
     while at < to {
-        let end = to.min(at + CHUNK_EVENTS);
-        fold_chunk(store, ledger, &graphs, at, end)?;
-        at = end;
+        at = fold_chunk(store, ledger, &graphs, at, to)?;
     }
     Ok(to - from)
 }
 
+/// Folds one batch of the events from `from` on, and says where the next begins.
 fn fold_chunk(
     store: &Store,
     ledger: &TenantLedger,
     graphs: &Graphs,
     from: u64,
     to: u64,
-) -> Result<(), FoldError> {
+) -> Result<u64, FoldError> {
     let tenant = ledger.tenant();
-    let mut fold = Chunk::default();
+    let (mut fold, mut next) = (Chunk::default(), from);
     {
         let snapshot = store.read()?;
         let view = WithGraphs {
@@ -107,22 +108,22 @@ fn fold_chunk(
             below: &snapshot.view(tenant),
         };
         let mut failed = None;
-        ledger.scan(
-            Seq(from),
-            Seq(to),
-            &mut |seq, bytes| match fold.take(tenant, &view, seq, bytes) {
-                Ok(_) => ControlFlow::Continue(()),
-                Err(error) => {
-                    failed = Some(error);
-                    ControlFlow::Break(())
-                }
-            },
-        )?;
+        ledger.scan(Seq(from), Seq(to), &mut |seq, bytes| {
+            let taken = parse(tenant, seq, bytes).and_then(|event| fold.apply(tenant, &view, &event, bytes));
+            next = seq.0 + 1;
+            failed = taken.err();
+            if failed.is_some() || fold.is_full() {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        })?;
         if let Some(error) = failed {
             return Err(error);
         }
     }
-    fold.write_filed(store, tenant, to)
+    fold.write_filed(store, tenant, next)?;
+    Ok(next)
 }
 
 /// Folds events that come from elsewhere than a ledger held here, a bundle for instance, into a projection.
@@ -161,7 +162,7 @@ impl Folder {
     /// [`FoldError`]; what was folded before stays.
     pub fn event(&mut self, seq: Seq, bytes: &[u8]) -> Result<Event, FoldError> {
         let event = parse(&self.tenant, seq, bytes)?;
-        self.apply(seq, &event)?;
+        self.apply(&event, bytes)?;
         Ok(event)
     }
 
@@ -169,11 +170,11 @@ impl Folder {
     ///
     /// # Errors
     /// [`FoldError`]; what was folded before stays.
-    pub fn parsed(&mut self, event: Event) -> Result<(), FoldError> {
-        self.apply(event.seq, &event)
+    pub fn parsed(&mut self, event: &Event, bytes: &[u8]) -> Result<(), FoldError> {
+        self.apply(event, bytes)
     }
 
-    fn apply(&mut self, seq: Seq, event: &Event) -> Result<(), FoldError> {
+    fn apply(&mut self, event: &Event, bytes: &[u8]) -> Result<(), FoldError> {
         let below = match self.below.take() {
             Some(below) => below,
             None => self.store.read()?,
@@ -183,10 +184,10 @@ impl Folder {
             graphs: &self.graphs,
             below: &below.view(&self.tenant),
         };
-        self.chunk.apply(&self.tenant, &view, event)?;
+        self.chunk.apply(&self.tenant, &view, event, bytes)?;
         self.below = Some(below);
-        self.next = seq.0 + 1;
-        if self.chunk.filings.len() as u64 >= CHUNK_EVENTS {
+        self.next = event.seq.0 + 1;
+        if self.chunk.is_full() {
             self.flush()?;
         }
         Ok(())
@@ -216,26 +217,21 @@ struct Chunk {
     changes: Changes,
     filings: Vec<Filing>,
     at: Option<Timestamp>,
+    /// Bytes that it takes, about.
+    weight: usize,
 }
 
 impl Chunk {
-    fn take(
-        &mut self,
-        tenant: &TenantName,
-        below: &dyn crate::domain::state::View,
-        seq: Seq,
-        bytes: &[u8],
-    ) -> Result<Event, FoldError> {
-        let event = parse(tenant, seq, bytes)?;
-        self.apply(tenant, below, &event)?;
-        Ok(event)
+    fn is_full(&self) -> bool {
+        self.filings.len() >= CHUNK_EVENTS || self.weight >= CHUNK_BYTES
     }
 
     fn apply(
         &mut self,
         tenant: &TenantName,
-        below: &dyn crate::domain::state::View,
+        below: &dyn View,
         event: &Event,
+        bytes: &[u8],
     ) -> Result<(), FoldError> {
         let mut changes = Changes::default();
         apply(
@@ -254,6 +250,10 @@ impl Chunk {
                 source,
             },
         })?;
+        // What an event brings is as long as the event; what it only touches was brought by others.
+        let touched = changes.iter().filter(|(key, _)| self.changes.get(key).is_none());
+        let touched = touched.filter_map(|(_, row)| Some(row?.weight()));
+        self.weight += bytes.len() + touched.sum::<usize>();
         self.changes.merge(changes);
         let named = (event.subject.job, event.subject.run);
         self.filings

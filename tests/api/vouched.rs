@@ -11,7 +11,7 @@ use fastness::domain::{Digest, TenantName};
 use fastness::trust::{PrivateKey, PublicKey, Revocation, Role, RoleKeys, Root, SignedRoot};
 use serde_json::{Value, json};
 
-use super::imports::{export, import, noted, submit};
+use super::imports::{export, import, noted, submit, with_keys};
 use super::orders::{bundle_file, bundle_parts};
 use crate::support::appliance::{Ask, Reply, TestAppliance};
 
@@ -144,6 +144,65 @@ fn a_pinned_root_of_trust_beats_keys_that_come_with_a_bundle() {
         "a root says who may sign"
     );
     assert_eq!(noted(&target, "trust.accepted").len(), 1);
+}
+
+#[test]
+fn who_is_not_believed_says_nothing_about_a_ledger_that_is_held() {
+    for by_root in [false, true] {
+        let source = TestAppliance::start();
+        submit(&source, 3);
+        // The same ledger in name, with another history and other keys.
+        let thief = source.twin();
+        submit(&thief, 5);
+        rotate(&thief, "log");
+        rotate(&thief, "export");
+        let first = root(&source, 1, &[]);
+        accept_own(&source, &[&first]);
+        let target = TestAppliance::start();
+        if by_root {
+            pin_root(&target, &source, &first);
+        }
+        import(&target, &target.admin, &source, &export(&source, &json!({})).1).expect(201);
+        let (_, forged) = export(&thief, &json!({}));
+        refused_with(&import(&target, &target.admin, &thief, &forged), 12);
+        let ask = Ask::new("POST", "/api/v1/bundles/verify", &forged).token(&target.admin);
+        let report = target.send(&with_keys(ask, &thief)).expect(200);
+        assert_eq!(report["exitCode"], 12, "{report}");
+        let refused = noted(&target, "bundle.refused");
+        let codes: Vec<&Value> = refused.iter().map(|(_, payload)| &payload["exitCode"]).collect();
+        assert_eq!(codes, [&json!(12)], "and no fork is recorded");
+        // A good bundle with other keys beside it is refused as well: one of the two must be wrong.
+        let (_, good) = export(&source, &json!({}));
+        let detail = refused_with(&import(&target, &target.admin, &thief, &good), 12);
+        assert!(by_root || detail.contains("other_keys_are_pinned"), "{detail}");
+    }
+}
+
+#[test]
+fn what_nobody_known_signed_is_not_replayed() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::start());
+    submit(&source, 3);
+    let (_, first) = export(&source, &json!({"to": 2}));
+    import(&target, &target.admin, &source, &first).expect(201);
+    // Where nothing can be replayed, who signed is still told.
+    let scratch = target.engine.dir().join("bundles");
+    std::fs::remove_dir_all(&scratch).unwrap();
+    std::fs::write(&scratch, b"").unwrap();
+    let (_, next) = export(&source, &json!({"from": 2}));
+    rotate(&source, "export");
+    let (_, forged) = export(&source, &json!({"from": 2}));
+    let bring = |file: &[u8]| target.post("/api/v1/bundles/import", file);
+    refused_with(&bring(&forged), 12);
+    assert_eq!(
+        bring(&next).problem(500),
+        "internal",
+        "and this one could not be replayed"
+    );
+    assert_eq!(
+        noted(&target, "bundle.refused").len(),
+        1,
+        "which is no fault of its own"
+    );
 }
 
 #[test]
@@ -669,8 +728,8 @@ fn the_export_key_of_an_enclave_that_is_known_counts_for_all_of_its_ledgers() {
     bring(&good, of_enclave).expect(201);
     assert_eq!(noted(&target, "trust.pinned").len(), 2);
     // And of a ledger whose keys are pinned no other export key is taken, by whomever it comes.
-    let twin = bring(&forged, stranger.public());
-    assert_eq!(twin.problem(409), "pin_conflict");
+    refused_with(&bring(&forged, stranger.public()), 12);
+    assert_eq!(noted(&target, "trust.pinned").len(), 2);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use fastness::bundle::{Check, Held, HeldTip, LineVisitor, Options, Replay, StateFile, Status};
+use fastness::bundle::{Check, Held, HeldTip, LineVisitor, Options, Replay, ReplayError, StateFile, Status};
 use fastness::domain::Digest;
 
 use super::fixture::{Parts, bundle, event, options, outcome, records};
@@ -54,30 +54,38 @@ fn what_cannot_be_looked_up_is_no_verdict() {
 struct Machine {
     seen: RefCell<Vec<u64>>,
     illegal: Option<u64>,
+    /// Its disk is full from this event on.
+    full: Option<u64>,
     jobs: Option<Vec<u8>>,
 }
 
 impl Replay for Machine {
-    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), String> {
+    fn event(&mut self, seq: u64, bytes: &[u8]) -> Result<(), ReplayError> {
         assert_eq!(bytes, event(seq));
         self.seen.borrow_mut().push(seq);
+        if self.full == Some(seq) {
+            return Err(ReplayError::Local("no room".to_owned()));
+        }
         if self.illegal == Some(seq) {
-            Err("illegal transition".to_owned())
+            Err(ReplayError::Illegal("illegal transition".to_owned()))
         } else {
             Ok(())
         }
     }
 
-    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), ReplayError> {
+        if self.full == Some(u64::MAX) {
+            return Err(ReplayError::Local("no room".to_owned()));
+        }
         let lines = match file {
             StateFile::Jobs => self.jobs.clone().unwrap_or_else(|| records("job")),
             StateFile::Runs => records("run"),
             StateFile::Throttles => records("throttle"),
             StateFile::Packs => b"{\"name\":\"a\",\"version\":9}\n{\"name\":\"a\",\"version\":10}\n".to_vec(),
         };
-        lines
-            .split_inclusive(|byte| *byte == b'\n')
-            .try_for_each(|line| visit(line.strip_suffix(b"\n").unwrap()))
+        let mut lines = lines.split_inclusive(|byte| *byte == b'\n');
+        let _ = lines.try_for_each(|line| visit(line.strip_suffix(b"\n").unwrap()));
+        Ok(())
     }
 }
 
@@ -177,4 +185,26 @@ fn after_a_failure_nothing_is_replayed() {
     .report;
     assert_eq!(report.checks[9].status, Status::Skipped);
     assert!(machine.seen.borrow().is_empty());
+}
+
+#[test]
+fn a_replay_that_cannot_go_on_is_no_verdict() {
+    for full in [8, u64::MAX] {
+        let mut machine = Machine {
+            full: Some(full),
+            ..Machine::default()
+        };
+        let file = bundle(5, 12);
+        let open = move || -> std::io::Result<Box<dyn std::io::Read>> {
+            Ok(Box::new(std::io::Cursor::new(file.clone())))
+        };
+        let result = fastness::bundle::verify(
+            &open,
+            Options {
+                replay: Some(&mut machine),
+                ..options()
+            },
+        );
+        assert_eq!(result.unwrap_err().to_string(), "replaying the events: no room");
+    }
 }

@@ -6,8 +6,10 @@
 use std::io::Cursor;
 use std::sync::OnceLock;
 
+use std::ops::ControlFlow;
+
 use fastness::bundle::manifest::Redaction;
-use fastness::bundle::{BundleWriter, LineVisitor, Member, Range, Replay, StateFile, frontier};
+use fastness::bundle::{BundleWriter, LineVisitor, Member, Range, Replay, ReplayError, StateFile, frontier};
 use fastness::domain::apply::fold;
 use fastness::domain::command::{Command, Reply, StartRun};
 use fastness::domain::event::{Actor, Event};
@@ -60,7 +62,7 @@ fn state(file: StateFile) -> Vec<u8> {
         .finish(file, &mut |line| {
             lines.extend_from_slice(line);
             lines.push(b'\n');
-            Ok(())
+            ControlFlow::Continue(())
         })
         .unwrap();
     lines
@@ -117,12 +119,12 @@ pub fn bundle() -> Vec<u8> {
 pub struct ModelReplay(Model);
 
 impl Replay for ModelReplay {
-    fn event(&mut self, _: u64, bytes: &[u8]) -> Result<(), String> {
-        let event = Event::from_bytes(bytes).map_err(|error| error.to_string())?;
-        fold(&mut self.0, &event).map_err(|error| error.to_string())
+    fn event(&mut self, _: u64, bytes: &[u8]) -> Result<(), ReplayError> {
+        let event = Event::from_bytes(bytes).map_err(|error| ReplayError::Illegal(error.to_string()))?;
+        fold(&mut self.0, &event).map_err(|error| ReplayError::Illegal(error.to_string()))
     }
 
-    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), String> {
+    fn finish(&mut self, file: StateFile, visit: LineVisitor<'_>) -> Result<(), ReplayError> {
         for (_, row) in self.0.rows() {
             let belongs = match row.as_ref() {
                 Row::Job(_) => Some(StateFile::Jobs),
@@ -130,8 +132,8 @@ impl Replay for ModelReplay {
                 Row::Pack(_) => Some(StateFile::Packs),
                 _ => None,
             };
-            if belongs == Some(file) {
-                visit(&row.to_canonical())?;
+            if belongs == Some(file) && visit(&row.to_canonical()).is_break() {
+                break;
             }
         }
         Ok(())

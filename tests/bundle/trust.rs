@@ -341,7 +341,7 @@ fn a_key_counts_in_its_role_alone() {
         &with(std::slice::from_ref(&others)),
         by(&by_root(&others)),
         12,
-        "not by the given",
+        "not by ",
     );
 }
 

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::transfers::Enclave;
 use crate::support::appliance::Ask;
-use crate::support::program::{Program, call, run};
+use crate::support::program::{Program, call, command, run};
 
 /// More than may be held of a file in memory.
 const ARTIFACT_BYTES: usize = 160 << 20;
@@ -92,9 +92,13 @@ impl Memory {
     }
 
     fn line(&self, name: &str) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).unwrap();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+        self.try_line(name).unwrap()
+    }
+
+    fn try_line(&self, name: &str) -> Option<u64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.0)).ok()?;
+        let line = status.lines().find(|line| line.starts_with(name))?;
+        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1_024)
     }
 
     fn peak(&self) -> u64 {
@@ -154,4 +158,39 @@ fn a_large_artifact_passes_through_little_memory() {
     assert_eq!(imported["report"]["ok"], true);
     let held = memory.peak().saturating_sub(before);
     assert!(held < MEMORY_MAX, "the import held {held} bytes");
+}
+
+/// Events that compress to next to nothing, and are many times what may be held of them.
+const LARGE_JOBS: usize = 160;
+
+#[test]
+fn large_events_pass_through_little_memory() {
+    let source = Enclave::start();
+    let job = format!(r#"{{"type":"t","payload":"{}"}}"#, "x".repeat(900_000));
+    for _ in 0..LARGE_JOBS {
+        send(&source.server, "POST", "/api/v1/jobs", job.as_bytes());
+    }
+    let file = source.export("large", &[]);
+    assert!(std::fs::metadata(&file).unwrap().len() < 1 << 20);
+    let keys = source.keys();
+    let line = Enclave::with_keys(&keys, &["verify", &file, "--require-replay", "-o", "json"]);
+    let line: Vec<&str> = line.iter().map(AsRef::as_ref).collect();
+    let mut verifying = command(&line)
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let (memory, mut held) = (Memory(verifying.id()), 0);
+    let ended = loop {
+        if let Some(ended) = verifying.try_wait().unwrap() {
+            break ended;
+        }
+        // A process that has ended has no memory any more.
+        held = memory.try_line("VmHWM").unwrap_or(0).max(held);
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    };
+    assert!(ended.success());
+    assert!(
+        (1..MEMORY_MAX).contains(&held),
+        "the verification held {held} bytes"
+    );
 }

@@ -297,7 +297,50 @@ fn envelopes() -> Vec<Case> {
             "milliseconds and Z",
         )
         .script(Script::Leaves("times are left to `fastness verify`")),
+        case(
+            "event-null-field",
+            "An event has a field that says nothing, so its hash is another one than that of the same event.",
+            "\"payload\":",
+            "\"correlationId\":null,\"payload\":",
+            "not as events are written",
+        )
+        .script(KNOWN),
+        case(
+            "event-empty-field-in-payload",
+            "A payload has an empty list that is left out where events are written.",
+            "\"attempt\":1",
+            "\"artifacts\":[],\"attempt\":1",
+            "not as events are written",
+        )
+        .script(KNOWN),
+        Case::new(
+            Section::Json,
+            "event-time-in-another-form-in-payload",
+            "A payload has a time with an offset where Z belongs.",
+            with_failure("2026-01-31T12:00:00.000+00:00"),
+        )
+        .refused(14, 5, "not as events are written")
+        .event(3)
+        .script(Script::Leaves("times are left to `fastness verify`")),
     ]
+}
+
+/// The third event as a failure that is tried again at a time.
+fn with_failure(next: &str) -> Vec<u8> {
+    let mut parts = Parts::small();
+    parts.edit_lines(|lines| {
+        let mut line = lines[2].clone();
+        let (start, end) = (find(&line, b"\"payload\":"), find(&line, b",\"schema\""));
+        let payload = format!(
+            r#""payload":{{"attempt":1,"epoch":7,"failure":{{"class":"exit","message":"m","retryable":true}},"failures":1,"nextAttemptAt":"{next}"}}"#
+        );
+        line.splice(start..end, payload.into_bytes());
+        let at = find(&line, b"job.completed");
+        line.splice(at..at + b"job.completed".len(), *b"job.failed");
+        lines[2] = line;
+    });
+    parts.sign_all(|_| {});
+    parts.file()
 }
 
 const SEQ: Script = Script::Other(11, "the script misses the event of that number");
