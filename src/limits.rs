@@ -324,6 +324,10 @@ pub const STREAM_BATCH_BYTES_MAX: usize = 128 * 1024;
 pub const STREAM_BATCHES_MAX: usize = 128;
 /// The same for one who watches a single job or run.
 pub const STREAM_BATCHES_WATCHED_MAX: usize = 16;
+/// What waits for readers of streams in memory: batches of all tenants together, with every form that was made of them. The
+/// oldest are let go beyond it, and whoever has not taken one reads the ledger. Without this bound 128 batches would hold
+/// about 220 MB where each form is asked for, and 1.6 GB where each event is as long as one may be.
+pub const STREAM_HELD_BYTES_MAX: usize = 32 << 20;
 /// What a stream writes at once, about.
 pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Events looked at in one read of the ledger for a stream or a list, and their bytes, about: one event more at most.
