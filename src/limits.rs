@@ -161,7 +161,7 @@ pub const LOG_INDEX_FREE_BYTES: u64 = 1 << 20;
 pub const LOG_PIECE_BYTES_MAX: usize = 256 * 1024;
 /// Text in one page of a list of events or lines, about.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
-/// Runs whose log catalogue is kept in memory without being written or followed.
+/// Runs whose log catalogue is kept in memory although it is not followed and no attempt of them is under way.
 pub const OUTPUT_RUNS_OPEN_MAX: usize = 256;
 /// Largest artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 4 << 30;
@@ -324,6 +324,10 @@ pub const STREAM_BATCH_BYTES_MAX: usize = 128 * 1024;
 pub const STREAM_BATCHES_MAX: usize = 128;
 /// The same for one who watches a single job or run.
 pub const STREAM_BATCHES_WATCHED_MAX: usize = 16;
+/// What waits for readers of streams in memory: batches of all tenants together, with every form that was made of them. The
+/// oldest are let go beyond it, and whoever has not taken one reads the ledger. Without this bound 128 batches would hold
+/// about 220 MB where each form is asked for, and 1.6 GB where each event is as long as one may be.
+pub const STREAM_HELD_BYTES_MAX: usize = 32 << 20;
 /// What a stream writes at once, about.
 pub const STREAM_CHUNK_BYTES_MAX: usize = 64 * 1024;
 /// Events looked at in one read of the ledger for a stream or a list, and their bytes, about: one event more at most.

@@ -1,6 +1,5 @@
 //! The lines that a run's steps wrote, in their one order: as NDJSON, as plain text, or followed.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -23,7 +22,7 @@ use super::sse::{Guard, answer, last_event_id};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::limits;
 use crate::output::{Line, LineFilter, LineKind, RunScope};
-use crate::stream::{Cursor, Data, Filter, Form, LineItem, Lines, Subscription, Watched};
+use crate::stream::{Cursor, Data, Filter, Form, LineItem, Lines, StreamError, Subscription, Watched};
 
 /// One line.
 #[derive(Debug, Serialize, ToSchema)]
@@ -151,23 +150,22 @@ struct Pages {
 }
 
 impl Pages {
+    /// Ends in an error when a page cannot be read: the connection is cut, so nobody takes what came for the whole.
     fn into_body(self) -> Body {
         let stream = futures_util::stream::unfold(self, |mut pages| async {
-            let bytes = pages.step().await?;
-            Some((Ok::<_, Infallible>(bytes), pages))
+            let step = pages.step().await.transpose()?;
+            if let Err(error) = &step {
+                tracing::error!(%error, "a log cannot be read; its answer is cut short");
+                pages.is_end = true;
+            }
+            Some((step, pages))
         });
         Body::from_stream(stream)
     }
 
-    async fn step(&mut self) -> Option<Bytes> {
+    async fn step(&mut self) -> Result<Option<Bytes>, StreamError> {
         while !self.is_end {
-            let batch = match self.lines.read().await {
-                Ok(batch) => batch,
-                Err(error) => {
-                    tracing::error!(%error, "a log cannot be read");
-                    return None;
-                }
-            };
+            let batch = self.lines.read().await?;
             let mut out = Vec::new();
             for item in &batch.items {
                 // What is lost shows by the positions of the lines around it.
@@ -180,10 +178,10 @@ impl Pages {
             }
             self.is_end = !batch.is_more || self.left == 0;
             if !out.is_empty() {
-                return Some(out.into());
+                return Ok(Some(out.into()));
             }
         }
-        None
+        Ok(None)
     }
 
     fn write(&self, line: &Line, out: &mut Vec<u8>) {

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
     use crate::disk::OsDisk;
     use crate::domain::{Digest, JobId};
-    use crate::output::RunScope;
+    use crate::output::{LineFilter, RunScope};
 
     const AT: Timestamp = Timestamp::from_ms(1_769_860_800_000);
 
@@ -285,27 +285,29 @@ mod tests {
     }
 
     #[test]
-    fn more_logs_than_are_held_open_all_go_on() {
+    fn more_logs_than_are_held_open_all_go_on_and_no_position_is_skipped() {
         let folder = tempfile::tempdir().unwrap();
         let inbox = inbox(&folder);
-        let count = limits::WORKER_LOGS_OPEN_MAX as u32 + 3;
-        for (offset, bytes) in [(0, b"ab"), (2, b"c\n")] {
+        let count = limits::WORKER_LOGS_OPEN_MAX.max(limits::OUTPUT_RUNS_OPEN_MAX) as u32 + 3;
+        for (offset, bytes) in [(0, b"ab"), (2, b"\nc"), (4, b"d\n")] {
             for number in 0..count {
-                let expected = offset + 2;
                 let received = add(&inbox, &asked(number), offset, bytes);
-                assert_eq!(
-                    received,
-                    Received::Kept {
-                        expected,
-                        is_cut: false
-                    }
-                );
+                let (expected, is_cut) = (offset + 2, false);
+                assert_eq!(received, Received::Kept { expected, is_cut });
                 assert!(lock(&inbox.logs).len() <= limits::WORKER_LOGS_OPEN_MAX);
             }
         }
         for number in 0..count {
-            let summary = inbox.close(&asked(number), AT).unwrap().unwrap();
-            assert_eq!(summary.stdout.sha256, Digest::of(b"abc\n"));
+            let asked = asked(number);
+            let summary = inbox.close(&asked, AT).unwrap().unwrap();
+            assert_eq!(summary.stdout.sha256, Digest::of(b"ab\ncd\n"));
+            let (output, filter) = (&inbox.output, LineFilter::default());
+            let page = output.read_lines(&asked.key.scope, 0, 10, &filter).unwrap();
+            let lines: Vec<_> = page.lines.iter().map(|line| (line.pos, &*line.text)).collect();
+            assert_eq!(lines, [(1, "ab"), (2, "cd")], "log {number}");
         }
+        // What has ended leaves memory.
+        drop(inbox.output.run(&asked(count).key.scope));
+        assert_eq!(lock(&inbox.output.runs).len(), 1);
     }
 }

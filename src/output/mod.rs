@@ -157,14 +157,15 @@ impl Output {
         self.run(scope).follow()
     }
 
-    /// The run's catalogue. Those nobody writes or follows are dropped when there are too many.
+    /// The run's catalogue. When there are too many, those are dropped that nobody uses or follows, and of which no attempt
+    /// was begun that has not ended: there are as many of these as attempts with output are under way.
     fn run(&self, scope: &RunScope) -> Arc<RunLog> {
         let mut runs = self.runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         if let Some(run) = runs.get(scope) {
             return Arc::clone(run);
         }
         if runs.len() >= limits::OUTPUT_RUNS_OPEN_MAX {
-            runs.retain(|_, run| Arc::strong_count(run) > 1 || run.is_followed());
+            runs.retain(|_, run| Arc::get_mut(run).is_none_or(RunLog::is_needed));
         }
         let run = Arc::new(RunLog::new(scope.dir(&self.root), Arc::clone(&self.disk)));
         runs.insert(scope.clone(), Arc::clone(&run));

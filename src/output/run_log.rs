@@ -10,7 +10,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
@@ -62,6 +62,8 @@ struct RunState {
     unsettled: BTreeSet<AttemptId>,
     /// Attempts that were left open and of which that is recorded.
     settled: BTreeSet<AttemptId>,
+    /// Attempts that were written since this was loaded and have not ended: read anew, they would look as if left by a crash.
+    begun: BTreeSet<AttemptId>,
 }
 
 /// A copy of what a reader needs.
@@ -108,8 +110,11 @@ impl RunLog {
         Ok(self.highest.subscribe())
     }
 
-    pub fn is_followed(&self) -> bool {
-        self.highest.receiver_count() > 0
+    /// Whether it must stay in memory although nobody writes it now: somebody follows it, or an attempt goes on later.
+    pub fn is_needed(&mut self) -> bool {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_begun = state.as_ref().is_some_and(|state| !state.begun.is_empty());
+        is_begun || self.highest.receiver_count() > 0
     }
 
     /// The attempts that hold lines after `after_pos`.
@@ -145,6 +150,7 @@ impl RunLog {
                 Some(meta) => {
                     self.unsettle(&mut state.settled, id)?;
                     meta.live = true;
+                    state.begun.insert(id);
                     Ok(Some(meta.clone()))
                 }
                 None if state.damaged.iter().any(|damaged| damaged.starts_with(path())) => {
@@ -161,6 +167,7 @@ impl RunLog {
                         live: true,
                     };
                     state.attempts.insert(id, meta);
+                    state.begun.insert(id);
                     Ok(None)
                 }
             }
@@ -202,6 +209,9 @@ impl RunLog {
         if let Some(meta) = state.attempts.get_mut(&id) {
             meta.live = false;
             meta.ended |= ended;
+        }
+        if ended {
+            state.begun.remove(&id);
         }
         self.highest.send_replace(state.highest_pos);
     }

@@ -3,7 +3,7 @@
 //! who reads an imported ledger is woken whenever one has grown.
 //!
 //! Promises: a channel brings, in order, each published batch that holds an event for it; a reader that is too slow for
-//! one is told so, and reads the ledger.
+//! one, or for what all of them may hold in memory, is told so, and reads the ledger.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,11 +14,12 @@ use tokio::sync::broadcast::{Receiver, Sender};
 
 use super::filter::Watched;
 use super::hub::Published;
+use super::window::{Slot, Window};
 use crate::domain::TenantName;
 use crate::engine::Committed;
 use crate::limits;
 
-type Channel = Sender<Arc<Published>>;
+type Channel = Sender<Arc<Slot>>;
 
 /// Fewer channels than this are not worth a look.
 const ROOM_MIN: usize = 64;
@@ -30,6 +31,8 @@ pub(super) struct Channels {
     tenants: Mutex<BTreeMap<TenantName, OfTenant>>,
     /// Times that a reader was too slow for its channel.
     fallen_behind: Arc<AtomicU64>,
+    /// What all channels hold.
+    window: Arc<Window>,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +59,7 @@ impl OfTenant {
     }
 
     /// Sends to those whom one of the events concerns, and drops channels among them that have no reader.
-    fn send<'e>(&mut self, events: impl Iterator<Item = &'e Committed>, published: &Arc<Published>) {
+    fn send<'e>(&mut self, events: impl Iterator<Item = &'e Committed>, slot: &Arc<Slot>) {
         let mut edge = 0;
         let mut concerned = BTreeSet::new();
         for event in events {
@@ -69,10 +72,10 @@ impl OfTenant {
         self.whole = self
             .whole
             .take()
-            .filter(|channel| channel.send(published.clone()).is_ok());
+            .filter(|channel| channel.send(slot.clone()).is_ok());
         for watched in concerned {
             if let Some(channel) = self.watched.get(&watched)
-                && channel.send(published.clone()).is_err()
+                && channel.send(slot.clone()).is_err()
             {
                 self.watched.remove(&watched);
             }
@@ -84,7 +87,7 @@ impl OfTenant {
 /// The receiving end of one channel.
 #[derive(Debug)]
 pub(super) struct Live {
-    receiver: Receiver<Arc<Published>>,
+    receiver: Receiver<Arc<Slot>>,
     edge: Arc<AtomicU64>,
     fallen_behind: Arc<AtomicU64>,
     /// What lies between two of its batches concerns others.
@@ -94,20 +97,30 @@ pub(super) struct Live {
 impl Live {
     /// Waits for a batch. Dropping the future loses nothing.
     pub(super) async fn recv(&mut self) -> Result<Arc<Published>, RecvError> {
-        let received = self.receiver.recv().await;
-        if let Err(RecvError::Lagged(_)) = received {
-            self.fallen_behind.fetch_add(1, Ordering::Relaxed);
-        }
-        received
+        let published = match self.receiver.recv().await {
+            Ok(slot) => slot.published(),
+            Err(RecvError::Lagged(_)) => None,
+            Err(RecvError::Closed) => return Err(RecvError::Closed),
+        };
+        published.ok_or_else(|| RecvError::Lagged(self.fall_behind()))
     }
 
     /// A batch that is there.
     pub(super) fn try_recv(&mut self) -> Result<Arc<Published>, TryRecvError> {
-        let received = self.receiver.try_recv();
-        if let Err(TryRecvError::Lagged(_)) = received {
-            self.fallen_behind.fetch_add(1, Ordering::Relaxed);
-        }
-        received
+        let published = match self.receiver.try_recv() {
+            Ok(slot) => slot.published(),
+            Err(TryRecvError::Lagged(_)) => None,
+            Err(error) => return Err(error),
+        };
+        published.ok_or_else(|| TryRecvError::Lagged(self.fall_behind()))
+    }
+
+    /// Too slow: whatever still waits here is in the ledger, which is read from now on. How many batches that is.
+    fn fall_behind(&mut self) -> u64 {
+        self.fallen_behind.fetch_add(1, Ordering::Relaxed);
+        let left = 1 + self.receiver.len() as u64;
+        self.receiver = self.receiver.resubscribe();
+        left
     }
 
     /// How far this channel has been read to its end; none while something waits in it. Events below that were taken
@@ -154,6 +167,11 @@ impl Channels {
         self.fallen_behind.load(Ordering::Relaxed)
     }
 
+    /// What may be held of what is handed out.
+    pub(super) fn window(&self) -> &Arc<Window> {
+        &self.window
+    }
+
     /// How many readers there are.
     pub(super) fn readers(&self) -> usize {
         let tenants = self.tenants();
@@ -165,18 +183,18 @@ impl Channels {
     pub(super) fn hand_out(&self, batch: &[Committed], publish: impl FnOnce() -> Published) {
         let mut tenants = self.tenants();
         let mut publish = Some(publish);
-        let mut published: Option<Arc<Published>> = None;
+        let mut slot: Option<Arc<Slot>> = None;
         let of_batch: BTreeSet<&TenantName> = batch.iter().map(|event| &event.tenant).collect();
         for tenant in of_batch {
             let Some(of_tenant) = tenants.get_mut(tenant) else {
                 continue;
             };
-            if published.is_none() {
-                published = publish.take().map(|publish| Arc::new(publish()));
+            if slot.is_none() {
+                slot = publish.take().map(|publish| self.window.hold(publish()));
             }
-            if let Some(published) = &published {
+            if let Some(slot) = &slot {
                 let events = batch.iter().filter(|event| event.tenant == *tenant);
-                of_tenant.send(events, published);
+                of_tenant.send(events, slot);
             }
             if of_tenant.whole.is_none() && of_tenant.watched.is_empty() {
                 // One who subscribes after this finds the batch in the ledger.
@@ -186,11 +204,12 @@ impl Channels {
     }
 
     /// Hands the same to everybody who reads one of these tenants.
-    pub(super) fn hand_to(&self, published: &Arc<Published>, is_one: impl Fn(&TenantName) -> bool) {
+    pub(super) fn hand_to(&self, published: Published, is_one: impl Fn(&TenantName) -> bool) {
+        let slot = self.window.hold(published);
         let tenants = self.tenants();
         let readers = tenants.iter().filter(|(tenant, _)| is_one(tenant));
         for channel in readers.flat_map(|(_, of_tenant)| of_tenant.channels()) {
-            let _ = channel.send(published.clone());
+            let _ = channel.send(slot.clone());
         }
     }
 }
@@ -213,7 +232,7 @@ mod tests {
         let mut is_published = false;
         channels.hand_out(&batch, || {
             is_published = true;
-            Published::new(Arc::new(batch.clone()), encoder())
+            Published::new(Arc::new(batch.clone()), encoder(), channels.window())
         });
         is_published
     }

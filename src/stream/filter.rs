@@ -74,6 +74,12 @@ impl Filter {
         *self == Filter::default()
     }
 
+    /// What it keeps in memory beyond its own size.
+    pub(super) fn held_bytes(&self) -> usize {
+        let texts = self.types.iter().chain(&self.correlation_id).chain(&self.project);
+        self.types.capacity() * size_of::<String>() + texts.map(String::capacity).sum::<usize>()
+    }
+
     /// True when an order of the projection has all that passes, so that the ledger need not be looked through.
     pub fn is_indexed(&self) -> bool {
         self.watched.is_some() || self.correlation_id.is_some()

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::channels::{Channels, Live};
 use super::filter::{Filter, Watched};
+use super::window::{Charge, Window};
 use crate::domain::{Digest, Seq, TenantName, leaf_hash};
 use crate::engine::{Committed, CommittedBatch, Handle};
 use crate::limits;
@@ -88,7 +89,7 @@ struct SentForms {
 impl SentForms {
     /// Each event once, in at most about `more` bytes beyond its own.
     fn new(
-        batch: &CommittedBatch,
+        (batch, charge): (&CommittedBatch, &Charge),
         more: usize,
         mut write: impl FnMut(usize, &Committed, &mut Vec<u8>),
     ) -> Self {
@@ -99,6 +100,7 @@ impl SentForms {
             write(index, event, &mut bytes);
             ends.push(bytes.len());
         }
+        charge.add(bytes.capacity() + ends.capacity() * size_of::<usize>());
         SentForms {
             bytes: bytes.into(),
             ends,
@@ -139,6 +141,8 @@ pub struct Published {
     /// The tenant of all of them, when it is one.
     pub tenant: Option<TenantName>,
     encoder: Arc<Encoder>,
+    /// What it keeps in memory, with all that follows.
+    charge: Charge,
     /// Whole messages of envelopes. Made for the first who asks, once for all, as are those below.
     wire: OnceLock<SentForms>,
     parts: OnceLock<SentForms>,
@@ -150,9 +154,10 @@ pub struct Published {
 }
 
 impl Published {
-    pub(super) fn new(batch: CommittedBatch, encoder: Arc<Encoder>) -> Self {
+    pub(super) fn new(batch: CommittedBatch, encoder: Arc<Encoder>, window: &Arc<Window>) -> Self {
         let first = batch.first().map(|event| event.tenant.clone());
         Published {
+            charge: window.charge(size_of::<Published>() + held_by(&batch)),
             tenant: first.filter(|tenant| batch.iter().all(|event| event.tenant == *tenant)),
             wire: OnceLock::new(),
             parts: OnceLock::new(),
@@ -188,7 +193,7 @@ impl Published {
     /// The part of one event that is the same for every reader.
     pub fn part_of(&self, index: usize) -> Bytes {
         let parts = self.parts.get_or_init(|| {
-            SentForms::new(&self.batch, PART_BYTES, |_, event, out| {
+            SentForms::new((&self.batch, &self.charge), PART_BYTES, |_, event, out| {
                 (self.encoder.forms.part)(event.seq, event.type_name, &event.bytes, &event.leaf, out);
             })
         });
@@ -219,6 +224,8 @@ impl Published {
         }
         // The slowest reader keeps it: no more than it needs.
         let bytes = Bytes::from(bytes.into_boxed_slice());
+        let room = size_of::<RoomFrames>() + head.len() + filter.held_bytes();
+        self.charge.add(bytes.len() + room);
         known.push(RoomFrames {
             tenant: tenant.clone(),
             head: head.clone(),
@@ -228,17 +235,31 @@ impl Published {
         Some(bytes)
     }
 
+    /// What all that was made of it holds, for tests.
+    #[cfg(test)]
+    pub(super) fn retained(&self) -> usize {
+        let forms = [&self.wire, &self.parts, &self.cloud_events, &self.cloud_wire];
+        let forms = forms.into_iter().filter_map(OnceLock::get);
+        let forms: usize = forms.map(|form| form.bytes.len() + form.ends.len() * 8).sum();
+        let frames = self
+            .frames
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner());
+        let frames: usize = frames.iter().map(|room| room.bytes.len()).sum();
+        held_by(&self.batch) + forms + frames
+    }
+
     fn wire(&self, data: Data) -> &SentForms {
         match data {
             Data::Envelope => self.wire.get_or_init(|| {
-                SentForms::new(&self.batch, MESSAGE_BYTES, |_, event, out| {
+                SentForms::new((&self.batch, &self.charge), MESSAGE_BYTES, |_, event, out| {
                     (self.encoder.forms.whole)(event.seq, event.type_name, &event.bytes, out);
                 })
             }),
             Data::CloudEvent => self.cloud_wire.get_or_init(|| {
                 let data = self.cloud_events();
                 SentForms::new(
-                    &self.batch,
+                    (&self.batch, &self.charge),
                     MESSAGE_BYTES + CLOUD_EVENT_BYTES,
                     |index, event, out| {
                         let data = data.of(index);
@@ -253,7 +274,7 @@ impl Published {
 
     fn cloud_events(&self) -> &SentForms {
         self.cloud_events.get_or_init(|| {
-            SentForms::new(&self.batch, CLOUD_EVENT_BYTES, |_, event, out| {
+            SentForms::new((&self.batch, &self.charge), CLOUD_EVENT_BYTES, |_, event, out| {
                 let enclave = &self.encoder.enclave;
                 (self.encoder.forms.cloud_event)(enclave, &event.tenant, &event.bytes, &event.leaf, out);
             })
@@ -348,20 +369,22 @@ impl Pump {
         loop {
             match self.feed.recv().await {
                 // A foreign ledger grew, of which no event is on the feed.
-                Ok(batch) if batch.is_empty() => {
-                    let nothing = Arc::new(Published::new(batch, self.encoder.clone()));
-                    self.channels.hand_to(&nothing, TenantName::is_foreign);
-                }
+                Ok(batch) if batch.is_empty() => self.tell_to_look(TenantName::is_foreign),
                 Ok(batch) => self.publish(batch),
                 Err(RecvError::Lagged(batches)) => {
                     tracing::warn!(batches, "the stream hub fell behind; subscribers read the ledger");
                     self.revocations.send_modify(|count| *count += 1);
-                    let nothing = Published::new(Arc::default(), self.encoder.clone());
-                    self.channels.hand_to(&Arc::new(nothing), |_| true);
+                    self.tell_to_look(|_| true);
                 }
                 Err(RecvError::Closed) => return,
             }
         }
+    }
+
+    /// Whoever reads one of these tenants must look into the ledger.
+    fn tell_to_look(&self, is_one: impl Fn(&TenantName) -> bool) {
+        let nothing = Published::new(Arc::default(), self.encoder.clone(), self.channels.window());
+        self.channels.hand_to(nothing, is_one);
     }
 
     fn publish(&self, batch: CommittedBatch) {
@@ -377,10 +400,18 @@ impl Pump {
             self.revocations.send_modify(|count| *count += 1);
         }
         for batch in pieces(batch) {
-            let published = || Published::new(batch.clone(), self.encoder.clone());
+            let window = self.channels.window();
+            let published = || Published::new(batch.clone(), self.encoder.clone(), window);
             self.channels.hand_out(&batch, published);
         }
     }
+}
+
+/// What a batch keeps in memory.
+fn held_by(batch: &CommittedBatch) -> usize {
+    let text = |text: &Option<String>| text.as_ref().map_or(0, String::capacity);
+    let of_event = |event: &Committed| event.bytes.len() + text(&event.correlation_id) + text(&event.project);
+    batch.capacity() * size_of::<Committed>() + batch.iter().map(of_event).sum::<usize>()
 }
 
 /// A batch in pieces that a reader may hold for long.
@@ -447,6 +478,10 @@ pub(super) mod tests {
             },
             cloud_event: counted,
         };
+        encoder_of(forms)
+    }
+
+    pub(in crate::stream) fn encoder_of(forms: Forms) -> Arc<Encoder> {
         let enclave = "0123456789abcdef".parse().unwrap();
         Arc::new(Encoder { forms, enclave })
     }
@@ -455,7 +490,7 @@ pub(super) mod tests {
     fn cloud_events_are_made_once_for_all_and_only_when_asked_for() {
         let encoder = encoder();
         let events = vec![committed(4, "a"), committed(5, "broken"), committed(6, "c")];
-        let published = Published::new(Arc::new(events), encoder);
+        let published = Published::new(Arc::new(events), encoder, &Arc::default());
         assert_eq!(published.wire_from(Data::Envelope, 1), "5=broken\n6=c\n");
         assert_eq!(published.data_of(Data::Envelope, 2), "c");
         assert_eq!(ENCODED.load(Ordering::Relaxed), 0, "nobody asked");
@@ -509,6 +544,7 @@ pub(super) mod tests {
         let published = Published::new(
             Arc::new(vec![committed(4, "a"), other, committed(5, "c")]),
             encoder(),
+            &Arc::default(),
         );
         let acme = "acme".parse().unwrap();
         let frames = |head: String, filter: &Filter| published.frames(&acme, &head.into(), filter);
@@ -533,7 +569,7 @@ pub(super) mod tests {
         assert_eq!(frames("one too many".to_owned(), &everything), None);
         assert_eq!(frames("all:".to_owned(), &everything).unwrap(), "all:4all:5");
         // Nor for further rooms when those before hold much.
-        let published = Published::new(Arc::new(vec![committed(4, "a")]), encoder());
+        let published = Published::new(Arc::new(vec![committed(4, "a")]), encoder(), &Arc::default());
         let frames = |head: String| published.frames(&acme, &head.into(), &everything);
         let large = "x".repeat(limits::WS_SHARED_BYTES_MAX);
         assert_eq!(frames(large.clone()).unwrap().len(), large.len() + 1);

@@ -4,7 +4,7 @@
 //! subscriber holds no more than its small buffer. It must never make the writer wait, and knows nothing of HTTP: the
 //! form in which events are sent is given by whoever sends them, and made once for all subscribers.
 //!
-//! Reading order: `cursor`, `filter`, `hub`, `channels`, `events`, `rooms`, `lines`.
+//! Reading order: `cursor`, `filter`, `window`, `hub`, `channels`, `events`, `rooms`, `lines`.
 
 mod channels;
 mod cursor;
@@ -13,6 +13,7 @@ mod filter;
 mod hub;
 mod lines;
 mod rooms;
+mod window;
 
 pub use cursor::{Cursor, CursorError};
 pub use events::{Chunk, Delivered, Form, StreamError, Subscription};

@@ -133,6 +133,33 @@ fn a_reader_that_falls_behind_is_caught_up_from_the_ledger() {
     );
 }
 
+/// Long events fill the memory that is held for readers before there are many batches of them.
+#[test]
+fn a_reader_that_falls_behind_by_bytes_is_caught_up_from_the_ledger() {
+    let mut appliance = TestAppliance::start();
+    appliance.receive_bytes_max = Some(64 * 1024);
+    let mut still = appliance.follow("/api/v1/stream?after=-1");
+    assert_eq!(still.next_event().unwrap().event, "ledger.opened");
+    let text = "x".repeat(fastness::limits::BODY_BYTES_MAX - 1_000);
+    let events = fastness::limits::STREAM_HELD_BYTES_MAX / text.len() + 8;
+    assert!(events < fastness::limits::STREAM_BATCHES_MAX / 2);
+    for _ in 0..events {
+        let job = json!({"type": "t", "payload": {"text": text}}).to_string();
+        appliance.post("/api/v1/jobs", job).expect(201);
+    }
+    for seq in 1..=events {
+        let message = still.next_event().unwrap();
+        assert_eq!(message.id, Some(seq.to_string()), "{}", message.event);
+    }
+    assert!(fallbacks(&appliance) > 0.0, "all of it was held for the reader");
+    submit_many(&appliance, "default", 1);
+    assert_eq!(
+        still.next_event().unwrap().id,
+        Some((events + 1).to_string()),
+        "back at the live edge"
+    );
+}
+
 #[test]
 fn filters_let_through_what_they_name() {
     let appliance = TestAppliance::start();

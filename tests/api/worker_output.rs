@@ -1,11 +1,14 @@
 //! What workers send of an attempt's output: logs in chunks, artifacts in ranges; and how its end names them.
 
+use std::io::{Read as _, Write as _};
+
 use fastness::domain::Digest;
+use fastness::limits::LOG_PAGE_LINES_MAX;
 use serde_json::{Value, json};
 
 use super::jobs::{claim, complete};
 use super::workers::{call, events, leased, types};
-use crate::support::appliance::{Ask, Reply, TestAppliance};
+use crate::support::appliance::{Ask, Reply, TestAppliance, files};
 
 fn log(appliance: &TestAppliance, job: &str, stream: &str, offset: usize, bytes: &[u8]) -> Reply {
     let path = format!("/api/v1/workers/jobs/{job}/logs?worker=w-1&epoch=1&stream={stream}&offset={offset}");
@@ -117,6 +120,47 @@ fn chunks_are_added_once_and_the_end_names_their_digests() {
         log(&appliance, &job, "stdout", 12, b"late").problem(409),
         "stale_epoch"
     );
+}
+
+#[test]
+fn an_answer_whose_log_cannot_be_read_to_its_end_is_cut_and_does_not_look_whole() {
+    let appliance = TestAppliance::start();
+    let job = leased(&appliance);
+    let lines: String = (0..LOG_PAGE_LINES_MAX + 500)
+        .map(|line| format!("{line}\n"))
+        .collect();
+    log(&appliance, &job, "stdout", 0, lines.as_bytes()).expect(200);
+    log(&appliance, &job, "stderr", 0, b"late\n").expect(200);
+    let read = |accept: &str| {
+        let path = format!("/api/v1/jobs/{job}/logs");
+        let asked = Ask::get(&path).token(&appliance.admin).header("accept", accept);
+        let (mut socket, mut answer) = (appliance.connect(), Vec::new());
+        socket.write_all(&asked.bytes(appliance.address)).unwrap();
+        // It may be reset.
+        let _ = socket.read_to_end(&mut answer);
+        String::from_utf8(answer).unwrap()
+    };
+    let last_chunk = "\r\n0\r\n\r\n";
+    for accept in ["text/plain", "application/x-ndjson"] {
+        let whole = read(accept);
+        assert!(whole.contains("late") && whole.ends_with(last_chunk), "{accept}");
+    }
+    let output = files(&appliance.folder().join("output"));
+    let stderr = output.iter().find(|file| file.ends_with("stderr")).unwrap();
+    std::fs::remove_file(stderr).unwrap();
+    std::fs::create_dir(stderr).unwrap();
+    for accept in ["text/plain", "application/x-ndjson"] {
+        let cut = read(accept);
+        assert!(cut.starts_with("HTTP/1.1 200 "), "{cut}");
+        assert!(
+            cut.contains(&(LOG_PAGE_LINES_MAX - 1).to_string()),
+            "the first page"
+        );
+        assert!(
+            !cut.contains("late") && !cut.ends_with(last_chunk),
+            "{accept}: it looks whole"
+        );
+    }
 }
 
 #[test]
