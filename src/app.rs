@@ -19,7 +19,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 pub use self::replayed::{Replayed, Shown};
 use crate::api::{self, ApiContext};
-use crate::bundle::desk;
+use crate::bundle::desk::Desk;
 use crate::bundle::import::{self, ImportError};
 use crate::bundle::kept;
 use crate::bundle::order::{intake, letters};
@@ -393,7 +393,7 @@ async fn settle_imports(engine: &Handle) -> Result<(), AppError> {
     if let Err(error) = made.map_err(|error| Fatal(error.to_string()))? {
         tracing::error!(%error, "an imported ledger is incomplete; everything else is served");
     }
-    if let Err(error) = desk::end_overtaken(engine).await {
+    if let Err(error) = Desk::new(engine.clone(), 0).end_overtaken().await {
         tracing::error!(%error, "imports that were overtaken wait on");
     }
     if let Err(error) = stored::take_in_left_roots(engine).await {

@@ -161,7 +161,8 @@ pub const LOG_INDEX_FREE_BYTES: u64 = 1 << 20;
 pub const LOG_PIECE_BYTES_MAX: usize = 256 * 1024;
 /// Text in one page of a list of events or lines, about.
 pub const LOG_PAGE_BYTES_MAX: usize = 4 << 20;
-/// Runs whose log catalogue is kept in memory although it is not followed and no attempt of them is under way.
+/// Runs whose log catalogue is kept in memory before those are dropped that nobody needs; where more are needed, about twice
+/// as many as these.
 pub const OUTPUT_RUNS_OPEN_MAX: usize = 256;
 /// Largest artifact.
 pub const ARTIFACT_BYTES_MAX: u64 = 4 << 30;

@@ -320,6 +320,19 @@ fn a_damaged_index_is_named_and_the_other_attempts_are_served() {
     let mut damaged = page.damaged;
     damaged.sort();
     assert_eq!(damaged, [1, 2, 3].map(|job| folder.path(&ask(job).key, "lines")));
+    // Whoever asks for one job is told of its damage alone.
+    for job in 0..4 {
+        let filter = LineFilter {
+            job: Some(ask(job).key.job),
+            ..LineFilter::default()
+        };
+        let page = folder.output.read_lines(&scope(), 0, 100, &filter).unwrap();
+        let damaged: Vec<_> = (job > 0)
+            .then(|| folder.path(&ask(job).key, "lines"))
+            .into_iter()
+            .collect();
+        assert_eq!(page.damaged, damaged, "job {job}");
+    }
     let refused = folder.output.attempt(&ask(1), at(1));
     assert!(matches!(refused, Err(OutputError::Damaged { .. })), "{refused:?}");
 }

@@ -21,7 +21,7 @@ use super::run_stream::{RunTail, Sending};
 use super::sse::{Guard, answer, last_event_id};
 use crate::domain::{RunId, StepName, Timestamp};
 use crate::limits;
-use crate::output::{Line, LineFilter, LineKind, RunScope};
+use crate::output::{Line, LineFilter, LineKind, OutputError, RunScope};
 use crate::stream::{Cursor, Data, Filter, Form, LineItem, Lines, StreamError, Subscription, Watched};
 
 /// One line.
@@ -150,13 +150,16 @@ struct Pages {
 }
 
 impl Pages {
-    /// Ends in an error when a page cannot be read: the connection is cut, so nobody takes what came for the whole.
+    /// Ends in an error when a page cannot be read, or when all pages were read and a file was damaged or gone: the connection
+    /// is cut, so nobody takes what came for the whole.
     fn into_body(self) -> Body {
         let stream = futures_util::stream::unfold(self, |mut pages| async {
             let step = pages.step().await.transpose()?;
             if let Err(error) = &step {
-                tracing::error!(%error, "a log cannot be read; its answer is cut short");
+                tracing::error!(%error, "a log cannot be read to its end; its answer is cut short");
                 pages.is_end = true;
+                // An error ends the connection at once; what came before it is written out first.
+                tokio::task::yield_now().await;
             }
             Some((step, pages))
         });
@@ -165,15 +168,13 @@ impl Pages {
 
     async fn step(&mut self) -> Result<Option<Bytes>, StreamError> {
         while !self.is_end {
-            let batch = self.lines.read().await?;
+            let limit = usize::try_from(self.left).unwrap_or(usize::MAX);
+            let batch = self.lines.read_at_most(limit).await?;
             let mut out = Vec::new();
             for item in &batch.items {
                 // What is lost shows by the positions of the lines around it.
                 let LineItem::Line(line) = item else { continue };
-                if self.left == 0 {
-                    break;
-                }
-                self.left -= 1;
+                self.left = self.left.saturating_sub(1);
                 self.write(line, &mut out);
             }
             self.is_end = !batch.is_more || self.left == 0;
@@ -181,7 +182,14 @@ impl Pages {
                 return Ok(Some(out.into()));
             }
         }
-        Ok(None)
+        // All that can be read was sent first.
+        match self.lines.take_damaged() {
+            Some(path) => Err(StreamError::Output(OutputError::Damaged {
+                path,
+                detail: "lines of it are missing",
+            })),
+            None => Ok(None),
+        }
     }
 
     fn write(&self, line: &Line, out: &mut Vec<u8>) {

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 
+use super::manifest::Predicate;
 use super::members::Member;
 use super::pass::Pass;
 use super::policy;
@@ -43,6 +44,13 @@ impl Resolved {
         self.root
             .as_ref()
             .map_or_else(Vec::new, |root| root.keys(role).to_vec())
+    }
+
+    /// Why there is no key to judge a signature by.
+    pub(super) fn why_none(&self, otherwise: &str) -> String {
+        self.finding
+            .as_ref()
+            .map_or_else(|| otherwise.to_owned(), |finding| finding.detail.clone())
     }
 }
 
@@ -155,6 +163,16 @@ impl Pass<'_> {
             return Ok(());
         };
         let predicate = &statement.predicate;
+        let used = std::mem::take(&mut self.used);
+        let has_signed = |wanted| {
+            used.iter()
+                .any(|(role, _, size)| (*role, *size) == (wanted, predicate.size))
+        };
+        self.signers_count = has_signed(Role::Export) && has_signed(Role::Log);
+        // By the root that somebody vouched for first: nothing else counts of what others signed.
+        if let Some(root) = self.resolved.root.clone() {
+            self.signers_count &= self.judge_signers(&root, &used, predicate);
+        }
         let newest = self.documents.keys().next_back().copied().unwrap_or(0);
         if newest != predicate.trust_version {
             let detail = format!(
@@ -189,13 +207,7 @@ impl Pass<'_> {
             );
             self.distrust(Finding::new(Verdict::Untrusted, why));
         }
-        for (role, key, size) in std::mem::take(&mut self.used) {
-            if let Err(error) = judge(&root, role, &key, &predicate.origin, size) {
-                self.distrust(
-                    Finding::new(Verdict::Untrusted, error.to_string()).of(signed_by(&error, role)),
-                );
-            }
-        }
+        self.judge_signers(&root, &used, predicate);
         let detail = match (&self.options.anchor, newest) {
             (None, newest) => {
                 format!("root {newest} is whole, and nobody vouched for it; the keys were given by hand")
@@ -205,6 +217,19 @@ impl Pass<'_> {
         };
         self.checks.pass(CheckName::Trust, Some(detail));
         Ok(())
+    }
+
+    /// Whether a root lets all those sign who did.
+    fn judge_signers(&mut self, root: &Root, used: &[(Role, PublicKey, u64)], predicate: &Predicate) -> bool {
+        let mut all_count = true;
+        for (role, key, size) in used {
+            if let Err(error) = judge(root, *role, key, &predicate.origin, *size) {
+                all_count = false;
+                let finding = Finding::new(Verdict::Untrusted, error.to_string());
+                self.distrust(finding.of(signed_by(&error, *role)));
+            }
+        }
+        all_count
     }
 
     fn distrust(&mut self, finding: Finding) {
@@ -233,7 +258,7 @@ impl Pass<'_> {
         Ok(())
     }
 
-    fn policy_agrees(&mut self, predicate: &super::manifest::Predicate) {
+    fn policy_agrees(&mut self, predicate: &Predicate) {
         if let Err((verdict, why)) = policy::check(&self.policy, predicate) {
             self.distrust(Finding::new(verdict, why).of(Member::Policy));
         }

@@ -11,8 +11,7 @@ use tokio::sync::Semaphore;
 
 use super::held::{check_stored, materialise, remove_tar, store_tar};
 use super::import::{
-    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, imports, judge, opener,
-    requests,
+    ImportError, Imported, Judged, Keys, first_failure, foreign_tenant, import_row, imports, judge, requests,
 };
 use super::manifest::Predicate;
 use super::quarantine::{Quarantine, Quarantined};
@@ -20,14 +19,12 @@ use super::refused::{blocking, keep_refused, let_go};
 use super::report::Report;
 use super::roots;
 use super::stored::{judge_stored, take_in_roots_of};
-use super::verify::peek;
 use super::vouched::pin;
 use crate::domain::command::{BundleCommand, Command, Reply, Verdict};
 use crate::domain::event::Actor;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
 use crate::domain::payload::bundles::BundleImportRequested;
 use crate::domain::payload::{BundleImported, BundleRefused};
-use crate::domain::rejection::{Code, Rejection};
 use crate::domain::token::Import;
 use crate::domain::{Digest, TenantName, Timestamp};
 use crate::engine::{CommandError, Handle};
@@ -92,7 +89,7 @@ impl Desk {
     pub async fn import(&self, actor: &Actor, file: &Path, keys: Option<Keys>) -> Result<Taken, ImportError> {
         let _turn = self.turn.acquire().await.map_err(|_| ImportError::Stopping)?;
         let (engine, path, given) = (self.engine.clone(), file.to_owned(), keys.clone());
-        let judged = blocking(move || judge_foreign(&engine, &path, given.as_ref())).await?;
+        let judged = blocking(move || judge(&engine, &path, given.as_ref())).await?;
         let (Some(predicate), Some(tar_sha256), true) =
             (judged.predicate.clone(), judged.tar_sha256, judged.report.ok)
         else {
@@ -142,7 +139,7 @@ impl Desk {
             self.restore(file, tar_sha256).await?;
         }
         self.complete(&tenant).await?;
-        self.end_overtaken().await;
+        self.end_those_overtaken().await;
         Ok(Taken::Imported(Box::new(Imported {
             already: place != Place::Next,
             contained: place == Place::Contained,
@@ -251,7 +248,7 @@ impl Desk {
         match request.status {
             ImportStatus::Imported => {
                 self.complete(&request.tenant).await?;
-                self.end_overtaken().await;
+                self.end_those_overtaken().await;
                 match judged {
                     Some(judged) => self.take_in_roots(actor, &judged).await?,
                     // What failed between the import and its roots: the same approval again takes them in.
@@ -292,10 +289,39 @@ impl Desk {
     }
 
     /// What was recorded stands, whatever becomes of those that it overtook; the next start ends them.
-    async fn end_overtaken(&self) {
-        if let Err(error) = end_overtaken(&self.engine).await {
+    async fn end_those_overtaken(&self) {
+        if let Err(error) = self.end_overtaken().await {
             tracing::error!(%error, "imports that were overtaken wait on");
         }
+    }
+
+    /// Ends the wait of bundles that begin before the end of what is held: they can be taken in no more, and would keep the
+    /// place of others. One that turns out to contradict what is held is refused, and kept as the other side of a fork. After
+    /// each import; at start for what a crash left.
+    ///
+    /// # Errors
+    /// What the projection, the writer or the disk said.
+    pub async fn end_overtaken(&self) -> Result<(), ImportError> {
+        let shared = self.engine.clone();
+        let held = blocking(move || Ok(imports(&shared)?)).await?;
+        let actor = Actor::system("imports");
+        for request in waiting(&self.engine).await? {
+            let mut of_ledger = held.iter().filter(|held| held.tenant == request.tenant);
+            if !of_ledger.any(|held| request.first < held.size) {
+                continue;
+            }
+            match self.judge_again(&actor, &request).await {
+                // One that cannot be read any more has nothing to say.
+                Ok(_) | Err(ImportError::Refused(_) | ImportError::Stored(..)) => {}
+                Err(error) => return Err(error),
+            }
+            let tar_sha256 = request.tar_sha256;
+            self.submit(&actor, BundleCommand::SupersedeImport(tar_sha256))
+                .await?;
+            let engine = self.engine.clone();
+            blocking(move || remove_tar(&engine, tar_sha256)).await?;
+        }
+        Ok(())
     }
 
     async fn submit(&self, actor: &Actor, command: BundleCommand) -> Result<Box<ImportRequest>, ImportError> {
@@ -382,43 +408,8 @@ async fn waiting(engine: &Handle) -> Result<Vec<ImportRequest>, ImportError> {
     Ok(all)
 }
 
-/// Ends the wait of bundles that begin before the end of what is held: they can be taken in no more, and would keep the place
-/// of others. After each import; at start for what a crash left.
-///
-/// # Errors
-/// What the projection, the writer or the disk said.
-pub async fn end_overtaken(engine: &Handle) -> Result<(), ImportError> {
-    let shared = engine.clone();
-    let held = blocking(move || Ok(imports(&shared)?)).await?;
-    for request in waiting(engine).await? {
-        let mut of_ledger = held.iter().filter(|held| held.tenant == request.tenant);
-        if !of_ledger.any(|held| request.first < held.size) {
-            continue;
-        }
-        let tar_sha256 = request.tar_sha256;
-        let command = Command::Bundle(Box::new(BundleCommand::SupersedeImport(tar_sha256)));
-        let system = TenantName::system();
-        engine.submit(&system, &Actor::system("imports"), command).await?;
-        let engine = engine.clone();
-        blocking(move || remove_tar(&engine, tar_sha256)).await?;
-    }
-    Ok(())
-}
-
 fn file_bytes(file: &Path) -> u64 {
     std::fs::metadata(file).map_or(0, |facts| facts.len())
-}
-
-/// Judges a bundle of another enclave. Our own ledgers are here already, and what is erased in them would stay in an import,
-/// which is stored as it came.
-fn judge_foreign(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
-    let origin = peek(&opener(file))?.map_or_else(String::new, |statement| statement.predicate.origin);
-    let enclave = engine.keys().enclave();
-    if origin.starts_with(&format!("fastness/{enclave}/")) {
-        let detail = format!("{origin} is a ledger of this very enclave, which is not imported");
-        return Err(CommandError::Rejected(Rejection::new(Code::OwnBundle, detail)).into());
-    }
-    judge(engine, file, given)
 }
 
 /// Lets a further foreign ledger in, also beside those that wait to be one. One that waits is none.

@@ -135,10 +135,10 @@ fn read_event(bytes: &[u8]) -> Result<Event, Finding> {
     check_canonical(bytes)?;
     let malformed = |why: String| Finding::new(Verdict::Malformed, why);
     let event = Event::from_bytes(bytes).map_err(|error| malformed(error.to_string()))?;
-    let right = event.to_canonical();
-    if right == bytes {
+    if event.is_written_as(bytes) {
         return Ok(event);
     }
+    let right = event.to_canonical();
     let same = right
         .iter()
         .zip(bytes)

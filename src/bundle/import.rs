@@ -22,6 +22,7 @@ use super::verify::{Held, LineVisitor, Options, Replay, ReplayError, VerifyError
 use super::vouched::{Resolved, resolve};
 use crate::domain::event::Event;
 use crate::domain::import_request::{ImportRequest, ImportStatus};
+use crate::domain::rejection::{Code, Rejection};
 use crate::domain::state::{Kind, Row, View};
 use crate::domain::token::Import;
 use crate::domain::trust::Trust;
@@ -150,13 +151,22 @@ pub(super) struct Judged {
     pub(super) trust: Option<Trust>,
 }
 
-/// Verifies with the keys given or pinned, against what is held, and with a replay.
+/// Verifies with the keys given or pinned, against what is held, and with a replay. Bundles of this very enclave are not
+/// judged: its ledgers are here already, and what is erased in them would stay in an import, which is stored as it came.
 pub(super) fn judge(engine: &Handle, file: &Path, given: Option<&Keys>) -> Result<Judged, ImportError> {
     let file_sha256 =
         digest_of(file).map_err(|error| ImportError::Disk(file.display().to_string(), error))?;
     let predicate = peek(&opener(file))?.map(|statement| statement.predicate);
     let mut resolved = Resolved::default();
     if let Some(predicate) = &predicate {
+        let enclave = engine.keys().enclave();
+        if predicate.origin.starts_with(&format!("fastness/{enclave}/")) {
+            let detail = format!(
+                "{} is a ledger of this very enclave, which is not imported",
+                predicate.origin
+            );
+            return Err(CommandError::Rejected(Rejection::new(Code::OwnBundle, detail)).into());
+        }
         resolved = resolve(engine, &predicate.origin, given)?;
         if let Some(foreign) = foreign_tenant(&predicate.origin, &predicate.tenant) {
             heal(engine, &foreign, file)?;

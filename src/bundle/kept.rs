@@ -84,15 +84,17 @@ impl Ready {
         let _guard = guard();
         // An erasure is recorded before it removes bundles: it is seen here, or sees this one.
         check_erased(engine, &exported)?;
+        let path = bundle_path(engine.dir(), exported.id);
         let note = dir.join(format!("{}{NOTE_ENDING}", exported.id));
         // The note first: by it an erasure finds the bundle, so none may lie here without.
         replace_file(disk, &note, &to_canonical(&exported)).map_err(disk_error)?;
-        let placed = disk
-            .rename(&self.path, &bundle_path(engine.dir(), exported.id))
-            .and_then(|()| disk.sync_dir(&dir));
+        let placed = disk.rename(&self.path, &path).and_then(|()| disk.sync_dir(&dir));
         if let Err(error) = placed {
-            // A note that cannot be removed now goes at the next start; it is not listed without its bundle.
-            let _ = remove(engine, &[exported]);
+            // An earlier export of the same bytes stays. A note that cannot be removed now goes at the next start; it is not
+            // listed without its bundle.
+            if !path.exists() {
+                let _ = remove(engine, &[exported]);
+            }
             return Err(disk_error(error));
         }
         if let Err(error) = make_room(engine, &exported) {

@@ -56,6 +56,8 @@ pub(super) struct Pass<'a> {
     pub(super) resolved: Resolved,
     /// Who signed what: role, key, and the size of the ledger that it vouches for.
     pub(super) used: Vec<(Role, PublicKey, u64)>,
+    /// Whether keys that count signed manifest and checkpoint; known once trust was judged.
+    pub(super) signers_count: bool,
     pub(super) documents: Documents,
     pub(super) policy: Vec<u8>,
     pub(super) tip: Option<HeldTip>,
@@ -84,8 +86,11 @@ impl<'a> Pass<'a> {
             keys(options.log_key, Role::Log),
             keys(options.export_key, Role::Export),
         );
-        if anchored && options.export_key.is_some() && export_keys.is_empty() {
-            let why = "the root of trust does not lead to the export key given";
+        let led_nowhere = |given: Option<PublicKey>, led: &[PublicKey]| given.is_some() && led.is_empty();
+        if anchored
+            && (led_nowhere(options.export_key, &export_keys) || led_nowhere(options.log_key, &log_keys))
+        {
+            let why = "the root of trust does not lead to the keys given";
             resolved
                 .finding
                 .get_or_insert_with(|| Finding::new(Verdict::Untrusted, why));
@@ -96,6 +101,7 @@ impl<'a> Pass<'a> {
             exporter: None,
             resolved,
             used: Vec::new(),
+            signers_count: false,
             documents: Documents::new(),
             policy: Vec::new(),
             options,

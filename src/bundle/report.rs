@@ -301,13 +301,6 @@ impl Checklist {
         self.0.iter().any(|entry| matches!(entry, Entry::Failed(_)))
     }
 
-    /// Whether a check failed because of who signed.
-    pub(super) fn is_untrusted(&self) -> bool {
-        let untrusted =
-            |entry: &Entry| matches!(entry, Entry::Failed(finding) if finding.verdict == Verdict::Untrusted);
-        self.0.iter().any(untrusted)
-    }
-
     pub(super) fn finding_mut(&mut self, check: CheckName) -> Option<&mut Finding> {
         match &mut self.0[check as usize] {
             Entry::Failed(finding) => Some(finding),

@@ -21,10 +21,7 @@ impl Pass<'_> {
         };
         let of_key = |key: &PublicKey| key.id().digest();
         let Some(given) = self.export_keys.first().map(of_key) else {
-            let why = self.resolved.finding.as_ref();
-            let why = why
-                .map_or("no export key was given", |finding| &finding.detail)
-                .to_owned();
+            let why = self.resolved.why_none("no export key was given");
             fail(self, Verdict::Untrusted, &why);
             return if self.options.require_signature {
                 Err(Stop::Found)
@@ -80,6 +77,7 @@ impl Pass<'_> {
                 root: predicate.root,
             },
         };
+        let no_key = self.resolved.why_none("no log key was given");
         let mut fail = |verdict, detail: &str| {
             self.checks
                 .fail(CheckName::Checkpoints, Finding::new(verdict, detail).of(member));
@@ -96,7 +94,7 @@ impl Pass<'_> {
             }
         };
         match signer(&signed, &self.log_keys) {
-            None => fail(Verdict::Untrusted, "no log key was given"),
+            None => fail(Verdict::Untrusted, &no_key),
             Some(Ok(key)) => self.used.push((Role::Log, key, head.size)),
             Some(Err(error @ NoteError::NotSignedBy { .. })) => fail(Verdict::Untrusted, &error.to_string()),
             Some(Err(error)) => fail(Verdict::Tampered, &error.to_string()),

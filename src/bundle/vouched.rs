@@ -28,6 +28,8 @@ pub struct Resolved {
     pub anchor: Option<(Anchor, Trust)>,
     /// Why the keys given cannot be believed.
     stranger: Option<Finding>,
+    /// Whether somebody vouched for the keys that it is judged by, and not for others that were given.
+    pinned: bool,
 }
 
 impl Resolved {
@@ -41,7 +43,7 @@ impl Resolved {
 
     /// Whether what these keys signed, or those that a root of trust leads to, says something about the ledger.
     pub fn may_be_believed(&self) -> bool {
-        self.anchor.is_some() || (self.keys.is_some() && self.stranger.is_none())
+        self.anchor.is_some() || self.pinned || (self.keys.is_some() && self.stranger.is_none())
     }
 
     /// Adds to the report of a bundle that is sound otherwise why the keys given cannot be believed.
@@ -64,7 +66,7 @@ pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Re
         return Ok(Resolved {
             keys: given.cloned(),
             anchor,
-            stranger: None,
+            ..Resolved::default()
         });
     }
     let pinned = pinned(engine, origin)?;
@@ -74,6 +76,7 @@ pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Re
         (None, Some(given)) => stranger(engine, origin, given)?,
     };
     Ok(Resolved {
+        pinned: pinned.is_some(),
         keys: pinned.or_else(|| given.cloned()),
         anchor: None,
         stranger,

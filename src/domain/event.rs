@@ -199,7 +199,16 @@ pub enum EventError {
 impl Event {
     /// The canonical bytes: what is hashed, stored, streamed and exported.
     pub fn to_canonical(&self) -> Vec<u8> {
-        super::canonical::to_canonical(&EnvelopeOut {
+        super::canonical::to_canonical(&self.envelope())
+    }
+
+    /// Whether these are its canonical bytes.
+    pub fn is_written_as(&self, bytes: &[u8]) -> bool {
+        super::canonical::with_record(&self.envelope(), |written| written == bytes)
+    }
+
+    fn envelope(&self) -> EnvelopeOut<'_> {
+        EnvelopeOut {
             actor: &self.actor,
             at: self.at,
             correlation_id: self.correlation_id.as_deref(),
@@ -211,7 +220,7 @@ impl Event {
             tenant: &self.tenant,
             type_name: self.body.type_name(),
             version: self.body.version(),
-        })
+        }
     }
 
     /// Reads an event back. Accepts exactly what [`Event::to_canonical`] writes, up to white space and key order;

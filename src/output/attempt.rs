@@ -63,10 +63,14 @@ pub struct AttemptLog {
     state: WriterState,
 }
 
+/// How a writer leaves a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum WriterState {
+pub(super) enum WriterState {
+    /// It may go on.
     Open,
+    /// A write failed, or it could not be opened.
     Broken,
+    /// Complete and flushed.
     Ended,
 }
 
@@ -103,7 +107,7 @@ impl AttemptLog {
             Ok(log)
         });
         if opened.is_err() {
-            run.release(id, false);
+            run.release(id, WriterState::Broken);
         }
         opened
     }
@@ -319,7 +323,7 @@ impl AttemptLog {
 
 impl Drop for AttemptLog {
     fn drop(&mut self) {
-        self.run.release(self.id, self.state == WriterState::Ended);
+        self.run.release(self.id, self.state);
     }
 }
 

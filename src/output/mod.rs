@@ -46,7 +46,15 @@ pub struct Output {
     disk: Arc<dyn Disk>,
     blobs: Blobs,
     /// Guards the list of runs in use, for a look-up; never held while a file is read.
-    runs: Mutex<HashMap<RunScope, Arc<RunLog>>>,
+    runs: Mutex<Runs>,
+}
+
+/// Catalogues in memory.
+#[derive(Debug)]
+struct Runs {
+    list: HashMap<RunScope, Arc<RunLog>>,
+    /// So many may there be before the next look for those that nobody needs.
+    look_at: usize,
 }
 
 impl Output {
@@ -64,7 +72,10 @@ impl Output {
             root,
             disk,
             blobs,
-            runs: Mutex::default(),
+            runs: Mutex::new(Runs {
+                list: HashMap::new(),
+                look_at: limits::OUTPUT_RUNS_OPEN_MAX,
+            }),
         }))
     }
 
@@ -157,18 +168,73 @@ impl Output {
         self.run(scope).follow()
     }
 
-    /// The run's catalogue. When there are too many, those are dropped that nobody uses or follows, and of which no attempt
-    /// was begun that has not ended: there are as many of these as attempts with output are under way.
+    /// The run's catalogue. When there are too many, those are dropped that nobody uses or follows, and of which no attempt was
+    /// begun that may go on. So there are at most [`limits::OUTPUT_RUNS_OPEN_MAX`], or twice as many as were needed at the last
+    /// look: those in use or followed, and those with an attempt that was begun and has neither ended nor broken. One whose
+    /// writer is gone without either counts until the process ends.
     fn run(&self, scope: &RunScope) -> Arc<RunLog> {
         let mut runs = self.runs.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(run) = runs.get(scope) {
+        if let Some(run) = runs.list.get(scope) {
             return Arc::clone(run);
         }
-        if runs.len() >= limits::OUTPUT_RUNS_OPEN_MAX {
-            runs.retain(|_, run| Arc::get_mut(run).is_none_or(RunLog::is_needed));
+        if runs.list.len() >= runs.look_at {
+            runs.list
+                .retain(|_, run| Arc::get_mut(run).is_none_or(RunLog::is_needed));
+            // A look costs as much as there are.
+            runs.look_at = (runs.list.len() * 2).max(limits::OUTPUT_RUNS_OPEN_MAX);
         }
         let run = Arc::new(RunLog::new(scope.dir(&self.root), Arc::clone(&self.disk)));
-        runs.insert(scope.clone(), Arc::clone(&run));
+        runs.list.insert(scope.clone(), Arc::clone(&run));
         run
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::attempt::WriterState;
+    use super::*;
+    use crate::disk::OsDisk;
+    use crate::domain::{JobId, RunId};
+
+    #[test]
+    fn a_catalogue_is_needed_as_long_as_an_attempt_of_it_may_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        for (left, is_needed) in [
+            (WriterState::Open, true),
+            (WriterState::Broken, false),
+            (WriterState::Ended, false),
+        ] {
+            let mut run = RunLog::new(folder.path().to_owned(), Arc::new(OsDisk));
+            let id = (JobId::from_bytes([1; 16]), 1);
+            assert!(run.begin(id, None).unwrap().is_none());
+            assert!(run.is_needed(), "it is written");
+            run.release(id, left);
+            assert_eq!(run.is_needed(), is_needed, "{left:?}");
+        }
+    }
+
+    #[test]
+    fn catalogues_that_are_all_needed_are_looked_through_only_now_and_then() {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Output::open(folder.path().join("output"), Arc::new(OsDisk)).unwrap();
+        let run = |number| {
+            output.run(&RunScope {
+                tenant: "acme".parse().unwrap(),
+                run: RunId::derive(Timestamp::from_ms(1), number, 0),
+            })
+        };
+        let kept = || output.runs.lock().unwrap().list.len();
+        let most = limits::OUTPUT_RUNS_OPEN_MAX as u64;
+        let used: Vec<_> = (0..=most).map(run).collect();
+        assert_eq!(output.runs.lock().unwrap().look_at, 2 * used.len() - 2);
+        for number in used.len() as u64..4 * most {
+            run(number);
+            assert!(kept() >= used.len() && kept() <= 2 * used.len(), "{}", kept());
+        }
+        drop(used);
+        for number in 4 * most..7 * most {
+            run(number);
+        }
+        assert!(kept() <= limits::OUTPUT_RUNS_OPEN_MAX, "{}", kept());
     }
 }

@@ -21,7 +21,7 @@ const MAGIC: &[u8; 8] = b"FASTPOSN";
 const VERSION: u32 = 1;
 
 /// Of a run, or of an attempt, by its folder.
-pub(super) fn path(dir: &Path) -> PathBuf {
+fn path(dir: &Path) -> PathBuf {
     dir.join("positions")
 }
 

@@ -51,15 +51,17 @@ pub struct LinePage {
     pub lines: Vec<Line>,
     /// Every matching line up to this position has been returned; go on after it.
     pub read_to: u64,
-    /// Index files that cannot be read; their lines are missing here.
+    /// Files that are damaged or gone, of attempts that may match; lines of them are missing here. What a crash took of a log
+    /// that was not ended is no damage: nothing tells that it was there.
     pub damaged: Vec<PathBuf>,
 }
 
 impl LineFilter {
-    fn admits(&self, id: AttemptId, meta: &AttemptMeta) -> bool {
+    /// Without its `meta` an attempt may be one of any step.
+    fn admits(&self, id: AttemptId, meta: Option<&AttemptMeta>) -> bool {
         self.job.is_none_or(|job| job == id.0)
             && self.attempt.is_none_or(|attempt| attempt == id.1)
-            && (self.step.is_none() || self.step == meta.step)
+            && (self.step.is_none() || meta.is_none_or(|meta| self.step == meta.step))
     }
 }
 
@@ -76,14 +78,17 @@ pub(super) fn read_lines(
         attempts,
         damaged,
     } = run.snapshot(after_pos)?;
+    let damaged = damaged
+        .into_iter()
+        .filter(|index| filter.admits(index.id, index.meta.as_ref()));
     let mut page = LinePage {
         read_to: highest_pos.max(after_pos),
-        damaged,
+        damaged: damaged.map(|index| index.path).collect(),
         ..LinePage::default()
     };
     let mut cursors: Vec<Cursor> = attempts
         .into_iter()
-        .filter(|(id, meta)| filter.admits(*id, meta))
+        .filter(|(id, meta)| filter.admits(*id, Some(meta)))
         .map(|(id, meta)| Cursor::new(&run.dir, id, meta))
         .collect();
     // An attempt is opened only when its first position could be next: most of a long run stays closed.

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::attempt::WriterState;
 use super::error::OutputError;
 use super::index::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, LineKind, Stream, entry_at};
 use super::layout::attempt_dir;
@@ -57,12 +58,16 @@ pub(super) struct RunLog {
 struct RunState {
     highest_pos: u64,
     attempts: BTreeMap<AttemptId, AttemptMeta>,
-    damaged: Vec<PathBuf>,
+    /// Attempts whose index cannot be read, or not to its end, and that index.
+    damaged: BTreeMap<AttemptId, PathBuf>,
+    /// The run's record of positions, where it holds none.
+    damaged_positions: Option<PathBuf>,
     /// Attempts that were left open, because of which `highest_pos` was raised, and that is not recorded yet.
     unsettled: BTreeSet<AttemptId>,
     /// Attempts that were left open and of which that is recorded.
     settled: BTreeSet<AttemptId>,
-    /// Attempts that were written since this was loaded and have not ended: read anew, they would look as if left by a crash.
+    /// Attempts that were written since this was loaded and may go on: read anew, they would look as if left by a crash. Those
+    /// that broke are not among them: nothing of these is certain, as after a crash.
     begun: BTreeSet<AttemptId>,
 }
 
@@ -71,7 +76,16 @@ struct RunState {
 pub(super) struct Snapshot {
     pub highest_pos: u64,
     pub attempts: Vec<(AttemptId, AttemptMeta)>,
-    pub damaged: Vec<PathBuf>,
+    pub damaged: Vec<DamagedIndex>,
+}
+
+/// An index of which lines are missing.
+#[derive(Debug)]
+pub(super) struct DamagedIndex {
+    pub id: AttemptId,
+    /// None where not even its header can be read.
+    pub meta: Option<AttemptMeta>,
+    pub path: PathBuf,
 }
 
 impl RunLog {
@@ -127,7 +141,15 @@ impl RunLog {
                 .filter(|(_, meta)| meta.last_pos > after_pos)
                 .map(|(id, meta)| (*id, meta.clone()))
                 .collect(),
-            damaged: state.damaged.clone(),
+            damaged: state
+                .damaged
+                .iter()
+                .map(|(id, path)| DamagedIndex {
+                    id: *id,
+                    meta: state.attempts.get(id).cloned(),
+                    path: path.clone(),
+                })
+                .collect(),
         })
     }
 
@@ -139,9 +161,8 @@ impl RunLog {
     pub fn begin(&self, id: AttemptId, step: Option<&StepName>) -> Result<Option<AttemptMeta>, OutputError> {
         self.with(|state| {
             let path = || attempt_dir(&self.dir, id.0, id.1);
-            let positions = positions::path(&self.dir);
-            if state.damaged.contains(&positions) {
-                return Err(OutputError::damaged(&positions, "it holds no position"));
+            if let Some(positions) = &state.damaged_positions {
+                return Err(OutputError::damaged(positions, "it holds no position"));
             }
             self.settle(state)?;
             match state.attempts.get_mut(&id) {
@@ -153,7 +174,7 @@ impl RunLog {
                     state.begun.insert(id);
                     Ok(Some(meta.clone()))
                 }
-                None if state.damaged.iter().any(|damaged| damaged.starts_with(path())) => {
+                None if state.damaged.contains_key(&id) => {
                     Err(OutputError::damaged(&path(), "its index cannot be read"))
                 }
                 None => {
@@ -202,15 +223,15 @@ impl RunLog {
         })?
     }
 
-    /// The writer is gone; `ended` when its log is complete and flushed.
-    pub fn release(&self, id: AttemptId, ended: bool) {
+    /// The writer is gone.
+    pub fn release(&self, id: AttemptId, left: WriterState) {
         let mut guard = self.lock();
         let Some(state) = guard.as_mut() else { return };
         if let Some(meta) = state.attempts.get_mut(&id) {
             meta.live = false;
-            meta.ended |= ended;
+            meta.ended |= left == WriterState::Ended;
         }
-        if ended {
+        if left != WriterState::Open {
             state.begun.remove(&id);
         }
         self.highest.send_replace(state.highest_pos);
@@ -266,7 +287,7 @@ impl RunLog {
         }
         match positions::read(&*self.disk, &self.dir) {
             Ok(base) => state.highest_pos = state.highest_pos.max(base),
-            Err(OutputError::Damaged { path, .. }) => state.damaged.push(path),
+            Err(OutputError::Damaged { path, .. }) => state.damaged_positions = Some(path),
             Err(error) => return Err(error),
         }
         if !state.unsettled.is_empty() {
@@ -286,11 +307,13 @@ impl RunLog {
                     return Ok(());
                 }
                 if is_damaged {
-                    state.damaged.push(dir.join("lines"));
+                    state.damaged.insert(id, dir.join("lines"));
                 }
             }
             Ok(None) => {}
-            Err(OutputError::Damaged { path, .. }) => state.damaged.push(path),
+            Err(OutputError::Damaged { path, .. }) => {
+                state.damaged.insert(id, path);
+            }
             Err(error) => return Err(error),
         }
         match positions::read(&*self.disk, &dir) {

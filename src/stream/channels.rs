@@ -22,7 +22,7 @@ use crate::limits;
 type Channel = Sender<Arc<Slot>>;
 
 /// Fewer channels than this are not worth a look.
-const ROOM_MIN: usize = 64;
+const LOOK_AT_MIN: usize = 64;
 
 /// All channels that have a reader.
 #[derive(Debug, Default)]
@@ -40,7 +40,7 @@ struct OfTenant {
     whole: Option<Channel>,
     watched: BTreeMap<Watched, Channel>,
     /// So many watched things may there be before the next look for those that nobody watches any more.
-    room: usize,
+    look_at: usize,
     /// The sequence behind the last event that was handed out.
     edge: Arc<AtomicU64>,
 }
@@ -52,9 +52,9 @@ impl OfTenant {
 
     /// Drops the channels of what nobody watches any more, now and then: a look costs as much as there are channels.
     fn tidy(&mut self) {
-        if self.watched.len() >= self.room {
+        if self.watched.len() >= self.look_at {
             self.watched.retain(|_, channel| channel.receiver_count() > 0);
-            self.room = (self.watched.len() * 2).max(ROOM_MIN);
+            self.look_at = (self.watched.len() * 2).max(LOOK_AT_MIN);
         }
     }
 
@@ -276,7 +276,7 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             drop(channels.subscribe(&acme, Some(Watched::Job(JobId::from_bytes(id)))));
             let kept = channels.tenants()[&acme].watched.len();
-            assert!(kept <= ROOM_MIN + 1, "{kept} channels without a reader");
+            assert!(kept <= LOOK_AT_MIN + 1, "{kept} channels without a reader");
         }
         let job = JobId::from_bytes([9; 16]);
         drop(channels.subscribe(&acme, Some(Watched::Job(job))));

@@ -235,6 +235,7 @@ impl Subscription {
             return;
         }
         let is_whole = published.tenant.as_ref() == Some(tenant);
+        let (events, bytes) = (gathered.events.len(), gathered.bytes);
         for (index, event) in published.batch.iter().enumerate() {
             if (!is_whole && event.tenant != *tenant) || event.seq.0 < self.next {
                 continue;
@@ -242,7 +243,7 @@ impl Subscription {
             if event.seq.0 > self.next {
                 if !self.live.is_partial {
                     self.is_behind = true;
-                    return;
+                    break;
                 }
                 self.next = event.seq.0;
             }
@@ -266,6 +267,10 @@ impl Subscription {
                     data: published.data_of(data, index),
                 }),
             }
+        }
+        if *form == Form::Events(Data::CloudEvent) && gathered.events.len() > events {
+            // One of them keeps those of the whole batch in memory.
+            gathered.bytes = bytes + published.cloud_events_bytes();
         }
     }
 }

@@ -200,6 +200,16 @@ impl Published {
         parts.of(index)
     }
 
+    /// What the parts of all its events hold together, once they were made: whoever keeps one of them keeps all.
+    pub fn parts_bytes(&self) -> usize {
+        self.parts.get().map_or(0, |parts| parts.bytes.len())
+    }
+
+    /// The same of its CloudEvents.
+    pub fn cloud_events_bytes(&self) -> usize {
+        self.cloud_events.get().map_or(0, |events| events.bytes.len())
+    }
+
     /// The frames of a tenant's events that pass, under one head; made once for all who ask for the same. Nothing when
     /// readers of too many other rooms have asked before, or what these hold is large: the slowest reader keeps all of it.
     pub fn frames(&self, tenant: &TenantName, head: &Arc<str>, filter: &Filter) -> Option<Bytes> {
@@ -224,8 +234,8 @@ impl Published {
         }
         // The slowest reader keeps it: no more than it needs.
         let bytes = Bytes::from(bytes.into_boxed_slice());
-        let room = size_of::<RoomFrames>() + head.len() + filter.held_bytes();
-        self.charge.add(bytes.len() + room);
+        let held_bytes = size_of::<RoomFrames>() + head.len() + filter.held_bytes();
+        self.charge.add(bytes.len() + held_bytes);
         known.push(RoomFrames {
             tenant: tenant.clone(),
             head: head.clone(),
@@ -557,6 +567,7 @@ pub(super) mod tests {
             2,
             "once an event, and none of another tenant"
         );
+        assert_eq!(published.parts_bytes(), 3, "of all its events");
         // The same name with another filter is another room.
         let nothing = Filter {
             types: vec!["job.*".to_owned()],

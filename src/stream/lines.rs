@@ -1,5 +1,6 @@
 //! The log lines of one run as a follower reads them.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -17,6 +18,8 @@ pub struct Lines {
     /// The last position read.
     pos: u64,
     highest: watch::Receiver<u64>,
+    /// The first file met of which lines are missing.
+    damaged: Option<PathBuf>,
 }
 
 /// What a follower meets next in a run's lines.
@@ -67,6 +70,7 @@ impl Lines {
             filter,
             pos,
             highest,
+            damaged: None,
         })
     }
 
@@ -78,6 +82,11 @@ impl Lines {
     /// The last position that there is now.
     pub fn highest(&self) -> u64 {
         *self.highest.borrow()
+    }
+
+    /// The first file met so far that is damaged or gone, so that lines are missing; once.
+    pub fn take_damaged(&mut self) -> Option<PathBuf> {
+        self.damaged.take()
     }
 
     /// Waits until there may be more to read. Dropping the future loses nothing.
@@ -94,19 +103,29 @@ impl Lines {
     /// # Errors
     /// What the disk said; [`StreamError::CutShort`] when the read broke off, of itself or with the process.
     pub async fn read(&mut self) -> Result<LineBatch, StreamError> {
+        self.read_at_most(limits::LOG_PAGE_LINES_MAX).await
+    }
+
+    /// As [`Lines::read`], but looks at no line behind the first `limit`.
+    ///
+    /// # Errors
+    /// As [`Lines::read`].
+    pub async fn read_at_most(&mut self, limit: usize) -> Result<LineBatch, StreamError> {
+        let limit = limit.min(limits::LOG_PAGE_LINES_MAX);
         let (output, scope, filter, after) = (
             self.output.clone(),
             self.scope.clone(),
             self.filter.clone(),
             self.pos,
         );
-        let read = tokio::task::spawn_blocking(move || {
-            output.read_lines(&scope, after, limits::LOG_PAGE_LINES_MAX, &filter)
-        });
+        let read = tokio::task::spawn_blocking(move || output.read_lines(&scope, after, limit, &filter));
         // An empty batch would be asked for again, and break off again.
         let page = read.await.map_err(|_| StreamError::CutShort)??;
-        let is_more = page.lines.len() >= limits::LOG_PAGE_LINES_MAX || page.read_to < *self.highest.borrow();
+        let is_more = page.lines.len() >= limit || page.read_to < *self.highest.borrow();
         self.pos = page.read_to.max(after);
+        if self.damaged.is_none() {
+            self.damaged = page.damaged.first().cloned();
+        }
         // A filter leaves positions out by itself: only the whole run shows what was lost.
         let items = match self.filter == LineFilter::default() {
             true => with_lost(page, after),

@@ -284,13 +284,14 @@ impl Rooms {
             }
             return;
         }
+        let before = chunk.pieces.len();
         for (index, event) in published.batch.iter().enumerate() {
             if event.tenant != self.source.tenant || event.seq.0 < self.next {
                 continue;
             }
             if event.seq.0 > self.next {
                 self.is_behind = true;
-                return;
+                break;
             }
             self.next += 1;
             let Some(rooms) = self
@@ -299,7 +300,6 @@ impl Rooms {
             else {
                 continue;
             };
-            *bytes += event.bytes.len();
             chunk.pieces.push(Piece::Event(RoomEvent {
                 seq: event.seq,
                 type_name: Cow::Borrowed(event.type_name),
@@ -307,6 +307,10 @@ impl Rooms {
                 rooms,
                 part: published.part_of(index),
             }));
+        }
+        if chunk.pieces.len() > before {
+            // One part keeps the parts of the whole batch in memory, which nothing else counts once the batch is let go.
+            *bytes += published.parts_bytes();
         }
     }
 

@@ -6,13 +6,13 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, Weak};
 
 use super::hub::Published;
 use crate::limits;
 
 /// Fewer batches than this are not worth a look.
-const ROOM_MIN: usize = 256;
+const LOOK_AT_MIN: usize = 256;
 
 /// The bound and what it bounds.
 #[derive(Debug)]
@@ -20,7 +20,8 @@ pub(super) struct Window {
     /// Bytes of all batches and their forms. Added as they are made, taken off when they are dropped.
     held: AtomicUsize,
     bytes_max: usize,
-    /// Guards the list; held for a look-up, or while batches are let go.
+    /// Guards the list. Held to add one, now and then to go through all, or to take the oldest out; never while one is freed.
+    /// Taken under `Channels::tenants` when a batch is handed out; nothing is locked under it.
     slots: Mutex<Slots>,
 }
 
@@ -29,12 +30,12 @@ pub(super) struct Window {
 struct Slots {
     list: VecDeque<Weak<Slot>>,
     /// So many may there be before the next look for those that every reader has taken.
-    room: usize,
+    look_at: usize,
 }
 
-/// A batch, as long as it is held. Its lock is held for a look-up.
+/// A batch, as long as it is held. Its lock is held for a look-up, which readers share.
 #[derive(Debug)]
-pub(super) struct Slot(Mutex<Option<Arc<Published>>>);
+pub(super) struct Slot(RwLock<Option<Arc<Published>>>);
 
 /// What one batch holds of a window, until it is dropped.
 #[derive(Debug)]
@@ -56,18 +57,18 @@ impl Window {
             bytes_max,
             slots: Mutex::new(Slots {
                 list: VecDeque::new(),
-                room: ROOM_MIN,
+                look_at: LOOK_AT_MIN,
             }),
         }
     }
 
-    /// Takes a batch in, to be let go once newer ones need its room.
+    /// Takes a batch in, to be let go once newer ones need the memory.
     pub(super) fn hold(&self, published: Published) -> Arc<Slot> {
-        let slot = Arc::new(Slot(Mutex::new(Some(Arc::new(published)))));
+        let slot = Arc::new(Slot(RwLock::new(Some(Arc::new(published)))));
         let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
-        if slots.list.len() >= slots.room {
+        if slots.list.len() >= slots.look_at {
             slots.list.retain(|slot| slot.strong_count() > 0);
-            slots.room = (slots.list.len() * 2).max(ROOM_MIN);
+            slots.look_at = (slots.list.len() * 2).max(LOOK_AT_MIN);
         }
         slots.list.push_back(Arc::downgrade(&slot));
         slot
@@ -83,28 +84,32 @@ impl Window {
         charge
     }
 
-    /// Lets go what there is no room for. What a reader looks at this moment goes when he has done so.
-    fn make_room(&self) {
-        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Lets go the oldest until the rest is within the bound. What a reader looks at this moment goes when he has done so.
+    fn evict(&self) {
         while self.held.load(Ordering::Relaxed) > self.bytes_max {
-            let Some(oldest) = slots.list.pop_front() else {
+            let Some(oldest) = self.pop_oldest() else {
                 return;
             };
             if let Some(slot) = oldest.upgrade() {
-                slot.let_go();
+                slot.drop_published();
             }
         }
+    }
+
+    fn pop_oldest(&self) -> Option<Weak<Slot>> {
+        let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
+        slots.list.pop_front()
     }
 }
 
 impl Slot {
     /// The batch; none when it was let go.
     pub(super) fn published(&self) -> Option<Arc<Published>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn let_go(&self) {
-        let published = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    fn drop_published(&self) {
+        let published = self.0.write().unwrap_or_else(PoisonError::into_inner).take();
         // Not under the lock: it frees much.
         drop(published);
     }
@@ -116,7 +121,7 @@ impl Charge {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         let before = self.window.held.fetch_add(bytes, Ordering::Relaxed);
         if before + bytes > self.window.bytes_max {
-            self.window.make_room();
+            self.window.evict();
         }
     }
 }
@@ -288,7 +293,7 @@ mod tests {
             hand_out(&channels, seq, (1, 10));
             take(&mut reads, wire);
         }
-        assert!(channels.window().slots.lock().unwrap().list.len() <= ROOM_MIN + 1);
+        assert!(channels.window().slots.lock().unwrap().list.len() <= LOOK_AT_MIN + 1);
         assert!(still.try_recv().is_ok(), "what is waited for is still there");
     }
 }

@@ -179,6 +179,65 @@ fn who_is_not_believed_says_nothing_about_a_ledger_that_is_held() {
 }
 
 #[test]
+fn what_a_revoked_key_signed_is_no_fork() {
+    let source = TestAppliance::start();
+    submit(&source, 3);
+    let first = root(&source, 1, &[]);
+    accept_own(&source, &[&first]);
+    // Whoever took the keys writes another history with them, and knows no newer root.
+    let thief = source.twin();
+    submit(&thief, 5);
+    accept_own(&thief, &[&first]);
+    let target = TestAppliance::start();
+    pin_root(&target, &source, &first);
+    import(&target, &target.admin, &source, &export(&source, &json!({})).1).expect(201);
+    let old = source.engine.keys().log().public();
+    rotate(&source, "log");
+    let second = root(&source, 2, &[(old, 1)]);
+    accept(&target, &source, &[&first, &second]);
+    let (_, forged) = export(&thief, &json!({}));
+    refused_with(&target.post("/api/v1/bundles/import", &forged), 12);
+    let refused = noted(&target, "bundle.refused");
+    assert_eq!(refused[0].1["exitCode"], 12, "{refused:?}");
+}
+
+#[test]
+fn a_fork_by_the_keys_that_are_pinned_is_one_whatever_keys_are_given() {
+    let (source, other, target) = (
+        TestAppliance::start(),
+        TestAppliance::start(),
+        TestAppliance::start(),
+    );
+    submit(&source, 3);
+    let forked = source.twin();
+    submit(&forked, 5);
+    import(&target, &target.admin, &source, &export(&source, &json!({})).1).expect(201);
+    let (_, file) = export(&forked, &json!({}));
+    refused_with(&import(&target, &target.admin, &other, &file), 13);
+    refused_with(&import(&target, &target.admin, &source, &file), 13);
+}
+
+#[test]
+fn the_other_side_of_a_fork_that_waits_is_kept_when_it_is_overtaken() {
+    let (source, target) = (TestAppliance::start(), TestAppliance::asking(1));
+    submit(&source, 3);
+    let forked = source.twin();
+    submit(&forked, 5);
+    let (good, file) = export(&source, &json!({}));
+    import(&target, &target.admin, &source, &file).expect(202);
+    let (other, file) = export(&forked, &json!({}));
+    import(&target, &target.admin, &source, &file).expect(202);
+    let ada = target.token("ada", &[Scope::Approve], &["default"]);
+    approve(&target, &ada, good["id"].as_str().unwrap()).expect(200);
+    let id = other["id"].as_str().unwrap();
+    let ended = target.get(&format!("/api/v1/imports/{id}")).expect(200);
+    assert_eq!(ended["status"], "superseded", "{ended}");
+    let refused = noted(&target, "bundle.refused");
+    assert_eq!(refused.len(), 1);
+    assert_eq!(refused[0].1["exitCode"], 13, "{refused:?}");
+}
+
+#[test]
 fn what_nobody_known_signed_is_not_replayed() {
     let (source, target) = (TestAppliance::start(), TestAppliance::start());
     submit(&source, 3);

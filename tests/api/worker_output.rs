@@ -56,6 +56,19 @@ fn plain(appliance: &TestAppliance, job: &str, query: &str) -> String {
     String::from_utf8(reply.body).unwrap()
 }
 
+/// What ends an answer that is whole.
+const LAST_CHUNK: &str = "\r\n0\r\n\r\n";
+
+/// An answer as it comes, whole or cut.
+fn answer(appliance: &TestAppliance, path: &str, accept: &str) -> String {
+    let asked = Ask::get(path).token(&appliance.admin).header("accept", accept);
+    let (mut socket, mut answer) = (appliance.connect(), Vec::new());
+    socket.write_all(&asked.bytes(appliance.address)).unwrap();
+    // It may be reset.
+    let _ = socket.read_to_end(&mut answer);
+    String::from_utf8(answer).unwrap()
+}
+
 fn upload_files(appliance: &TestAppliance) -> usize {
     let dir = appliance.engine.dir().join("output/blobs/new");
     std::fs::read_dir(dir).unwrap().count()
@@ -131,19 +144,10 @@ fn an_answer_whose_log_cannot_be_read_to_its_end_is_cut_and_does_not_look_whole(
         .collect();
     log(&appliance, &job, "stdout", 0, lines.as_bytes()).expect(200);
     log(&appliance, &job, "stderr", 0, b"late\n").expect(200);
-    let read = |accept: &str| {
-        let path = format!("/api/v1/jobs/{job}/logs");
-        let asked = Ask::get(&path).token(&appliance.admin).header("accept", accept);
-        let (mut socket, mut answer) = (appliance.connect(), Vec::new());
-        socket.write_all(&asked.bytes(appliance.address)).unwrap();
-        // It may be reset.
-        let _ = socket.read_to_end(&mut answer);
-        String::from_utf8(answer).unwrap()
-    };
-    let last_chunk = "\r\n0\r\n\r\n";
+    let read = |accept: &str| answer(&appliance, &format!("/api/v1/jobs/{job}/logs"), accept);
     for accept in ["text/plain", "application/x-ndjson"] {
         let whole = read(accept);
-        assert!(whole.contains("late") && whole.ends_with(last_chunk), "{accept}");
+        assert!(whole.contains("late") && whole.ends_with(LAST_CHUNK), "{accept}");
     }
     let output = files(&appliance.folder().join("output"));
     let stderr = output.iter().find(|file| file.ends_with("stderr")).unwrap();
@@ -157,9 +161,46 @@ fn an_answer_whose_log_cannot_be_read_to_its_end_is_cut_and_does_not_look_whole(
             "the first page"
         );
         assert!(
-            !cut.contains("late") && !cut.ends_with(last_chunk),
+            !cut.contains("late") && !cut.ends_with(LAST_CHUNK),
             "{accept}: it looks whole"
         );
+    }
+}
+
+#[test]
+fn an_answer_of_which_a_file_is_gone_brings_what_can_be_read_and_does_not_look_whole() {
+    let appliance = TestAppliance::start();
+    let (job, sound) = (leased(&appliance), leased(&appliance));
+    log(&appliance, &job, "stderr", 0, b"kept\n").expect(200);
+    log(&appliance, &job, "stdout", 0, b"gone\n").expect(200);
+    log(&appliance, &sound, "stdout", 0, b"sound\n").expect(200);
+    let read = |job: &str, query: &str, accept: &str| {
+        answer(&appliance, &format!("/api/v1/jobs/{job}/logs{query}"), accept)
+    };
+    let output = files(&appliance.folder().join("output"));
+    let in_job = |file: &&std::path::PathBuf| file.components().any(|part| part.as_os_str() == job.as_str());
+    let mut of_job = output.iter().filter(in_job);
+    let stdout = of_job.find(|file| file.ends_with("stdout")).unwrap();
+    std::fs::remove_file(stdout).unwrap();
+    for accept in ["text/plain", "application/x-ndjson"] {
+        let cut = read(&job, "", accept);
+        assert!(cut.starts_with("HTTP/1.1 200 ") && cut.contains("kept"), "{cut}");
+        assert!(
+            !cut.contains("gone") && !cut.ends_with(LAST_CHUNK),
+            "{accept}: it looks whole"
+        );
+        // What was asked for is whole all the same: what lies before the loss, another attempt, another job.
+        for (job, query, line) in [
+            (&job, "?limit=1", "kept"),
+            (&job, "?attempt=2", ""),
+            (&sound, "", "sound"),
+        ] {
+            let whole = read(job, query, accept);
+            assert!(
+                whole.contains(line) && whole.ends_with(LAST_CHUNK),
+                "{query}: {whole}"
+            );
+        }
     }
 }
 

@@ -329,7 +329,9 @@ fn import(enclave: &Enclave, (forged, older): (&str, &str), fingerprint: &str) {
         (&held["foreign"][0]["version"], &held["own"]["version"]),
         (&2.into(), &0.into())
     );
-    server.run(&["import", forged]).refuses(13, "another root at");
+    server
+        .run(&["import", forged])
+        .refuses(12, "is revoked in root of trust 2");
     // Events that are held, with the root before the newest one: what was revoked since would be forgotten.
     server.run(&["import", older]).refuses(13, "a roll-back");
     // What is held byte for byte is held, whatever came since.
