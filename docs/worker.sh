@@ -14,10 +14,15 @@ name=${1:-$(hostname)-$$}
 claim=$(jq -nc --arg worker "$name" \
     '{worker: $worker, types: $ARGS.positional, leaseMs: 30000, max: 1}' --args "$@")
 
+if [ ! -r "${FASTNESS_TOKEN_FILE:-}" ]; then
+    echo "FASTNESS_TOKEN_FILE must name a file with a token that can be read; it is '${FASTNESS_TOKEN_FILE:-}'" >&2
+    exit 2
+fi
+token=$(cat "$FASTNESS_TOKEN_FILE")
 dir=$(mktemp -d)
 stopping='' waiting='' beating=''
 # In a file, so that it stands in no list of processes; `mktemp -d` made the folder for us alone.
-printf 'authorization: Bearer %s\n' "$(cat "${FASTNESS_TOKEN_FILE:?names a file with a token}")" >"$dir/token"
+printf 'authorization: Bearer %s\n' "$token" >"$dir/token"
 end() {
     [ -z "$beating" ] || kill "$beating" 2>/dev/null || true
     rm -rf "$dir"

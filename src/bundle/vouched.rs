@@ -85,7 +85,7 @@ pub fn resolve(engine: &Handle, origin: &str, given: Option<&Keys>) -> Result<Re
 
 fn others_are_pinned() -> Finding {
     let why = "other_keys_are_pinned: the keys given are not those pinned for this ledger; an administrator has to replace \
-               these, or to pin a root of trust";
+               these (`trust pin --replace`), or to pin a root of trust";
     Finding::new(Verdict::Untrusted, why).of(Member::Manifest)
 }
 

@@ -24,7 +24,7 @@ use crate::limits;
 use crate::trust::Fingerprint;
 
 /// Told in the help.
-pub const EXIT_CODES: &str = "Exit codes: 0 good, 1 it cannot be read, 2 usage, 10 tampered, 11 incomplete, 12 signed by a key that is not trusted, \
+pub const EXIT_CODES: &str = "Exit codes: 0 good, 1 no verdict (a read failed, a disk is full), 2 usage, or no such file, 10 tampered, 11 incomplete, 12 signed by a key that is not trusted, \
     13 a fork or an older state, 14 malformed.";
 
 /// What to verify, and with which keys.
