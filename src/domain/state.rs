@@ -113,14 +113,14 @@ rows! {
 }
 
 impl Row {
-    /// Bytes that it takes in memory, about, where it may be larger than what the event that touches it brings.
+    /// Bytes, about, of what it holds in memory beyond what every row takes, where that may be more than the event brings that
+    /// touches it.
     pub fn weight(&self) -> usize {
-        let more = match self {
+        match self {
             Row::Job(job) => job.weight(),
             Row::Run(run) => run.weight(),
             _ => 0,
-        };
-        std::mem::size_of::<Row>() + more
+        }
     }
 }
 

@@ -250,9 +250,9 @@ impl Chunk {
                 source,
             },
         })?;
-        // What an event brings is as long as the event; what it only touches was brought by others.
-        let touched = changes.iter().filter(|(key, _)| self.changes.get(key).is_none());
-        let touched = touched.filter_map(|(_, row)| Some(row?.weight()));
+        // What an event brings is as long as the event; what it only touches was brought by others. A row that is touched again
+        // counts again, which ends a batch sooner where rows are large.
+        let touched = changes.iter().filter_map(|(_, row)| Some(row?.weight()));
         self.weight += bytes.len() + touched.sum::<usize>();
         self.changes.merge(changes);
         let named = (event.subject.job, event.subject.run);
