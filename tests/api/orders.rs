@@ -96,6 +96,15 @@ impl Pair {
         (id, file.body)
     }
 
+    /// The hub takes an order back: the file that says so.
+    fn cancellation(&self, id: &str) -> Vec<u8> {
+        let path = format!("/api/v1/work-orders/{id}");
+        self.hub
+            .post(&format!("{path}/cancel"), r#"{"reason":"no"}"#)
+            .expect(200);
+        self.hub.get(&format!("{path}/cancellation")).body
+    }
+
     fn quick(&self) -> (String, Vec<u8>) {
         self.issue(&self.body(&[QUICK], &json!([{"pack": "quick", "inputs": {"stage": "live"}}])))
     }
@@ -881,25 +890,13 @@ fn what_is_not_recorded_leaves_no_file() {
     pair.act(&id, "start").expect(200);
     assert_eq!(letters(&pair.plant), 1);
     // Reported: nothing can be cancelled any more, and the file of the cancellation does not stay.
-    pair.hub
-        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
-        .expect(200);
-    let stop = pair
-        .hub
-        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
-        .body;
+    let stop = pair.cancellation(&id);
     assert_eq!(pair.import(&stop).status, 422);
     assert_eq!(letters(&pair.plant), 1);
     // One that was cancelled before, by another file: that one counts.
     let (id, file) = pair.slow();
     pair.import(&file).expect(201);
-    pair.hub
-        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
-        .expect(200);
-    let stop = pair
-        .hub
-        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
-        .body;
+    let stop = pair.cancellation(&id);
     pair.import(&stop).expect(201);
     assert_eq!(letters(&pair.plant), 3);
     let mut parts = bundle_parts(&stop);
@@ -927,13 +924,7 @@ fn where_orders_take_all_room_another_is_refused_and_what_is_held_and_cancellati
     assert_eq!(refused.problem(507), "storage_full");
     assert_eq!(letters(&pair.hub), 2);
     assert_eq!(pair.import(&file).expect(200)["already"], true);
-    pair.hub
-        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
-        .expect(200);
-    let stop = pair
-        .hub
-        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
-        .body;
+    let stop = pair.cancellation(&id);
     pair.import(&stop).expect(201);
     assert_eq!(pair.at_plant(&id)["state"], "cancelled");
 }
@@ -972,13 +963,7 @@ fn what_was_padded_takes_no_room_and_what_was_lost_or_changed_is_stored_again() 
     std::fs::remove_file(path).unwrap();
     pair.import(&wide).expect(200);
     assert_eq!(stored(), kept);
-    pair.hub
-        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
-        .expect(200);
-    let stop = pair
-        .hub
-        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
-        .body;
+    let stop = pair.cancellation(&id);
     pair.import(&padded(&stop)).expect(201);
     let total: usize = stored().iter().map(|(bytes, _)| bytes.len()).sum();
     assert!(total < wide.len() / 2, "{total} bytes");
@@ -990,13 +975,7 @@ fn what_a_crash_left_of_orders_is_gone_after_the_start() {
     let mut pair = pair();
     let (id, file) = pair.slow();
     pair.import(&file).expect(201);
-    pair.hub
-        .post(&format!("/api/v1/work-orders/{id}/cancel"), r#"{"reason":"no"}"#)
-        .expect(200);
-    let stop = pair
-        .hub
-        .get(&format!("/api/v1/work-orders/{id}/cancellation"))
-        .body;
+    let stop = pair.cancellation(&id);
     pair.import(&stop).expect(201);
     let named = files(&pair.plant.folder().join("orders"));
     assert_eq!(named.len(), 2);

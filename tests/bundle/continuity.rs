@@ -36,18 +36,20 @@ fn what_cannot_be_looked_up_is_no_verdict() {
             Ok(None)
         }
     }
+    let no_verdict = no_verdict(Options {
+        held: Some(&Broken),
+        ..options()
+    });
+    assert!(no_verdict.contains("disk"));
+}
+
+/// Why a verification ends without a verdict.
+fn no_verdict(options: Options<'_>) -> String {
     let file = bundle(5, 12);
     let open = move || -> std::io::Result<Box<dyn std::io::Read>> {
         Ok(Box::new(std::io::Cursor::new(file.clone())))
     };
-    let result = fastness::bundle::verify(
-        &open,
-        Options {
-            held: Some(&Broken),
-            ..options()
-        },
-    );
-    assert!(result.unwrap_err().to_string().contains("disk"));
+    fastness::bundle::verify(&open, options).unwrap_err().to_string()
 }
 
 #[derive(Default)]
@@ -194,17 +196,10 @@ fn a_replay_that_cannot_go_on_is_no_verdict() {
             full: Some(full),
             ..Machine::default()
         };
-        let file = bundle(5, 12);
-        let open = move || -> std::io::Result<Box<dyn std::io::Read>> {
-            Ok(Box::new(std::io::Cursor::new(file.clone())))
-        };
-        let result = fastness::bundle::verify(
-            &open,
-            Options {
-                replay: Some(&mut machine),
-                ..options()
-            },
-        );
-        assert_eq!(result.unwrap_err().to_string(), "replaying the events: no room");
+        let no_verdict = no_verdict(Options {
+            replay: Some(&mut machine),
+            ..options()
+        });
+        assert_eq!(no_verdict, "replaying the events: no room");
     }
 }
